@@ -1,0 +1,158 @@
+# easgate: one Makefile. `make help` lists the targets. Everything made lands in build/ (or BUILD=...).
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= gcc
+DEPS ?= 1
+PYTHON ?= /usr/bin/python3
+VERSION := 0.1.0
+
+PKGS := openssl libevent libevent_openssl libcyaml yaml-0.1 hiredis jansson libcurl libxml-2.0 ldap lber krb5-gssapi krb5
+PC = $(shell pkg-config --exists $(1) 2>/dev/null && echo $(1))
+HAVE_PKGS := $(foreach p,$(PKGS),$(call PC,$(p)))
+HIREDIS_SSL := $(call PC,hiredis_ssl)
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla -Wundef -Wcast-qual -Wpointer-arith
+# messages are cut on purpose; the compiler that warns of it is gcc
+WARN += $(if $(findstring clang,$(CC)),,-Wno-format-truncation -Wlogical-op -Wduplicated-cond)
+WERROR ?= $(if $(CI),-Werror,)
+HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection $(shell $(CC) -fcf-protection=full -E -x c /dev/null >/dev/null 2>&1 && echo -fcf-protection=full)
+CFLAGS ?= -O2 -g
+STD := -std=c17 -D_GNU_SOURCE -DEASGATE_VERSION='"$(VERSION)"'
+INC := -I. $(shell pkg-config --cflags $(HAVE_PKGS) $(HIREDIS_SSL) 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(HAVE_PKGS) $(HIREDIS_SSL) 2>/dev/null)
+LINK := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+ifneq ($(HIREDIS_SSL),)
+STD += -DHAVE_HIREDIS_SSL
+endif
+ifdef SAN
+HARDEN += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LINK += -fsanitize=address,undefined
+STD += -DEASGATE_SANITIZED
+else ifdef COV
+HARDEN += --coverage
+CFLAGS := -O0 -g
+LINK += --coverage
+else
+HARDEN += -D_FORTIFY_SOURCE=2
+endif
+COMPILE = $(CC) $(STD) $(CFLAGS) $(WARN) $(WERROR) $(HARDEN) $(INC) -MMD -MP
+
+COMMON := $(wildcard common/*.c common/directory/*.c)
+PROXY := $(filter-out proxy/main.c,$(wildcard proxy/*.c proxy/*/*.c))
+LIB := $(COMMON:%.c=$(BUILD)/%.o) $(PROXY:%.c=$(BUILD)/%.o)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+MAIL := $(wildcard tests/mail/*.c)
+BENCH_LOAD := $(wildcard bench/load*.c)
+BENCH_ORIGIN := $(wildcard bench/origin*.c)
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+
+.PHONY: all help deps quickstart check check-quick check-full unit bench install uninstall format lint asan fuzz coverage clean check-layers tests-bin
+.DEFAULT_GOAL := all
+
+all: $(BUILD)/easproxy  ## build the programs
+
+help:  ## say each target in a line
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(COMPILE) -c $< -o $@
+
+$(BUILD)/libeasgate.a: $(LIB)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/easproxy: $(BUILD)/proxy/main.o $(BUILD)/libeasgate.a
+	$(CC) $(LINK) -o $@ $^ $(LIBS)
+
+$(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libeasgate.a
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS) -lcmocka
+
+$(BUILD)/tools/%: tests/tools/%.c $(BUILD)/libeasgate.a
+	@mkdir -p $(@D)
+	$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS)
+
+$(BUILD)/sample-mail: $(MAIL:%.c=$(BUILD)/%.o)
+	$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs libevent libevent_openssl openssl libwbxml2 libxml-2.0) -lexpat
+
+$(BUILD)/tests/mail/%.o: INC += $(shell pkg-config --cflags libwbxml2 libxml-2.0 2>/dev/null)
+
+$(BUILD)/bench-load: $(BENCH_LOAD:%.c=$(BUILD)/%.o)
+	$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl) -lm
+
+$(BUILD)/bench-origin: $(BENCH_ORIGIN:%.c=$(BUILD)/%.o)
+	$(CC) $(LINK) -o $@ $^
+
+unit: $(UNIT)  ## build the unit tests
+
+tests-bin: all unit $(BUILD)/sample-mail $(TOOLS)  ## build all that the tests run
+
+ifeq ($(DEPS),1)
+MAYBE_DEPS := deps
+endif
+
+deps:  ## install by package name what building and testing need (root)
+	tests/deps
+
+quickstart: $(if $(filter 1,$(DEPS)),deps)  ## the main job on loopback: register, sync, revoke (ONCE=1: end after the steps)
+	@$(MAKE) --no-print-directory all $(BUILD)/sample-mail
+	@BUILD=$(BUILD) ONCE=$(ONCE) tests/quickstart
+
+check: $(if $(filter 1,$(DEPS)),deps)  ## every test, the ones with real servers included
+	@$(MAKE) --no-print-directory check-full
+
+check-full: ; @tests/run --full
+
+check-quick:  ## a developer's round: under two minutes
+	@tests/run --quick
+
+check-layers:  ## includes may only point down (common) or back (earlier stage)
+	@tests/tools/layers
+
+bench: all $(BUILD)/bench-load $(BUILD)/bench-origin  ## CPU and memory beside HAProxy and nginx, as ratios
+	@BUILD=$(BUILD) bench/run
+
+asan:  ## build everything with AddressSanitizer and UndefinedBehaviorSanitizer into build/asan
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=1 tests-bin
+
+# Fuzz targets are built with clang's libFuzzer; each links the whole library, compiled the same way.
+FUZZ_CC ?= clang
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_LIB := $(LIB:$(BUILD)/%.o=$(BUILD)/fuzz/%.o)
+FUZZ_FLAGS := $(STD) -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined $(INC) -MMD -MP
+$(BUILD)/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -c $< -o $@
+$(BUILD)/fuzz/libeasgate.a: $(FUZZ_LIB)
+	@rm -f $@
+	ar rcs $@ $^
+$(BUILD)/fuzz/bin/%: tests/fuzz/%.c $(BUILD)/fuzz/libeasgate.a
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $< -o $@ $(BUILD)/fuzz/libeasgate.a $(LIBS)
+fuzz: $(FUZZ)  ## build the fuzz targets (run: tests/fuzz/run [seconds each])
+
+coverage:  ## line coverage of the unit and quick system tests (gcovr)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cov COV=1 tests-bin
+	@BUILD=$(BUILD)/cov tests/run --quick --build $(BUILD)/cov
+	@gcovr --root . --object-directory $(BUILD)/cov --filter 'common/' --filter 'proxy/' --print-summary
+
+install: all  ## into DESTDIR, PREFIX
+	install -D -m 755 $(BUILD)/easproxy $(DESTDIR)$(PREFIX)/sbin/easproxy
+	install -D -m 644 docs/easgate.yaml $(DESTDIR)$(PREFIX)/share/doc/easgate/easgate.yaml
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/easproxy.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/easproxy.service
+	install -m 644 docs/systemd/easproxy.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/easproxy.socket
+
+format:  ## clang-format on all C files
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+lint: check-layers  ## cppcheck, function lengths, banned calls
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem --enable=warning,portability -I. common proxy
+	tests/tools/banned
+
+clean:  ## remove build/
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -path $(BUILD)/site -prune -o -type f -name '*.d' -print 2>/dev/null)

@@ -1,0 +1,83 @@
+/*
+ * ask: the account record, and the question that workers put to the *directory* process over a wire.
+ */
+#ifndef EASGATE_DIRECTORY_ASK_H
+#define EASGATE_DIRECTORY_ASK_H
+
+#include "common/base.h"
+
+#define ACCOUNT_SID_MAX		192
+#define ACCOUNT_NAME_MAX	128
+#define ACCOUNT_TEXT_MAX	320
+#define VOUCHER_SIZE		56
+#define DIRECTORY_CLAIM_MAX	640
+
+enum directory_verb {
+	DIRECTORY_FIND = 1,	/* worker -> directory: struct directory_find; answer: struct directory_found */
+	DIRECTORY_CHANGED,	/* directory -> worker, tell: struct directory_changed */
+	DIRECTORY_FORGET,	/* revocation or worker -> directory, tell: struct directory_changed (an event named this account) */
+};
+
+/* also: */
+#define DIRECTORY_STATE 16	/* directory -> worker, tell: struct directory_state; at every change and at each new link */
+
+struct directory_state {
+	uint32_t up;		/* 1: answers can be had */
+	char text[252];		/* when not: which server, why, the cure */
+};
+
+enum account_result {
+	ACCOUNT_UNAVAILABLE = 0,	/* no directory answered, and nothing usable is cached: 503 */
+	ACCOUNT_FOUND,
+	ACCOUNT_UNKNOWN,		/* no such account: 403 */
+	ACCOUNT_AMBIGUOUS,		/* more than one: 403 */
+	ACCOUNT_MISMATCH,		/* found, but its SID is not the certificate's: 403 */
+};
+const char *account_result_text(uint32_t result);
+
+/* Bits of struct account.flags. A fact not known to be good is bad: only ACCOUNT_ENABLED lets anybody in. */
+#define ACCOUNT_ENABLED		0x01u	/* not disabled */
+#define ACCOUNT_EXPIRED		0x02u
+#define ACCOUNT_LOCKED		0x04u
+#define ACCOUNT_PASSWORD_EXPIRED 0x08u
+#define ACCOUNT_NOT_DELEGATED	0x10u	/* "sensitive and cannot be delegated", or in Protected Users */
+#define ACCOUNT_PROTECTED	0x20u	/* member of a refused group: no Kerberos ticket in its name */
+
+/* One AD user object. Flat, NUL-terminated clean UTF-8. */
+struct account {
+	char sid[ACCOUNT_SID_MAX];
+	char sam[ACCOUNT_NAME_MAX];		/* sAMAccountName */
+	char realm[ACCOUNT_NAME_MAX];		/* Kerberos realm, upper case */
+	char netbios[32];			/* short domain name, "" when not known */
+	char upn[ACCOUNT_TEXT_MAX];
+	char mail[ACCOUNT_TEXT_MAX];
+	char display_name[ACCOUNT_TEXT_MAX];
+	uint64_t groups;			/* bit i: member (nested too) of group i of settings_groups() */
+	uint32_t flags;
+	uint32_t bad_password_count, lockout_threshold;	/* as the directory says; 0: not known */
+	int64_t expires;			/* accountExpires, seconds since the epoch; 0: never */
+};
+
+struct directory_find {
+	uint32_t kind;				/* enum claim_kind of the program */
+	uint32_t fresh;				/* 1: past the cache */
+	char value[DIRECTORY_CLAIM_MAX];
+	char sid[ACCOUNT_SID_MAX];		/* must match when not "" */
+	uint8_t certificate[SHA256_SIZE];	/* the voucher is made out for this one */
+};
+
+struct directory_found {
+	uint32_t result;			/* enum account_result */
+	uint32_t age_seconds;			/* how old the facts are */
+	uint32_t ttl_seconds;			/* how long the worker may keep this answer */
+	uint32_t reserved;
+	struct account account;
+	uint8_t voucher[VOUCHER_SIZE];		/* all zero unless enabled and neither expired nor protected nor not-delegated */
+};
+
+/* "" : everything (the directory lost track): ask again for all. */
+struct directory_changed {
+	char sid[ACCOUNT_SID_MAX];
+};
+
+#endif

@@ -1,0 +1,158 @@
+/*
+ * file: follows the accounts' file. Knows when to read, not what is in it (accounts.c).
+ * Looks by stat(), which sees renames, symbolic links and mounts alike; inotify would miss some of them.
+ * Runs in the *directory* process; the file's directory must stay readable to it (Landlock, modes).
+ */
+#include "common/directory/file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "common/directory/accounts.h"
+#include "common/log.h"
+
+#define LOOK_MS	    250
+#define CHANGES_MAX 1000
+
+struct look {
+	dev_t device;
+	ino_t inode;
+	off_t size;
+	struct timespec changed, modified;
+	int error;
+};
+
+struct directory_file {
+	struct loop *loop;
+	struct directory_file_setup setup;
+	struct accounts *accounts;	/* NULL: none was ever good */
+	struct look read, last;		/* as it was when read; at the last look */
+	struct deadline next;
+	unsigned changes;
+};
+
+static struct look look_at(const char *path)
+{
+	struct look l;
+	struct stat st;
+
+	memset(&l, 0, sizeof(l));	/* compared as bytes */
+	if (stat(path, &st) < 0) {
+		l.error = errno;
+		return l;
+	}
+	l.device = st.st_dev;
+	l.inode = st.st_ino;
+	l.size = st.st_size;
+	l.changed = st.st_ctim;
+	l.modified = st.st_mtim;
+	return l;
+}
+
+static bool same_look(const struct look *a, const struct look *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+static void count_change(void *arg, const char *sid)
+{
+	struct directory_file *f = arg;
+
+	(void)sid;
+	f->changes++;
+}
+
+static void tell_changes(struct directory_file *f, const struct accounts *before, const struct accounts *after)
+{
+	f->changes = 0;
+	accounts_compare(before, after, count_change, f);
+	if (f->changes > CHANGES_MAX)
+		f->setup.changed(f->setup.arg, "");
+	else
+		accounts_compare(before, after, f->setup.changed, f->setup.arg);
+}
+
+static void take(struct directory_file *f, struct strv text)
+{
+	struct config_error error = { "" };
+	struct accounts *old = f->accounts, *now;
+	unsigned duplicates = 0;
+
+	now = accounts_load(f->setup.path, text, f->setup.groups, f->setup.groups_count, &duplicates, &error);
+	if (now == NULL) {
+		log_say(LOG_ERROR, "accounts_unusable", "%s; %s", error.text,
+		    old != NULL ? "the old accounts stay in force" : "nobody is let in until it is corrected");
+		return;
+	}
+	f->accounts = now;
+	log_say(LOG_INFO, "directory_up", "%s: %zu accounts, %u names stand twice", f->setup.path, accounts_count(now),
+	    duplicates);
+	tell_changes(f, old, now);
+	accounts_free(old);
+}
+
+static void read_again(struct directory_file *f)
+{
+	struct config_error error = { "" };
+	char *text = NULL;
+	size_t n = 0;
+
+	if (f->last.error != 0) {
+		log_say(LOG_ERROR, "accounts_unusable", "%s: %s; the accounts last read stay in force: put the file back",
+		    f->setup.path, strerror(f->last.error));
+		return;
+	}
+	if (config_read_file(f->setup.path, &text, &n, &error) < 0) {
+		log_say(LOG_ERROR, "accounts_unusable", "%s changed and cannot be read (%s); the accounts last read stay in "
+		    "force: let the configured user read it, or reload", f->setup.path, error.text);
+		return;
+	}
+	take(f, (struct strv){ text, n });
+	free(text);
+}
+
+static void on_look(struct deadline *d)
+{
+	struct directory_file *f = CONTAINER_OF(d, struct directory_file, next);
+	struct look now = look_at(f->setup.path);
+
+	/* Twice the same: whoever writes it has paused. */
+	if (!same_look(&now, &f->read) && same_look(&now, &f->last)) {
+		f->read = now;
+		read_again(f);
+	}
+	f->last = now;
+	deadline_arm(f->loop, &f->next, LOOK_MS, on_look);
+}
+
+struct directory_file *directory_file_new(struct loop *loop, const struct directory_file_setup *setup, struct strv text)
+{
+	struct directory_file *f = calloc(1, sizeof(*f));
+
+	if (f == NULL)
+		return NULL;
+	f->loop = loop;
+	f->setup = *setup;
+	f->read = f->last = look_at(setup->path);
+	if (time(NULL) - f->read.modified.tv_sec < 5)
+		memset(&f->read, 0, sizeof(f->read));	/* it may have changed after `text` was taken: read it again */
+	take(f, text);
+	deadline_arm(loop, &f->next, LOOK_MS, on_look);
+	return f;
+}
+
+void directory_file_free(struct directory_file *f)
+{
+	if (f == NULL)
+		return;
+	deadline_disarm(&f->next);
+	accounts_free(f->accounts);
+	free(f);
+}
+
+enum account_result directory_file_find(struct directory_file *f, uint32_t kind, const char *value, struct account *out)
+{
+	memset(out, 0, sizeof(*out));
+	return f->accounts == NULL ? ACCOUNT_UNAVAILABLE : accounts_find(f->accounts, kind, value, out);
+}

@@ -1,0 +1,298 @@
+/*
+ * process: the *directory* role: its wires, its directory (file or LDAP), and who is told of changes.
+ * Holds the bind credential and the vouchers' key; no device and no network client but the LDAP servers reaches it.
+ */
+#include "common/directory/process.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/directory/account_facts.h"
+#include "common/directory/ask.h"
+#include "common/directory/file.h"
+#include "common/directory/ldap.h"
+#include "common/directory/questions.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/wire.h"
+
+#define FORGET_ALL_MS 250	/* not more often, so that a busy domain or a captured worker cannot keep the cache empty */
+
+struct directory;
+
+struct peer {
+	struct peer *next;
+	struct directory *directory;
+	struct wire *wire;
+	enum role role;
+	unsigned index;
+	char name[32];
+};
+
+struct directory {
+	struct child *child;
+	struct loop *loop;
+	const struct directory_setup *setup;
+	struct refused_groups refused;
+	struct questions *questions;
+	struct directory_file *file;
+	struct directory_ldap *ldap;
+	struct peer *peers;
+	struct deadline forget_all;
+	uint64_t forgot_all_ms;		/* when last; 0: never */
+	bool draining;
+};
+
+/* --- changes --- */
+
+static void tell(struct directory *d, const char *sid)
+{
+	struct directory_changed changed = { "" };
+
+	snprintf(changed.sid, sizeof(changed.sid), "%s", sid);
+	for (struct peer *p = d->peers; p != NULL; p = p->next) {
+		if ((p->role == ROLE_WORKER || p->role == ROLE_KERBEROS) && wire_is_open(p->wire))
+			(void)wire_tell(p->wire, DIRECTORY_CHANGED, &changed, sizeof(changed));
+	}
+}
+
+static void on_forget_all(struct deadline *deadline)
+{
+	struct directory *d = CONTAINER_OF(deadline, struct directory, forget_all);
+
+	d->forgot_all_ms = loop_now_ms(d->loop);
+	questions_forget(d->questions, "");
+	tell(d, "");
+}
+
+static void on_changed(void *arg, const char *sid)
+{
+	struct directory *d = arg;
+	uint64_t now = loop_now_ms(d->loop);
+
+	if (d->questions == NULL)
+		return;			/* at start: nothing was said yet */
+	if (sid[0] != '\0') {
+		questions_forget(d->questions, sid);
+		tell(d, sid);
+	} else if (d->forgot_all_ms == 0 || now - d->forgot_all_ms >= FORGET_ALL_MS) {
+		on_forget_all(&d->forget_all);
+	} else if (d->forget_all.next == NULL) {
+		deadline_arm(d->loop, &d->forget_all, FORGET_ALL_MS - (now - d->forgot_all_ms), on_forget_all);
+	}
+}
+
+/* --- wires --- */
+
+static void on_answer(void *asker, uint64_t number, const struct directory_found *found)
+{
+	struct peer *p = asker;
+
+	(void)wire_answer(p->wire, number, found, sizeof(*found));
+}
+
+static void serve_find(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct peer *p = arg;
+	struct directory_find find;
+
+	(void)n;
+	if (number == 0)
+		return;			/* told, not asked */
+	memcpy(&find, body, sizeof(find));
+	if (questions_ask(p->directory->questions, p, number, &find) < 0)
+		(void)wire_answer(w, number, NULL, 0);
+}
+
+static void serve_forget(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct peer *p = arg;
+	struct directory_changed changed;
+	struct sid sid;
+
+	(void)n;
+	memcpy(&changed, body, sizeof(changed));
+	if (memchr(changed.sid, '\0', sizeof(changed.sid)) == NULL)
+		return;
+	if (changed.sid[0] != '\0' && sid_from_text(strv_from(changed.sid), &sid) < 0)
+		return;
+	on_changed(p->directory, changed.sid);
+	if (number != 0)
+		(void)wire_answer(w, number, &changed, sizeof(changed));
+}
+
+static const struct wire_verb verbs[] = {
+	{ DIRECTORY_FIND, "find", sizeof(struct directory_find), sizeof(struct directory_find), serve_find },
+	{ DIRECTORY_FORGET, "forget", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_forget },
+	{ .name = NULL },
+};
+
+static void peer_free(struct peer *p)
+{
+	struct peer **at = &p->directory->peers;
+
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	questions_leave(p->directory->questions, p);
+	wire_free(p->wire);
+	free(p);
+}
+
+static void on_closed(struct wire *w, void *arg)
+{
+	(void)w;
+	peer_free(arg);
+}
+
+static void on_link(struct child *c, enum role peer, unsigned index, int fd, void *arg)
+{
+	struct directory *d = arg;
+	struct peer *p = calloc(1, sizeof(*p));
+	struct wire_config config = { .verbs = verbs, .arg = p, .closed = on_closed };
+
+	(void)c;
+	if (p == NULL) {
+		(void)close(fd);
+		return;
+	}
+	p->directory = d;
+	p->role = peer;
+	p->index = index;
+	snprintf(p->name, sizeof(p->name), "%s %u", role_name(peer), index);
+	config.name = p->name;
+	p->next = d->peers;
+	d->peers = p;
+	/* One that it replaces goes on until its process ends: its last questions are answered too. */
+	p->wire = wire_new(d->loop, fd, &config);
+	if (p->wire == NULL) {
+		log_say(LOG_ERROR, "link_failed", "no memory for the wire to %s", p->name);
+		peer_free(p);
+	}
+}
+
+/* --- the end --- */
+
+static void on_idle(void *arg)
+{
+	struct directory *d = arg;
+
+	if (d->draining)
+		loop_stop(d->loop);
+}
+
+static void on_drain(struct child *c, void *arg)
+{
+	struct directory *d = arg;
+
+	(void)c;
+	d->draining = true;
+	if (questions_waiting(d->questions) == 0)
+		loop_stop(d->loop);
+}
+
+/* --- the start --- */
+
+static void on_servers_well(void *arg, unsigned well)
+{
+	const struct directory *d = arg;
+
+	if (d->setup->metrics != NULL)
+		metrics_set(d->setup->metrics->servers, 0, well);
+}
+
+static void on_searched(void *arg, enum account_result result, uint64_t microseconds)
+{
+	const struct directory *d = arg;
+
+	if (d->setup->metrics != NULL)
+		metrics_observe_us(d->setup->metrics->searches, result, microseconds);
+}
+
+static int open_file(struct directory *d)
+{
+	struct directory_file_setup setup = { .path = d->setup->config->file, .groups = d->setup->groups,
+		.groups_count = d->setup->groups_count, .changed = on_changed, .arg = d };
+	struct strv text;
+
+	if (!bundle_get(child_bundle(d->child), setup.path, &text)) {
+		log_say(LOG_ERROR, "directory_unusable", "directory.file: %s is not there", setup.path);
+		return -1;
+	}
+	d->file = directory_file_new(d->loop, &setup, text);
+	return d->file != NULL ? 0 : -1;
+}
+
+static int open_ldap(struct directory *d)
+{
+	struct directory_ldap_setup setup = { .config = d->setup->config->ldap, .groups = d->setup->groups,
+		.groups_count = d->setup->groups_count, .refused = &d->refused, .kdcs = d->setup->kdcs,
+		.kdcs_count = d->setup->kdcs_count, .changed = on_changed, .servers_well = on_servers_well,
+		.searched = on_searched, .arg = d };
+
+	for (unsigned i = 0; i < d->setup->refused_groups_count; i++) {
+		if (refused_groups_add(&d->refused, d->setup->refused_groups[i]) < 0) {
+			log_say(LOG_ERROR, "directory_unusable", "refused_groups: \"%s\": expected a SID such as S-1-5-32-544 or a "
+			    "RID such as 1105, at most %d of them", d->setup->refused_groups[i], FACTS_REFUSED_MAX);
+			return -1;
+		}
+	}
+	d->ldap = directory_ldap_new(d->loop, &setup, child_bundle(d->child));
+	return d->ldap != NULL ? 0 : -1;
+}
+
+static int open_questions(struct directory *d)
+{
+	struct questions_setup setup = { .loop = d->loop, .config = d->setup->config, .file = d->file, .ldap = d->ldap,
+		.metrics = d->setup->metrics, .answer = on_answer, .idle = on_idle, .arg = d };
+	struct strv key;
+
+	if (bundle_get(child_bundle(d->child), VOUCH_KEY_NAME, &key) && key.n == VOUCH_KEY_SIZE) {
+		memcpy(setup.vouch_key, key.p, VOUCH_KEY_SIZE);
+		setup.vouches = true;
+	}
+	d->questions = questions_new(&setup);
+	OPENSSL_cleanse(setup.vouch_key, sizeof(setup.vouch_key));
+	return d->questions != NULL ? 0 : -1;
+}
+
+/* The accounts' file is read again when it changes, also when another is put in its place: so its directory. */
+static int confine(struct directory *d)
+{
+	char path[PATH_MAX] = "";
+	const char *readable[] = { NULL, NULL };
+
+	if (d->file != NULL) {
+		snprintf(path, sizeof(path), "%s", d->setup->config->file);
+		readable[0] = dirname(path);
+	}
+	return child_confine(d->child, readable, NULL);
+}
+
+int directory_process(struct child *child, const struct directory_setup *setup)
+{
+	static const struct child_handlers handlers = { .link = on_link, .drain = on_drain };
+	struct directory d = { .child = child, .loop = child_loop(child), .setup = setup };
+	bool file = strcmp(setup->config->kind, "file") == 0;
+	int rc = 1;
+
+	if ((file ? open_file(&d) : open_ldap(&d)) < 0 || open_questions(&d) < 0)
+		goto out;
+	child_handle(child, &handlers, &d);
+	if (confine(&d) < 0)
+		goto out;
+	child_ready(child);
+	rc = loop_run(d.loop) < 0;
+out:
+	deadline_disarm(&d.forget_all);
+	while (d.peers != NULL)
+		peer_free(d.peers);
+	questions_free(d.questions);
+	directory_ldap_free(d.ldap);
+	directory_file_free(d.file);
+	return rc;
+}

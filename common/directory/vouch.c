@@ -1,0 +1,94 @@
+/*
+ * vouch: makes and checks vouchers. Knows no account and no ticket, keeps nothing.
+ * Made in the *directory* process, checked in the *kerberos* processes.
+ */
+#include "common/directory/vouch.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+
+#define RANDOM_SIZE 16
+#define MAC_AT	    (8 + RANDOM_SIZE)
+#define MAC_SIZE    32
+#define AHEAD_MAX   3600	/* an expiry further away is no voucher of ours */
+
+_Static_assert(MAC_AT + MAC_SIZE == VOUCHER_SIZE, "voucher layout");
+
+static void put_u64(uint8_t out[8], uint64_t value)
+{
+	for (int i = 0; i < 8; i++)
+		out[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint64_t get_u64(const uint8_t in[8])
+{
+	uint64_t value = 0;
+
+	for (int i = 7; i >= 0; i--)
+		value = value << 8 | in[i];
+	return value;
+}
+
+/*
+ * The text that is signed: a label, then each part behind its length, so that no two different pairs of names
+ * give the same bytes. The voucher's own first bytes (expiry, random) come last.
+ */
+static int mac(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *realm,
+    const uint8_t certificate[SHA256_SIZE], const uint8_t head[MAC_AT], uint8_t out[MAC_SIZE])
+{
+	static const char label[] = "easgate voucher 1";
+	uint8_t text[sizeof(label) + 8 + ACCOUNT_NAME_MAX + 8 + ACCOUNT_NAME_MAX + SHA256_SIZE + MAC_AT];
+	const char *const name[] = { sam, realm };
+	unsigned int size = 0;
+	size_t n = sizeof(label);
+
+	memcpy(text, label, sizeof(label));
+	for (size_t i = 0; i < ARRAY_LEN(name); i++) {
+		size_t len = strnlen(name[i], ACCOUNT_NAME_MAX);
+		if (len == 0 || len >= ACCOUNT_NAME_MAX)
+			return -1;
+		put_u64(text + n, len);
+		memcpy(text + n + 8, name[i], len);
+		n += 8 + len;
+	}
+	memcpy(text + n, certificate, SHA256_SIZE);
+	n += SHA256_SIZE;
+	memcpy(text + n, head, MAC_AT);
+	n += MAC_AT;
+	if (HMAC(EVP_sha256(), key, VOUCH_KEY_SIZE, text, n, out, &size) == NULL || size != MAC_SIZE)
+		return -1;
+	return 0;
+}
+
+int vouch_make(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *realm,
+    const uint8_t certificate[SHA256_SIZE], time_t expires, uint8_t out[VOUCHER_SIZE])
+{
+	uint8_t voucher[VOUCHER_SIZE];
+
+	memset(out, 0, VOUCHER_SIZE);
+	if (expires <= 0)
+		return -1;
+	put_u64(voucher, (uint64_t)expires);
+	if (RAND_bytes(voucher + 8, RANDOM_SIZE) != 1)
+		return -1;
+	if (mac(key, sam, realm, certificate, voucher, voucher + MAC_AT) < 0)
+		return -1;
+	memcpy(out, voucher, sizeof(voucher));
+	return 0;
+}
+
+bool vouch_check(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *realm,
+    const uint8_t certificate[SHA256_SIZE], time_t now, const uint8_t voucher[VOUCHER_SIZE])
+{
+	uint8_t right[MAC_SIZE];
+	uint64_t expires = get_u64(voucher);
+	bool good;
+
+	if (mac(key, sam, realm, certificate, voucher, right) < 0)
+		return false;
+	good = CRYPTO_memcmp(right, voucher + MAC_AT, MAC_SIZE) == 0;
+	OPENSSL_cleanse(right, sizeof(right));
+	return good && now > 0 && expires > (uint64_t)now && expires - (uint64_t)now <= AHEAD_MAX;
+}

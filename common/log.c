@@ -1,0 +1,312 @@
+/*
+ * log: builds one JSON line at a time and writes it to standard error.
+ * Escapes every value; knows nothing of what is logged. Runs in every process.
+ */
+#include "common/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/text.h"
+
+#define PENDING_MAX 32768
+#define LINE_TAIL   64	/* always left for `,"cut":true}` and the line end */
+
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+
+/* The one piece of process-wide state: where lines go must be known before anything can fail. */
+static struct {
+	enum log_level level;
+	const char *process;
+	int index;
+	size_t pending_n;
+	time_t second;		/* that `date` was made for */
+	char date[24];
+	char pending[PENDING_MAX];
+} out = { .level = LOG_INFO, .process = "easgate", .index = -1 };
+
+void log_setup(enum log_level level, const char *process, int index)
+{
+	log_flush();
+	out.level = level;
+	out.process = process;
+	out.index = index;
+}
+
+void log_set_level(enum log_level level)
+{
+	out.level = level;
+}
+
+int log_level_parse(struct strv name, enum log_level *level)
+{
+	for (size_t i = 0; i < ARRAY_LEN(level_names); i++) {
+		if (strv_eq(name, strv_from(level_names[i]))) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+bool log_wanted(enum log_level level)
+{
+	return level <= out.level;
+}
+
+/* Standard error may be a full pipe: a line is written whole or, after an error, dropped; logging never ends the service. */
+static void write_out(const char *p, size_t n)
+{
+	while (n > 0) {
+		ssize_t w = write(STDERR_FILENO, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return;
+		p += w;
+		n -= (size_t)w;
+	}
+}
+
+void log_flush(void)
+{
+	if (out.pending_n > 0)
+		write_out(out.pending, out.pending_n);
+	out.pending_n = 0;
+}
+
+static bool fits(struct log_line *l, size_t n)
+{
+	if (l->cut || l->n + n > LOG_LINE_MAX - LINE_TAIL) {
+		l->cut = true;
+		return false;
+	}
+	return true;
+}
+
+static void put(struct log_line *l, const char *p, size_t n)
+{
+	memcpy(l->text + l->n, p, n);
+	l->n += n;
+}
+
+/* The length of `c` as JSON text; 1 for plain bytes. Bytes of UTF-8 pass when `clean`, else as \u00XX. */
+static size_t escape(char to[8], unsigned char c, bool clean)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	if (c == '"' || c == '\\') {
+		to[0] = '\\';
+		to[1] = (char)c;
+		return 2;
+	}
+	if (c >= 0x20 && c < 0x7f) {
+		to[0] = (char)c;
+		return 1;
+	}
+	if (c >= 0x80 && clean) {
+		to[0] = (char)c;
+		return 1;
+	}
+	memcpy(to, "\\u00", 4);
+	to[4] = hex[c >> 4];
+	to[5] = hex[c & 15];
+	return 6;
+}
+
+static size_t escaped_length(struct strv v, bool clean)
+{
+	char to[8];
+	size_t n = 0;
+
+	for (size_t i = 0; i < v.n && n <= LOG_LINE_MAX; i++)
+		n += escape(to, (unsigned char)v.p[i], clean);
+	return n;
+}
+
+static bool is_plain(struct strv v)
+{
+	for (size_t i = 0; i < v.n; i++) {
+		unsigned char c = (unsigned char)v.p[i];
+		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+			return false;
+	}
+	return true;
+}
+
+/* ,"key":  — keys are our own literals and need no escaping. */
+static bool put_key(struct log_line *l, const char *key, size_t value_max)
+{
+	size_t n = strlen(key);
+
+	if (!fits(l, n + 4 + value_max))
+		return false;
+	put(l, ",\"", 2);
+	put(l, key, n);
+	put(l, "\":", 2);
+	return true;
+}
+
+void log_text(struct log_line *l, const char *key, struct strv v)
+{
+	bool clean;
+
+	if (!l->on)
+		return;
+	if (is_plain(v)) {
+		if (!put_key(l, key, v.n + 2))
+			return;
+		l->text[l->n++] = '"';
+		put(l, v.p ? v.p : "", v.n);
+		l->text[l->n++] = '"';
+		return;
+	}
+	clean = text_is_clean(v);
+	if (!put_key(l, key, escaped_length(v, clean) + 2))
+		return;
+	l->text[l->n++] = '"';
+	for (size_t i = 0; i < v.n; i++)
+		l->n += escape(l->text + l->n, (unsigned char)v.p[i], clean);
+	l->text[l->n++] = '"';
+}
+
+void log_cstr(struct log_line *l, const char *key, const char *value)
+{
+	if (value != NULL)
+		log_text(l, key, strv_from(value));
+}
+
+static size_t decimal(char to[24], int64_t value)
+{
+	char digits[24];
+	size_t n = 0, at = 0;
+	uint64_t u = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+	do {
+		digits[n++] = (char)('0' + u % 10);
+	} while ((u /= 10) > 0);
+	if (value < 0)
+		to[at++] = '-';
+	while (n > 0)
+		to[at++] = digits[--n];
+	return at;
+}
+
+void log_int(struct log_line *l, const char *key, int64_t value)
+{
+	if (l->on && put_key(l, key, 24))
+		l->n += decimal(l->text + l->n, value);
+}
+
+void log_bool(struct log_line *l, const char *key, bool value)
+{
+	if (l->on && put_key(l, key, 5))
+		put(l, value ? "true" : "false", value ? 4 : 5);
+}
+
+/* The date changes once a second: gmtime is not asked for each of thousands of lines. */
+static void put_time(struct log_line *l)
+{
+	struct timespec now;
+	struct tm tm;
+	char ms[5];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec != out.second) {
+		out.second = now.tv_sec;
+		gmtime_r(&now.tv_sec, &tm);
+		strftime(out.date, sizeof(out.date), "%Y-%m-%dT%H:%M:%S", &tm);
+	}
+	put(l, "{\"time\":\"", 9);
+	put(l, out.date, strlen(out.date));
+	ms[0] = '.';
+	ms[1] = (char)('0' + now.tv_nsec / 100000000);
+	ms[2] = (char)('0' + now.tv_nsec / 10000000 % 10);
+	ms[3] = (char)('0' + now.tv_nsec / 1000000 % 10);
+	ms[4] = 'Z';
+	put(l, ms, sizeof(ms));
+	l->text[l->n++] = '"';
+}
+
+static void begin(struct log_line *l, enum log_level level, bool audit, const char *event)
+{
+	l->on = true;
+	l->cut = false;
+	l->now = audit || level <= LOG_WARNING;
+	l->n = 0;
+	put_time(l);
+	if (audit)
+		log_bool(l, "audit", true);
+	log_cstr(l, "level", level_names[level]);
+	log_cstr(l, "process", out.process);
+	if (out.index >= 0)
+		log_int(l, "index", out.index);
+	log_cstr(l, "event", event);
+}
+
+void log_begin(struct log_line *l, enum log_level level, const char *event)
+{
+	if (!log_wanted(level)) {
+		l->on = false;
+		return;
+	}
+	begin(l, level, false, event);
+}
+
+void log_begin_audit(struct log_line *l, const char *event)
+{
+	begin(l, LOG_INFO, true, event);
+}
+
+void log_end(struct log_line *l)
+{
+	if (!l->on)
+		return;
+	if (l->cut) {
+		static const char mark[] = ",\"cut\":true";
+		put(l, mark, sizeof(mark) - 1);
+	}
+	put(l, "}\n", 2);
+	if (out.pending_n + l->n > PENDING_MAX)
+		log_flush();
+	memcpy(out.pending + out.pending_n, l->text, l->n);
+	out.pending_n += l->n;
+	if (l->now)
+		log_flush();
+	l->on = false;
+}
+
+void log_say(enum log_level level, const char *event, const char *fmt, ...)
+{
+	struct log_line l;
+	char message[2048];
+	va_list args;
+
+	if (!log_wanted(level))
+		return;
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	log_begin(&l, level, event);
+	log_cstr(&l, "message", message);
+	/* The few lines that are said in words are for people who wait for them. */
+	l.now = true;
+	log_end(&l);
+}
+
+void bug(const char *fmt, ...)
+{
+	char message[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	log_say(LOG_ERROR, "bug", "%s (a defect of easgate: please report it with this line)", message);
+	log_flush();
+	abort();
+}

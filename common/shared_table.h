@@ -1,0 +1,47 @@
+/*
+ * shared_table: a bounded table of fixed-size values by 32-byte key, in memory that processes share.
+ *
+ * Made by the master before it forks (anonymous), or backed by a file (MAP_SHARED) so that it outlives a
+ * restart. Set-associative: a full set evicts its least recently used value. Sharded robust
+ * process-shared locks: a process killed while holding one costs at most the values of that shard.
+ */
+#ifndef EASGATE_SHARED_TABLE_H
+#define EASGATE_SHARED_TABLE_H
+
+#include "common/base.h"
+
+#define SHARED_TABLE_KEY 32
+
+struct shared_table;
+
+struct shared_table_config {
+	size_t entries;		/* at least so many values fit; rounded up */
+	size_t value_size;	/* bytes, 1..65536 */
+	const char *file;	/* NULL: anonymous. Else made 0600 where missing; its directory must exist */
+	uint32_t layout;	/* the caller's version of the value: a file of another layout or size starts empty */
+};
+
+/* NULL with errno. Borrows nothing after return. */
+struct shared_table *shared_table_new(const struct shared_table_config *config);
+/* Unmaps in this process only. Accepts NULL. */
+void shared_table_free(struct shared_table *t);
+
+/* Copies the value to out (value_size bytes) and marks it used. False: not there. Constant time in the key. */
+MUST_CHECK bool shared_table_get(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out);
+/* Puts or replaces. False only when a lock cannot be had (a broken process-shared mutex). */
+bool shared_table_put(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], const void *value);
+/*
+ * Puts only where nothing stands: returns 1 when put, 0 when there was a value (copied to `standing`), -1 on failure.
+ * One act under the lock: of two processes exactly one gets 1.
+ */
+MUST_CHECK int shared_table_put_new(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], const void *value,
+    void *standing);
+/* Takes the value away, copying it to out when out != NULL. True: it was there (exactly one of two racers gets true). */
+bool shared_table_take(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out);
+/* Forgets all. */
+void shared_table_clear(struct shared_table *t);
+/* Values held now, and evictions so far. */
+size_t shared_table_count(struct shared_table *t);
+uint64_t shared_table_evictions(struct shared_table *t);
+
+#endif

@@ -1,0 +1,264 @@
+/*
+ * answer: who gets a token. The order is the argument: form, voucher, name, service, cache, KDC, groups.
+ * Runs in the *kerberos* process. Never logs a token, a ticket or a key.
+ */
+#include "proxy/kerberos/answer.h"
+
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/text.h"
+#include "proxy/settings.h"
+
+#define TICKET_LEFT_SECONDS 30	/* a ticket with less left is none: the mail server's clock may be ahead */
+#define SAY_EVERY_MS	    1000
+
+static void drop_ticket(struct s4u_ticket *t, void *arg)
+{
+	struct answerer *a = arg;
+
+	s4u_ticket_clear(&a->service, t);
+}
+
+static int take_services(struct answerer *a, const struct proxy_settings *p)
+{
+	if (p->upstreams_count > ANSWER_SERVICES_MAX) {
+		log_say(LOG_ERROR, "kerberos_unusable", "more than %d upstreams", ANSWER_SERVICES_MAX);
+		return -1;
+	}
+	a->services = p->upstreams_count;
+	for (unsigned i = 0; i < a->services; i++) {
+		const struct upstream_settings *u = &p->upstreams[i];
+
+		a->spn[i] = u->credential_kind == CREDENTIAL_KERBEROS && u->spn[0] != '\0' ? u->spn : NULL;
+		a->same[i] = i;
+		for (unsigned k = 0; a->spn[i] != NULL && k < i; k++) {
+			if (a->spn[k] != NULL && strcmp(a->spn[k], a->spn[i]) == 0) {
+				a->same[i] = k;
+				break;
+			}
+		}
+	}
+	return 0;
+}
+
+static int take_groups(struct answerer *a, const struct kerberos_settings *k)
+{
+	for (unsigned i = 0; i < k->refused_groups_count; i++) {
+		if (refused_groups_add(&a->refused, k->refused_groups[i]) < 0) {
+			log_say(LOG_ERROR, "kerberos_unusable",
+			    "proxy.kerberos.refused_groups: \"%s\": expected a SID (S-1-...) or a RID, at most %d of them",
+			    k->refused_groups[i], FACTS_REFUSED_MAX);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int answerer_init(struct answerer *a, const struct settings *settings, struct strv keytab, const uint8_t key[VOUCH_KEY_SIZE])
+{
+	const struct kerberos_settings *k = settings->proxy.kerberos;
+	char why[256];
+
+	memset(a, 0, sizeof(*a));
+	memcpy(a->key, key, sizeof(a->key));
+	a->timeout_ms = k->timeout_ms;
+	if (take_services(a, &settings->proxy) < 0 || take_groups(a, k) < 0)
+		goto failed;
+	a->scratch = malloc(sizeof(*a->scratch));
+	a->cache = ticket_cache_new(k->cache_entries, drop_ticket, a);
+	if (a->scratch == NULL || a->cache == NULL) {
+		log_say(LOG_ERROR, "kerberos_unusable", "out of memory for a cache of %u tickets", k->cache_entries);
+		goto failed;
+	}
+	a->transport = transport_new((const char *const *)k->kdcs, k->kdcs_count, k->timeout_ms, why, sizeof(why));
+	if (a->transport == NULL) {
+		log_say(LOG_ERROR, "kerberos_unusable", "%s", why);
+		goto failed;
+	}
+	a->has_service = service_init(&a->service, a->transport, k->principal, keytab, k->timeout_ms, &a->broken) == 0;
+	if (!a->has_service)
+		log_say(LOG_ERROR, "kerberos_broken", "%s", a->broken.text);
+	return 0;
+failed:
+	answerer_clear(a);
+	return -1;
+}
+
+void answerer_clear(struct answerer *a)
+{
+	OM_uint32 minor;
+
+	for (unsigned i = 0; i < a->services; i++) {
+		if (a->target[i] != GSS_C_NO_NAME)
+			gss_release_name(&minor, &a->target[i]);
+	}
+	ticket_cache_free(a->cache);
+	if (a->has_service)
+		service_clear(&a->service);
+	transport_free(a->transport);
+	free(a->scratch);
+	OPENSSL_cleanse(a, sizeof(*a));
+}
+
+void answerer_keep_ready(struct answerer *a)
+{
+	struct krb_fault fault;
+
+	if (!a->has_service)
+		return;
+	transport_budget(a->transport, a->timeout_ms);
+	if (service_ready(&a->service, &fault) < 0)
+		log_say(LOG_DEBUG, "kerberos_not_ready", "%s", fault.text);
+}
+
+/* --- one question --- */
+
+/* One line a second; the next one tells how many were left out. Hostile text is escaped by the logger. */
+static void say_refused(struct answerer *a, enum log_level level, const char *event, const char *sam, const char *text)
+{
+	uint64_t now = loop_now_fresh();
+	struct log_line l;
+
+	if (now < a->say_again_ms) {
+		a->unsaid++;
+		return;
+	}
+	a->say_again_ms = now + SAY_EVERY_MS;
+	log_begin(&l, level, event);
+	log_cstr(&l, "account", sam);
+	log_cstr(&l, "message", text);
+	if (a->unsaid > 0)
+		log_int(&l, "more", a->unsaid);
+	log_end(&l);
+	a->unsaid = 0;
+}
+
+static bool is_terminated(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+/* NULL: the asker may have it. */
+static const char *why_not(struct answerer *a, const struct kerberos_ask *ask, time_t now)
+{
+	if (!is_terminated(ask->sam, sizeof(ask->sam)) || !is_terminated(ask->realm, sizeof(ask->realm)))
+		return "the question is malformed";
+	if (!vouch_check(a->key, ask->sam, ask->realm, ask->certificate, now, ask->voucher))
+		return "the directory has not vouched for this account, or too long ago";
+	if (ask->upstream >= a->services || a->spn[ask->upstream] == NULL)
+		return "this upstream does not use Kerberos";
+	return a->has_service ? krb_name_refused(ask->sam, ask->realm, &a->service.name) : NULL;
+}
+
+/* True when the ticket is good for a token now; *renew: and it is time for a new one. */
+static bool usable(struct answerer *a, const struct ticket_entry *e, bool *renew)
+{
+	int64_t now;
+
+	*renew = false;
+	if (e == NULL || e->ticket.end == 0)
+		return false;
+	now = service_time(&a->service);
+	*renew = now >= e->ticket.renew;
+	return now + TICKET_LEFT_SECONDS < e->ticket.end;
+}
+
+/* The KDC says no: remembered, so that a phone that asks again at once does not cost a round each time. */
+static void learn_denial(struct answerer *a, const struct kerberos_ask *ask, const struct krb_fault *fault)
+{
+	if (fault->result != KERBEROS_DENIED && fault->result != KERBEROS_REFUSED)
+		return;
+	ticket_cache_deny(a->cache, ask->sam, a->same[ask->upstream], fault, loop_now_fresh() + ANSWER_DENIED_MS);
+	say_refused(a, LOG_WARNING, "kerberos_denied", ask->sam, fault->text);
+}
+
+/* The account's ticket, from the cache or the KDC. NULL with *fault. */
+static struct ticket_entry *ticket_for(struct answerer *a, const struct kerberos_ask *ask, bool *cached, struct krb_fault *fault)
+{
+	unsigned service = a->same[ask->upstream];
+	struct ticket_entry *e = ticket_cache_find(a->cache, ask->sam, service);
+	struct s4u s4u = { &a->service, &a->refused, a->scratch };
+	struct s4u_ticket fresh;
+	bool renew, good = usable(a, e, &renew);
+
+	*cached = true;
+	if (good && !renew)
+		return e;
+	if (e != NULL && e->denied != NULL && loop_now_fresh() < e->denied_until_ms) {
+		*fault = *e->denied;
+		return NULL;
+	}
+	transport_budget(a->transport, a->timeout_ms * ANSWER_TIMEOUTS);
+	if (s4u_ticket_get(&s4u, ask->sam, a->spn[service], &fresh, fault) == 0) {
+		*cached = false;
+		e = ticket_cache_put(a->cache, ask->sam, service, &fresh);
+		if (e == NULL)
+			krb_fault_say(fault, KERBEROS_DENIED, REMEDY_NONE, "out of memory");
+		return e;
+	}
+	/* No KDC, or our own trouble: what we hold is still good. A denial is not to be argued with. */
+	if (good && (fault->result == KERBEROS_NO_KDC || fault->result == KERBEROS_BROKEN))
+		return e;
+	learn_denial(a, ask, fault);
+	return NULL;
+}
+
+static int make_token(struct answerer *a, const struct ticket_entry *e, unsigned service, gss_buffer_t token, struct krb_fault *fault)
+{
+	if (a->target[service] == GSS_C_NO_NAME && s4u_target(&a->service, a->spn[service], &a->target[service], fault) < 0)
+		return -1;
+	return s4u_token(&e->ticket, a->target[service], token, fault);
+}
+
+static void put_fault(struct kerberos_token *out, const struct krb_fault *fault)
+{
+	out->result = (uint32_t)fault->result;
+	if (text_copy(out->text, sizeof(out->text), strv_from(fault->text)) < 0)
+		snprintf(out->text, sizeof(out->text), "the reason cannot be shown");
+}
+
+void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now, struct kerberos_token *out, gss_buffer_t token)
+{
+	const char *reason = why_not(a, ask, now);
+	struct ticket_entry *e;
+	struct krb_fault fault = { .result = KERBEROS_REFUSED };
+	bool cached = false;
+
+	memset(out, 0, sizeof(*out));
+	*token = (gss_buffer_desc){ 0, NULL };
+	if (reason != NULL) {
+		snprintf(out->text, sizeof(out->text), "%s", reason);
+		say_refused(a, LOG_WARNING, "kerberos_refused",
+		    is_terminated(ask->sam, sizeof(ask->sam)) ? ask->sam : "", reason);
+		return;
+	}
+	if (!a->has_service) {
+		put_fault(out, &a->broken);
+		return;
+	}
+	e = ticket_for(a, ask, &cached, &fault);
+	if (e == NULL || make_token(a, e, a->same[ask->upstream], token, &fault) < 0) {
+		put_fault(out, &fault);
+		return;
+	}
+	out->result = KERBEROS_OK;
+	out->cached = cached;
+	out->token_n = (uint32_t)token->length;
+}
+
+void answerer_forget(struct answerer *a, const struct kerberos_forget *forget)
+{
+	size_t n;
+
+	if (!is_terminated(forget->sam, sizeof(forget->sam)) || !is_terminated(forget->realm, sizeof(forget->realm)))
+		return;
+	if (!a->has_service || strcmp(forget->realm, a->service.name.realm) != 0)
+		return;
+	n = ticket_cache_forget(a->cache, forget->sam);
+	if (n > 0)
+		log_say(LOG_DEBUG, "kerberos_forgot", "the account changed: %zu entries dropped", n);
+}

@@ -1,0 +1,16 @@
+/*
+ * listen: the sockets of a plan: bound here, or handed over by systemd (socket activation). Master process.
+ */
+#ifndef EASGATE_PROXY_LISTEN_H
+#define EASGATE_PROXY_LISTEN_H
+
+#include <pwd.h>
+
+#include "common/master.h"
+
+/* Fills plan->sockets: each listener once per worker (SO_REUSEPORT), the admin's likewise, and run_dir/easproxy.sock. 0 or -1 (logged). */
+MUST_CHECK int listen_all(struct plan *plan, const struct passwd *pw);
+/* Tries one address without keeping it: 0, or -errno. */
+int listen_try(const char *address);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * metric_table: every metric of easproxy by name. The enum and the rows in metric_table.c stand in the same order.
+ */
+#ifndef EASGATE_METRIC_TABLE_H
+#define EASGATE_METRIC_TABLE_H
+
+#include "common/metrics.h"
+
+enum metric {
+	M_SESSIONS,		/* gauge */
+	M_SESSIONS_HELD,	/* gauge: Ping or Sync waiting at the mail server */
+	M_ACCEPTED,
+	M_ACCEPT_REFUSED,	/* enum accept_refusal */
+	M_HANDSHAKES,		/* result x version */
+	M_REQUESTS,		/* command x status */
+	M_REQUEST_SECONDS,	/* histogram */
+	M_REFUSALS,		/* enum fact */
+	M_BYTES,		/* direction */
+	M_REVOCATION_LOOKUPS,	/* answer */
+	M_ACCOUNT_CACHE,	/* hit, miss */
+	M_DIRECTORY_CALLS,	/* result */
+	M_DIRECTORY_SECONDS,
+	M_DIRECTORY_CACHE,	/* hit, miss, stale: in the directory process */
+	M_KERBEROS_CALLS,	/* result */
+	M_KERBEROS_CACHE,	/* hit, miss */
+	M_KERBEROS_SECONDS,
+	M_DEVICE_CHECKS,	/* result */
+	M_UPSTREAM_CONNECTIONS, /* state */
+	M_UPSTREAM_FAILURES,	/* kind */
+	M_SESSIONS_ENDED,	/* why a live session was ended */
+	M_PROCESS_RESTARTS,
+	M_RELOADS,		/* good, failed */
+	M_REDIS_COMMANDS,	/* result */
+	M_COUNT
+};
+extern const struct metric_row metric_rows[M_COUNT];
+
+enum { HANDSHAKE_FULL = 0, HANDSHAKE_RESUMED, HANDSHAKE_FAILED, HANDSHAKE_TIMEOUT };
+enum { TLS_OTHER = 0, TLS_12, TLS_13 };
+#define HANDSHAKE_SUB(result, version) ((unsigned)(result) * 3 + (unsigned)(version))
+/* command: enum eas_command */
+unsigned metric_request_sub(unsigned command, unsigned status);
+enum { BYTES_FROM_DEVICE = 0, BYTES_TO_DEVICE };
+enum { CACHE_HIT = 0, CACHE_MISS, CACHE_STALE };
+enum { CONNECTIONS_ACTIVE = 0, CONNECTIONS_IDLE };
+enum { UPSTREAM_CONNECT = 0, UPSTREAM_TLS, UPSTREAM_ANSWER, UPSTREAM_TIMEOUT, UPSTREAM_AUTH };
+enum { ENDED_REVOKED = 0, ENDED_ACCOUNT, ENDED_DEVICE, ENDED_CERTIFICATE, ENDED_TRUST };
+
+#endif

@@ -1,0 +1,395 @@
+/*
+ * program: turns the settings into a plan for the master. Opens the node's sockets and tables before anything is forked. Master process.
+ */
+#include "proxy/program.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/device.h"
+#include "common/directory/process.h"
+#include "common/shared_table.h"
+#include "common/tls.h"
+#include "proxy/kerberos/ask.h"
+#include "proxy/listen.h"
+#include "proxy/metric_table.h"
+#include "proxy/revocation/process.h"
+#include "proxy/worker/worker.h"
+
+#define DESCRIPTORS_EXTRA 256	/* listeners, wires, the pool's slack, the log */
+
+static unsigned workers_of(const struct settings *s)
+{
+	cpu_set_t cpus;
+	int n;
+
+	if (s->proxy.workers > 0)
+		return s->proxy.workers;
+	n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	return n < 1 ? 1 : n > 48 ? 48 : (unsigned)n;
+}
+
+/* --- the roles --- */
+
+static int run_directory(struct child *child)
+{
+	const struct settings *s = child_settings(child);
+	const char *groups[SETTINGS_GROUPS_MAX + 1];
+	const struct kerberos_settings *k = s->proxy.kerberos;
+	struct directory_setup setup = { .config = &s->common.directory, .groups = groups };
+
+	setup.groups_count = settings_groups(s, groups);
+	if (k != NULL) {
+		setup.refused_groups = (const char *const *)k->refused_groups;
+		setup.refused_groups_count = k->refused_groups_count;
+		setup.kdcs = (const char *const *)k->kdcs;
+		setup.kdcs_count = k->kdcs_count;
+	}
+	return directory_process(child, &setup);
+}
+
+static void add_file(struct plan_role *r, const char *path)
+{
+	if (path != NULL && path[0] != '\0' && r->files_n < PLAN_FILES)
+		r->files[r->files_n++] = path;
+}
+
+static void add_redis(struct plan_role *r, const struct settings *s)
+{
+	if (s->common.redis == NULL)
+		return;
+	add_file(r, s->common.redis->password_file);
+	add_file(r, s->common.redis->fleet_secret_file);
+	add_file(r, s->common.redis->ca);
+}
+
+static void worker_files(struct plan_role *r, const struct settings *s)
+{
+	const struct proxy_settings *p = &s->proxy;
+
+	for (unsigned i = 0; i < p->hosts_count; i++) {
+		add_file(r, p->hosts[i].certificate);
+		add_file(r, p->hosts[i].key);
+		for (unsigned k = 0; k < p->hosts[i].client_ca_count; k++)
+			add_file(r, p->hosts[i].client_ca[k]);
+	}
+	for (unsigned i = 0; i < p->upstreams_count; i++)
+		add_file(r, p->upstreams[i].ca);
+	add_redis(r, s);
+}
+
+static void revocation_files(struct plan_role *r, const struct settings *s)
+{
+	const struct proxy_settings *p = &s->proxy;
+
+	for (unsigned i = 0; i < p->revocation.crls_count; i++)
+		add_file(r, p->revocation.crls[i].issuer_ca);
+	for (unsigned i = 0; i < p->hosts_count; i++) {
+		for (unsigned k = 0; k < p->hosts[i].client_ca_count; k++)
+			add_file(r, p->hosts[i].client_ca[k]);
+	}
+	add_redis(r, s);
+}
+
+static void directory_files(struct plan_role *r, const struct settings *s)
+{
+	const struct config_ldap *l = s->common.directory.ldap;
+
+	if (strcmp(s->common.directory.kind, "file") == 0)
+		add_file(r, s->common.directory.file);
+	if (l == NULL || strcmp(s->common.directory.kind, "ldap") != 0)
+		return;
+	add_file(r, l->ca);
+	add_file(r, l->bind_password_file);
+	add_file(r, l->keytab);
+}
+
+static struct plan_role *add_role(struct plan *plan, enum role role, unsigned count, int (*run)(struct child *), uint32_t peers)
+{
+	struct plan_role *r = &plan->roles[plan->roles_n++];
+
+	r->role = role;
+	r->count = count;
+	r->run = run;
+	r->peers = peers;
+	return r;
+}
+
+struct settings *program_settings(const char *config_file, struct config_error *error)
+{
+	struct settings *s;
+	char *text;
+	size_t n;
+
+	if (config_read_file(config_file, &text, &n, error) < 0)
+		return NULL;
+	s = settings_load(config_file, (struct strv){ text, n }, error);
+	free(text);
+	return s;
+}
+
+static int load(const char *config_file, struct plan *plan, struct config_error *error)
+{
+	struct settings *s = program_settings(config_file, error);
+	struct plan_role *r;
+
+	if (s == NULL)
+		return -1;
+	memset(plan, 0, sizeof(*plan));
+	plan->settings = s;
+	plan->user = s->common.user;
+	plan->text = (struct strv){ s->text, s->text_n };
+	r = add_role(plan, ROLE_DIRECTORY, 1, run_directory, 1u << ROLE_WORKER);
+	r->vouch_key = true;
+	directory_files(r, s);
+	r = add_role(plan, ROLE_REVOCATION, 1, revocation_process, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+	revocation_files(r, s);
+	if (s->proxy.kerberos != NULL) {
+		r = add_role(plan, ROLE_KERBEROS, s->proxy.kerberos->processes, kerberos_process, 1u << ROLE_WORKER);
+		r->vouch_key = true;
+		add_file(r, s->proxy.kerberos->keytab);
+	}
+	r = add_role(plan, ROLE_WORKER, workers_of(s), worker_process, 0);
+	r->reloads = true;
+	worker_files(r, s);
+	return 0;
+}
+
+/* Not before: a configuration that is refused must not change what the master says. */
+static void in_force(const struct plan *plan)
+{
+	log_set_level(((const struct settings *)plan->settings)->common.log.parsed_level);
+}
+
+static void unload(struct plan *plan)
+{
+	settings_free(plan->settings);
+	plan->settings = NULL;
+}
+
+size_t program_files(const struct settings *s, const char **paths, size_t max)
+{
+	struct plan_role r = { .files_n = 0 };
+	size_t n = 0;
+
+	worker_files(&r, s);
+	revocation_files(&r, s);
+	directory_files(&r, s);
+	if (s->proxy.kerberos != NULL)
+		add_file(&r, s->proxy.kerberos->keytab);
+	for (size_t i = 0; i < r.files_n && n < max; i++) {
+		size_t k = 0;
+		while (k < n && strcmp(paths[k], r.files[i]) != 0)
+			k++;
+		if (k == n)
+			paths[n++] = r.files[i];
+	}
+	return n;
+}
+
+/* --- before anything is forked --- */
+
+/* Made for the user where missing; what is there keeps its rights. */
+static int make_dir(const char *path, const struct passwd *pw)
+{
+	if (mkdir(path, 0750) < 0) {
+		if (errno == EEXIST)
+			return 0;
+		log_say(LOG_ERROR, "dir_unusable", "%s: %s: create it, or correct state_dir or run_dir", path, strerror(errno));
+		return -1;
+	}
+	if (pw != NULL && chown(path, pw->pw_uid, pw->pw_gid) < 0) {
+		log_say(LOG_ERROR, "dir_unusable", "%s: cannot be given to %s: %s", path, pw->pw_name, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static int check_user(const struct settings *s, struct passwd **out)
+{
+	*out = NULL;
+	if (geteuid() != 0)
+		return 0;
+	*out = getpwnam(s->common.user);
+	if (*out == NULL || (*out)->pw_uid == 0) {
+		log_say(LOG_ERROR, "user_unusable", "user: %s: %s: make it with `useradd --system --no-create-home %s`, or name another",
+		    s->common.user, *out == NULL ? "no such user" : "is root", s->common.user);
+		return -1;
+	}
+	return 0;
+}
+
+static int raise_descriptors(const struct settings *s)
+{
+	rlim_t need = (rlim_t)s->proxy.sessions * 2 + DESCRIPTORS_EXTRA;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -1;
+	if (limit.rlim_max < need && geteuid() == 0) {
+		struct rlimit more = { need, need };
+		(void)setrlimit(RLIMIT_NOFILE, &more);
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_max < need) {
+		log_say(LOG_ERROR, "descriptors", "proxy.sessions: %u needs %llu descriptors in each worker, but the hard limit is %llu: "
+			"raise LimitNOFILE= (systemd) or ulimit -Hn, or lower proxy.sessions", s->proxy.sessions, (unsigned long long)need,
+		    (unsigned long long)limit.rlim_max);
+		return -1;
+	}
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static unsigned slots_of(const struct plan *plan)
+{
+	unsigned n = 1;
+
+	for (size_t i = 0; i < plan->roles_n; i++)
+		n += plan->roles[i].count;
+	return n + 32;	/* a reload may add kerberos processes */
+}
+
+static int prepare(struct plan *plan)
+{
+	const struct settings *s = plan->settings;
+	struct session_records *records;
+	struct shared_table *devices = NULL;
+	struct passwd *pw;
+	char why[TLS_WHY_MAX];
+
+	if (tls_library_check(why, sizeof(why)) < 0) {
+		log_say(LOG_ERROR, "library", "%s", why);
+		return -1;
+	}
+	if (check_user(s, &pw) < 0 || raise_descriptors(s) < 0 || make_dir(s->common.state_dir, pw) < 0 || make_dir(s->common.run_dir, pw) < 0)
+		return -1;
+	if (metrics_setup(metric_rows, M_COUNT, slots_of(plan)) < 0) {
+		log_say(LOG_ERROR, "memory", "no memory for metrics");
+		return -1;
+	}
+	records = session_record_setup(s->proxy.limits.session_records);
+	if (records == NULL) {
+		log_say(LOG_ERROR, "memory", "no memory for limits.session_records: %s", strerror(errno));
+		return -1;
+	}
+	if (s->common.redis == NULL) {
+		char path[4096];
+		struct shared_table_config config = { DEVICE_TABLE_ENTRIES, DEVICE_TABLE_VALUE, path, DEVICE_TABLE_LAYOUT };
+		snprintf(path, sizeof(path), "%s/" DEVICE_TABLE_FILE, s->common.state_dir);
+		devices = shared_table_new(&config);
+		if (devices == NULL) {
+			log_say(LOG_ERROR, "dir_unusable", "%s/devices.tab: %s", s->common.state_dir, strerror(errno));
+			return -1;
+		}
+	}
+	worker_use_tables(records, devices);
+	return listen_all(plan, pw);
+}
+
+/* --- reload --- */
+
+int program_trial(const struct settings *s, struct bundle *files, char *why, size_t why_size)
+{
+	struct config_error error = { "" };
+	struct settings *copy = settings_load(s->name, (struct strv){ s->text, s->text_n }, &error);
+	struct session_records *records = session_record_setup(64);
+	struct worker_config *c;
+
+	if (copy == NULL || records == NULL) {
+		snprintf(why, why_size, "%s", copy == NULL ? error.text : "out of memory");
+		settings_free(copy);
+		session_record_free(records);
+		return -1;
+	}
+	c = worker_config_new(NULL, NULL, copy, files, records, why, why_size);
+	worker_config_free(c);
+	session_record_free(records);
+	return c != NULL ? 0 : -1;
+}
+
+static int trial(const struct plan *plan, struct bundle *files)
+{
+	char why[1024] = "";
+
+	if (program_trial(plan->settings, files, why, sizeof(why)) < 0) {
+		log_say(LOG_ERROR, "config_refused", "%s", why);
+		return -1;
+	}
+	return 0;
+}
+
+static const char *unchangeable(const struct plan *old, const struct plan *new)
+{
+	const struct settings *a = old->settings, *b = new->settings;
+
+	if (workers_of(a) != workers_of(b))
+		return "proxy.workers";
+	if (strcmp(a->common.user, b->common.user) != 0)
+		return "user";
+	if (strcmp(a->common.state_dir, b->common.state_dir) != 0)
+		return "state_dir";
+	if (strcmp(a->common.run_dir, b->common.run_dir) != 0)
+		return "run_dir";
+	if (strcmp(a->proxy.admin.address, b->proxy.admin.address) != 0)
+		return "proxy.admin.address";
+	if (a->proxy.limits.session_records != b->proxy.limits.session_records)
+		return "proxy.limits.session_records";
+	if (a->proxy.sessions < b->proxy.sessions)
+		return "proxy.sessions (upwards)";
+	if ((a->common.redis == NULL) != (b->common.redis == NULL))
+		return "redis";
+	if ((a->proxy.kerberos == NULL) != (b->proxy.kerberos == NULL) ||
+	    (a->proxy.kerberos != NULL && a->proxy.kerberos->processes != b->proxy.kerberos->processes))
+		return "proxy.kerberos.processes";
+	if (a->proxy.listeners_count != b->proxy.listeners_count)
+		return "proxy.listeners";
+	for (unsigned i = 0; i < a->proxy.listeners_count; i++) {
+		if (strcmp(a->proxy.listeners[i].address, b->proxy.listeners[i].address) != 0)
+			return "proxy.listeners";
+	}
+	return NULL;
+}
+
+static uint32_t drain_seconds(const struct plan *plan)
+{
+	return ((const struct settings *)plan->settings)->proxy.limits.drain_seconds;
+}
+
+/* Slot 0 is the master's. */
+static unsigned slot(const struct plan *plan, enum role role, unsigned index)
+{
+	unsigned n = 1;
+
+	for (size_t i = 0; i < plan->roles_n; i++) {
+		if (plan->roles[i].role == role)
+			return n + index;
+		n += plan->roles[i].count;
+	}
+	return 0;
+}
+
+static void died(unsigned process_slot)
+{
+	metrics_clear_gauges(process_slot);
+	metrics_add(M_PROCESS_RESTARTS, 0, 1);
+}
+
+const struct master_program easproxy_program = {
+	.load = load,
+	.in_force = in_force,
+	.unload = unload,
+	.prepare = prepare,
+	.trial = trial,
+	.unchangeable = unchangeable,
+	.drain_seconds = drain_seconds,
+	.slot = slot,
+	.died = died,
+};

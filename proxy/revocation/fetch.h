@@ -1,0 +1,33 @@
+/*
+ * fetch: one file over http or https on the loop (libcurl multi), bounded in size and time, into a descriptor.
+ * No redirects: a server that sends elsewhere is a failure that names the place, for the operator to configure.
+ */
+#ifndef EASGATE_REVOCATION_FETCH_H
+#define EASGATE_REVOCATION_FETCH_H
+
+#include "common/loop.h"
+
+#define FETCH_TAG_MAX 256
+
+enum fetch_result { FETCH_FAILED = 0, FETCH_NEW, FETCH_SAME };
+
+/* What the server said of the version that we hold; sent back so that it need not send the same again. "" : nothing. */
+struct fetch_version {
+	char etag[FETCH_TAG_MAX], modified[FETCH_TAG_MAX];
+};
+
+struct fetcher;
+struct fetch;
+
+/* From the loop, exactly once, never from fetch_start(). `why` is set for FETCH_FAILED only. `version`: for FETCH_NEW. */
+typedef void fetch_done_fn(void *arg, enum fetch_result result, const struct fetch_version *version, const char *why);
+
+struct fetcher *fetcher_new(struct loop *loop);		/* NULL: out of memory */
+void fetcher_free(struct fetcher *f);			/* after the last fetch was cancelled or done */
+/* Writes the body to fd (borrowed until done). version may be NULL. NULL: out of memory or no such URL. */
+struct fetch *fetch_start(struct fetcher *f, const char *url, int fd, uint64_t max_bytes, unsigned timeout_s,
+    const struct fetch_version *version, fetch_done_fn *done, void *arg);
+/* done will not run. Accepts NULL. */
+void fetch_cancel(struct fetch *f);
+
+#endif

@@ -1,0 +1,146 @@
+/*
+ * settings: the configuration of easproxy as loaded: common sections and `proxy:`. docs/easgate.yaml shows every key.
+ * Built and checked whole, then swapped in by pointer; nothing changes it afterwards.
+ */
+#ifndef EASGATE_PROXY_SETTINGS_H
+#define EASGATE_PROXY_SETTINGS_H
+
+#include "common/config.h"
+#include "common/directory/claim_kind.h"
+#include "common/directory/claim_kind.h"
+
+struct bundle;
+
+struct listener_settings {
+	char *address;				/* "host:port", port 0: the kernel's choice */
+	char **proxy_protocol_from;
+	unsigned proxy_protocol_from_count;
+};
+
+struct host_settings {
+	char **names;
+	unsigned names_count;
+	char *certificate, *key;
+	char **client_ca;
+	unsigned client_ca_count;
+	char *client_certificate;		/* "required" or "optional" */
+	bool required;				/* parsed from it */
+	bool passwords;
+	char *policy, *upstream;
+	unsigned policy_index, upstream_index;	/* resolved */
+};
+
+const char *claim_kind_name(enum claim_kind kind);
+
+struct crl_settings {
+	char *issuer_ca;	/* file with the CA certificate whose CRL this is */
+	char *file, *url, *delta_file, *delta_url;
+};
+
+struct revocation_settings {
+	struct crl_settings *crls;
+	unsigned crls_count;
+	bool redis;
+	uint32_t max_age_seconds, refresh_seconds;
+	char *unknown;
+	bool unknown_allows;
+};
+
+enum device_rule { DEVICE_PIN = 0, DEVICE_REGISTERED, DEVICE_ANY };
+
+struct policy_settings {
+	char *name;
+	char *required_group;
+	unsigned group_bit;			/* of struct account.groups; resolved; only when required_group != "" */
+	char *device;
+	enum device_rule device_rule;
+	char **device_types;
+	unsigned device_types_count;
+	char **protocol_versions;
+	unsigned protocol_versions_count;
+	bool *user_must_match_given;		/* as in the file; NULL: left out */
+	bool user_must_match;			/* default true */
+};
+
+enum credential_kind { CREDENTIAL_REFUSED = 0, CREDENTIAL_KERBEROS, CREDENTIAL_HEADER, CREDENTIAL_PASSTHROUGH, CREDENTIAL_NONE };
+
+struct upstream_settings {
+	char *name;
+	char **servers;				/* http:// or https:// */
+	unsigned servers_count;
+	char *server_name, *ca;
+	char *credential, *header, *header_value, *spn;
+	enum credential_kind credential_kind;
+	enum { HEADER_SAM = 0, HEADER_UPN, HEADER_MAIL } header_kind;
+	char *health_path;
+	uint32_t health_status, health_seconds, connect_ms, response_ms, ping_seconds, idle_seconds, pool;
+};
+
+struct kerberos_settings {
+	char *principal, *keytab;
+	char **kdcs;				/* host:port */
+	unsigned kdcs_count;
+	uint32_t processes;
+	char **refused_groups;			/* SIDs, or RIDs of the account's domain */
+	unsigned refused_groups_count;
+	uint32_t timeout_ms, cache_entries;
+};
+
+struct limit_settings {
+	uint32_t head_bytes, headers;
+	uint32_t body_bytes;
+	uint32_t handshake_seconds, head_seconds, body_idle_seconds, idle_seconds, drain_seconds;
+	uint32_t session_records, session_seconds, retry_after_seconds;
+};
+
+struct admin_settings {
+	char *address;				/* "": none */
+};
+
+struct proxy_settings {
+	uint32_t workers, sessions;
+	struct listener_settings *listeners;
+	unsigned listeners_count;
+	struct host_settings *hosts;
+	unsigned hosts_count;
+	char **identity;
+	unsigned identity_count;
+	enum claim_kind claim_order[CLAIM_KINDS];	/* parsed; claim_count of them */
+	unsigned claim_count;
+	struct revocation_settings revocation;
+	struct policy_settings *policies;
+	unsigned policies_count;
+	struct upstream_settings *upstreams;
+	unsigned upstreams_count;
+	struct kerberos_settings *kerberos;		/* NULL unless there */
+	char *autodiscover, *autodiscover_url;
+	bool autodiscover_answers;
+	char **paths;
+	unsigned paths_count;
+	struct limit_settings limits;
+	struct admin_settings admin;
+};
+
+struct settings {
+	struct config_common common;
+	struct proxy_settings proxy;
+	/* --- not from the file --- */
+	char *text;			/* the file's contents as loaded */
+	size_t text_n;
+	char *name;			/* the file's name */
+};
+
+/*
+ * Loads and checks everything that can be checked without opening other files. NULL: error->text says
+ * file, line, key, what was found and what was expected.
+ */
+struct settings *settings_load(const char *name, struct strv text, struct config_error *error);
+void settings_free(struct settings *s);
+#define SETTINGS_GROUPS_MAX 64
+/*
+ * The group DNs that account.groups bits stand for: bit i is the i-th distinct required_group of the policies in
+ * file order. Returns how many; fills groups[] (at least SETTINGS_GROUPS_MAX entries), borrowed from s.
+ */
+unsigned settings_groups(const struct settings *s, const char **groups);
+
+#endif

@@ -1,0 +1,246 @@
+/*
+ * account: the worker's cache of directory answers and the questions under way. Worker process.
+ */
+#include "proxy/worker/account.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+#include "proxy/metric_table.h"
+
+#define SLOTS 4096	/* of the hash; entries are spread by their certificates' hashes */
+
+struct account_cache {
+	struct loop *loop;
+	struct asker *directory;
+	size_t max, count;
+	unsigned timeout_ms;
+	struct account_entry *slot[SLOTS];
+	struct account_entry *newest, *oldest;
+};
+
+struct account_op {
+	struct account_cache *accounts;
+	uint64_t number;
+	uint8_t certificate[SHA256_SIZE];
+	uint64_t asked_ms;
+	account_done_fn *done;
+	void *arg;
+};
+
+struct account_cache *account_cache_new(struct loop *loop, struct asker *directory, size_t entries, unsigned timeout_ms)
+{
+	struct account_cache *a = calloc(1, sizeof(*a));
+
+	if (a == NULL)
+		return NULL;
+	a->loop = loop;
+	a->directory = directory;
+	a->max = entries;
+	a->timeout_ms = timeout_ms;
+	return a;
+}
+
+static struct account_entry **slot_of(struct account_cache *a, const uint8_t certificate[SHA256_SIZE])
+{
+	unsigned i = (unsigned)(certificate[0] | certificate[1] << 8) % SLOTS;
+
+	return &a->slot[i];
+}
+
+static void unlink_entry(struct account_cache *a, struct account_entry *e)
+{
+	struct account_entry **at = slot_of(a, e->certificate);
+
+	while (*at != e)
+		at = &(*at)->hash_next;
+	*at = e->hash_next;
+	if (e->newer != NULL)
+		e->newer->older = e->older;
+	else
+		a->newest = e->older;
+	if (e->older != NULL)
+		e->older->newer = e->newer;
+	else
+		a->oldest = e->newer;
+	a->count--;
+	account_unref(a, e);
+}
+
+static void link_entry(struct account_cache *a, struct account_entry *e)
+{
+	struct account_entry **at = slot_of(a, e->certificate);
+
+	e->hash_next = *at;
+	*at = e;
+	e->older = a->newest;
+	e->newer = NULL;
+	if (a->newest != NULL)
+		a->newest->newer = e;
+	else
+		a->oldest = e;
+	a->newest = e;
+	a->count++;
+	e->refs++;
+}
+
+static struct account_entry *find(struct account_cache *a, const uint8_t certificate[SHA256_SIZE])
+{
+	struct account_entry *e = *slot_of(a, certificate);
+
+	while (e != NULL && memcmp(e->certificate, certificate, SHA256_SIZE) != 0)
+		e = e->hash_next;
+	return e;
+}
+
+void account_cache_free(struct account_cache *a)
+{
+	if (a == NULL)
+		return;
+	while (a->oldest != NULL)
+		unlink_entry(a, a->oldest);
+	free(a);
+}
+
+void account_unref(struct account_cache *a, struct account_entry *e)
+{
+	(void)a;
+	if (e != NULL && --e->refs == 0)
+		free(e);
+}
+
+bool account_is_fresh(struct account_cache *a, const struct account_entry *e)
+{
+	return e != NULL && loop_now_ms(a->loop) < e->valid_until_ms;
+}
+
+static bool terminated(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+/* The directory parses what a hostile server sends; its answer is checked like anybody's. */
+static bool is_sound(const struct directory_found *f, size_t n)
+{
+	const struct account *c = &f->account;
+
+	return n == sizeof(*f) && f->result <= ACCOUNT_MISMATCH && terminated(c->sid, sizeof(c->sid)) &&
+	    terminated(c->sam, sizeof(c->sam)) && terminated(c->realm, sizeof(c->realm)) &&
+	    terminated(c->netbios, sizeof(c->netbios)) && terminated(c->upn, sizeof(c->upn)) &&
+	    terminated(c->mail, sizeof(c->mail)) && terminated(c->display_name, sizeof(c->display_name));
+}
+
+static const char *keep(char **at, const char *text)
+{
+	size_t n = strlen(text) + 1;
+	char *here = memcpy(*at, text, n);
+
+	*at += n;
+	return here;
+}
+
+static struct account_entry *make_entry(const struct directory_found *f, const uint8_t certificate[SHA256_SIZE])
+{
+	const struct account *c = &f->account;
+	size_t n = strlen(c->sid) + strlen(c->sam) + strlen(c->realm) + strlen(c->netbios) + strlen(c->upn) + strlen(c->mail) +
+	    strlen(c->display_name) + 7;
+	struct account_entry *e = calloc(1, sizeof(*e) + n);
+	char *at;
+
+	if (e == NULL)
+		return NULL;
+	at = e->texts;
+	memcpy(e->certificate, certificate, SHA256_SIZE);
+	memcpy(e->voucher, f->voucher, VOUCHER_SIZE);
+	e->result = f->result;
+	e->view = (struct account_view){ keep(&at, c->sid), keep(&at, c->sam), keep(&at, c->realm), keep(&at, c->netbios),
+		keep(&at, c->upn), keep(&at, c->mail), keep(&at, c->display_name), c->groups, c->flags, c->expires };
+	e->refs = 1;
+	if (EVP_Digest(e->view.sid, strlen(e->view.sid), e->key, NULL, EVP_sha256(), NULL) != 1) {
+		free(e);
+		return NULL;
+	}
+	return e;
+}
+
+static void on_found(void *arg, enum wire_status status, const void *body, size_t n)
+{
+	struct account_op *op = arg;
+	struct account_cache *a = op->accounts;
+	account_done_fn *done = op->done;
+	void *done_arg = op->arg;
+	struct directory_found f;
+	struct account_entry *e = NULL, *old;
+
+	memset(&f, 0, sizeof(f));
+	if (status == WIRE_OK && n == sizeof(f)) {
+		memcpy(&f, body, sizeof(f));
+		if (is_sound(&f, n) && f.result != ACCOUNT_UNAVAILABLE)
+			e = make_entry(&f, op->certificate);
+	}
+	metrics_add(M_DIRECTORY_CALLS, e != NULL ? f.result : ACCOUNT_UNAVAILABLE, 1);
+	metrics_observe_us(M_DIRECTORY_SECONDS, 0, (loop_now_ms(a->loop) - op->asked_ms) * 1000);
+	if (e != NULL) {
+		e->valid_until_ms = loop_now_ms(a->loop) + (uint64_t)f.ttl_seconds * 1000;
+		old = find(a, op->certificate);
+		if (old != NULL)
+			unlink_entry(a, old);
+		if (a->count >= a->max && a->oldest != NULL)
+			unlink_entry(a, a->oldest);
+		link_entry(a, e);
+	}
+	free(op);
+	done(done_arg, e);
+}
+
+int account_get(struct account_cache *a, const struct account_who *who, bool fresh, account_done_fn *done, void *arg,
+    struct account_entry **entry, struct account_op **op_out)
+{
+	struct account_entry *e = fresh ? NULL : find(a, who->certificate);
+	struct directory_find ask = { .kind = who->kind, .fresh = fresh };
+	struct account_op *op;
+
+	if (account_is_fresh(a, e)) {
+		metrics_add(M_ACCOUNT_CACHE, CACHE_HIT, 1);
+		e->refs++;
+		*entry = e;
+		return 1;
+	}
+	metrics_add(M_ACCOUNT_CACHE, CACHE_MISS, 1);
+	if (strlen(who->value) >= sizeof(ask.value) || strlen(who->sid) >= sizeof(ask.sid))
+		return -1;
+	memcpy(ask.value, who->value, strlen(who->value) + 1);
+	memcpy(ask.sid, who->sid, strlen(who->sid) + 1);
+	memcpy(ask.certificate, who->certificate, SHA256_SIZE);
+	op = calloc(1, sizeof(*op));
+	if (op == NULL)
+		return -1;
+	op->accounts = a;
+	memcpy(op->certificate, who->certificate, SHA256_SIZE);
+	op->asked_ms = loop_now_ms(a->loop);
+	op->done = done;
+	op->arg = arg;
+	op->number = asker_ask(a->directory, DIRECTORY_FIND, &ask, sizeof(ask), a->timeout_ms, on_found, op);
+	if (op->number == 0) {
+		free(op);
+		return -1;
+	}
+	*op_out = op;
+	return 0;
+}
+
+void account_cancel(struct account_op *op)
+{
+	if (op == NULL)
+		return;
+	asker_cancel(op->accounts->directory, op->number);
+	free(op);
+}
+
+void account_cache_changed(struct account_cache *a, const char *sid)
+{
+	for (struct account_entry *e = a->newest; e != NULL; e = e->older) {
+		if (sid[0] == '\0' || strcmp(e->view.sid, sid) == 0 || e->result != ACCOUNT_FOUND)
+			e->valid_until_ms = 0;
+	}
+}

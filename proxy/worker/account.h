@@ -1,0 +1,62 @@
+/*
+ * account: claim → account. Asks the *directory* process and keeps a bounded cache by certificate, since the voucher in an
+ * answer is made out for one certificate. Entries are shared by reference: a session holds the one it uses.
+ */
+#ifndef EASGATE_ACCOUNT_H
+#define EASGATE_ACCOUNT_H
+
+#include "common/directory/ask.h"
+#include "common/loop.h"
+#include "proxy/worker/asker.h"
+
+/* What later steps read of an account; texts are "" when the directory has none. */
+struct account_view {
+	const char *sid, *sam, *realm, *netbios, *upn, *mail, *display_name;
+	uint64_t groups;
+	uint32_t flags;
+	int64_t expires;
+};
+
+struct account_entry {
+	/* --- private to account.c --- */
+	struct account_entry *hash_next, *newer, *older;
+	unsigned refs;
+	uint64_t valid_until_ms;	/* 0: something changed, ask again */
+	/* --- for readers --- */
+	uint8_t certificate[SHA256_SIZE];
+	uint32_t result;		/* enum account_result, never ACCOUNT_UNAVAILABLE */
+	struct account_view view;	/* zeroed texts unless ACCOUNT_FOUND */
+	uint8_t voucher[VOUCHER_SIZE];
+	uint8_t key[SHA256_SIZE];	/* SHA-256 of the SID: whose connections to mail servers these are */
+	char texts[];
+};
+
+struct account_who {
+	uint32_t kind;			/* enum claim_kind */
+	const char *value, *sid;
+	const uint8_t *certificate;	/* SHA256_SIZE bytes; for a password user: hash of the name */
+};
+
+struct account_cache;
+struct account_op;
+
+/* entry: a reference for the callee, or NULL: the directory is not to be had (503). Once, from the loop. */
+typedef void account_done_fn(void *arg, struct account_entry *entry);
+
+struct account_cache *account_cache_new(struct loop *loop, struct asker *directory, size_t entries, unsigned timeout_ms);
+void account_cache_free(struct account_cache *a);
+
+/*
+ * 1: *entry is a fresh answer from the cache, a reference for the caller. 0: `done` will run; *op can cancel it.
+ * -1: too many questions under way. `fresh`: past all caches.
+ */
+MUST_CHECK int account_get(struct account_cache *a, const struct account_who *who, bool fresh, account_done_fn *done, void *arg,
+    struct account_entry **entry, struct account_op **op);
+void account_cancel(struct account_op *op);	/* accepts NULL */
+bool account_is_fresh(struct account_cache *a, const struct account_entry *e);
+/* Accepts NULL. */
+void account_unref(struct account_cache *a, struct account_entry *e);
+/* Marks what is cached of that account as stale; "" : all. */
+void account_cache_changed(struct account_cache *a, const char *sid);
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * asker: questions that outlive the process they were first put to. Worker process.
+ */
+#include "proxy/worker/asker.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+
+#define WAITING_MAX 4096
+#define OLD_MAX 4
+
+struct waiting {
+	struct waiting *next, *prev;
+	struct asker *asker;
+	uint64_t number;	/* ours */
+	struct wire *wire;	/* where it was put; NULL: nowhere yet */
+	uint64_t wire_number;
+	struct deadline deadline;
+	wire_done_fn *done;
+	void *arg;
+	uint16_t verb;
+	size_t n;
+	char body[];
+};
+
+struct asker {
+	struct loop *loop;
+	const char *name;
+	const struct wire_verb *verbs;
+	void *arg;
+	struct wire *wire;		/* current; NULL: none */
+	struct wire *old[OLD_MAX];	/* finishing what they were asked */
+	struct waiting head;		/* all questions, oldest first */
+	unsigned count;
+	uint64_t next_number;
+};
+
+static void put(struct waiting *q);
+
+struct asker *asker_new(struct loop *loop, const char *name, const struct wire_verb *verbs, void *arg)
+{
+	struct asker *a = calloc(1, sizeof(*a));
+
+	if (a == NULL)
+		return NULL;
+	a->loop = loop;
+	a->name = name;
+	a->verbs = verbs;
+	a->arg = arg;
+	a->head.next = a->head.prev = &a->head;
+	return a;
+}
+
+static void drop(struct waiting *q)
+{
+	q->next->prev = q->prev;
+	q->prev->next = q->next;
+	q->asker->count--;
+	deadline_disarm(&q->deadline);
+	free(q);
+}
+
+void asker_free(struct asker *a)
+{
+	if (a == NULL)
+		return;
+	wire_free(a->wire);
+	for (int i = 0; i < OLD_MAX; i++)
+		wire_free(a->old[i]);
+	while (a->head.next != &a->head)
+		drop(a->head.next);
+	free(a);
+}
+
+static void finish(struct waiting *q, enum wire_status status, const void *body, size_t n)
+{
+	wire_done_fn *done = q->done;
+	void *arg = q->arg;
+
+	drop(q);
+	done(arg, status, body, n);
+}
+
+static void on_answer(void *arg, enum wire_status status, const void *body, size_t n)
+{
+	struct waiting *q = arg;
+
+	q->wire = NULL;
+	q->wire_number = 0;
+	if (status == WIRE_CLOSED) {
+		put(q);		/* to the replacement, or it waits for one */
+		return;
+	}
+	finish(q, status, body, n);
+}
+
+static void on_deadline(struct deadline *d)
+{
+	struct waiting *q = CONTAINER_OF(d, struct waiting, deadline);
+
+	if (q->wire != NULL)
+		wire_cancel(q->wire, q->wire_number);
+	finish(q, WIRE_TIMEOUT, NULL, 0);
+}
+
+/* Puts the question to the current process, if there is one; else it stays until asker_link() or its deadline. */
+static void put(struct waiting *q)
+{
+	struct asker *a = q->asker;
+
+	if (!wire_is_open(a->wire))
+		return;
+	/* the wire's own deadline is only a backstop: ours is earlier */
+	q->wire_number = wire_ask(a->wire, q->verb, q->body, q->n, 600000, on_answer, q);
+	if (q->wire_number != 0)
+		q->wire = a->wire;
+}
+
+static void on_closed(struct wire *w, void *arg)
+{
+	struct asker *a = arg;
+
+	if (a->wire == w) {
+		a->wire = NULL;
+		log_say(LOG_WARNING, "peer_gone", "%s has gone: questions wait for its replacement", a->name);
+	}
+	for (int i = 0; i < OLD_MAX; i++) {
+		if (a->old[i] == w)
+			a->old[i] = NULL;
+	}
+	wire_free(w);
+}
+
+void asker_link(struct asker *a, int fd)
+{
+	struct wire_config config = { .verbs = a->verbs, .arg = a, .closed = on_closed, .name = a->name };
+	struct wire *old = a->wire;
+	struct waiting *q, *next;
+	int i;
+
+	a->wire = wire_new(a->loop, fd, &config);
+	if (a->wire == NULL) {
+		a->wire = old;
+		return;
+	}
+	for (i = 0; old != NULL && i < OLD_MAX; i++) {
+		if (a->old[i] == NULL) {
+			a->old[i] = old;
+			old = NULL;
+		}
+	}
+	wire_free(old);		/* more than OLD_MAX generations at once: the oldest cannot matter any more */
+	for (q = a->head.next; q != &a->head; q = next) {
+		next = q->next;
+		if (q->wire == NULL)
+			put(q);
+	}
+}
+
+bool asker_is_up(const struct asker *a)
+{
+	return a != NULL && wire_is_open(a->wire);
+}
+
+uint64_t asker_ask(struct asker *a, uint16_t verb, const void *body, size_t n, unsigned timeout_ms, wire_done_fn *done, void *arg)
+{
+	struct waiting *q;
+
+	if (a->count >= WAITING_MAX || n > WIRE_BODY_MAX)
+		return 0;
+	q = calloc(1, sizeof(*q) + n);
+	if (q == NULL)
+		return 0;
+	q->asker = a;
+	q->number = ++a->next_number;
+	q->done = done;
+	q->arg = arg;
+	q->verb = verb;
+	q->n = n;
+	if (n > 0)
+		memcpy(q->body, body, n);
+	q->next = &a->head;
+	q->prev = a->head.prev;
+	a->head.prev->next = q;
+	a->head.prev = q;
+	a->count++;
+	deadline_arm(a->loop, &q->deadline, timeout_ms, on_deadline);
+	put(q);
+	return q->number;
+}
+
+void asker_cancel(struct asker *a, uint64_t number)
+{
+	if (a == NULL || number == 0)
+		return;
+	for (struct waiting *q = a->head.prev; q != &a->head; q = q->prev) {
+		if (q->number != number)
+			continue;
+		if (q->wire != NULL)
+			wire_cancel(q->wire, q->wire_number);
+		drop(q);
+		return;
+	}
+}
+
+void asker_tell(struct asker *a, uint16_t verb, const void *body, size_t n)
+{
+	if (a != NULL && wire_is_open(a->wire))
+		wire_tell(a->wire, verb, body, n);
+}
+
+void *asker_owner(struct asker *a)
+{
+	return a->arg;
+}

@@ -1,0 +1,76 @@
+/*
+ * reply: our own answers. A fact (what was found) becomes a status, headers and a body here and nowhere else (DESIGN §4.2). Pure.
+ */
+#ifndef EASGATE_REPLY_H
+#define EASGATE_REPLY_H
+
+#include "common/buffer.h"
+
+enum fact {
+	FACT_NONE = 0,			/* no refusal */
+	/* 403, connection closed, audit line */
+	FACT_NO_CERTIFICATE,
+	FACT_CERT_UNUSABLE,		/* no claim can be read from it */
+	FACT_CERT_EXPIRED,		/* since the handshake */
+	FACT_CERT_UNTRUSTED,		/* its CA left the configuration since the handshake */
+	FACT_REVOKED,
+	FACT_ACCOUNT_UNKNOWN,
+	FACT_ACCOUNT_AMBIGUOUS,
+	FACT_ACCOUNT_MISMATCH,		/* the SID of the certificate is not the account's */
+	FACT_ACCOUNT_DISABLED,
+	FACT_ACCOUNT_EXPIRED,
+	FACT_NOT_IN_GROUP,
+	FACT_OTHER_USER,		/* User= names somebody else */
+	FACT_OTHER_DEVICE,		/* certificate is bound to another device */
+	FACT_DEVICE_UNREGISTERED,
+	FACT_DEVICE_BLOCKED,
+	FACT_DEVICE_TYPE,
+	FACT_PROTOCOL_VERSION,
+	FACT_DELEGATION_FORBIDDEN,	/* protected account: no ticket in its name */
+	/* 421 */
+	FACT_WRONG_HOST,		/* Host is not of the name that TLS was made for */
+	/* 503 with Retry-After, error line */
+	FACT_REVOCATION_UNKNOWN,
+	FACT_DIRECTORY_DOWN,
+	FACT_KDC_DOWN,
+	FACT_DELEGATION_REFUSED,
+	FACT_NO_UPSTREAM,
+	FACT_UPSTREAM_AUTH,		/* the mail server refuses our credential */
+	FACT_DEVICE_STATE_DOWN,		/* Redis is away and the device's state is not known */
+	FACT_OVERLOADED,
+	/* 502 */
+	FACT_UPSTREAM_BROKEN,		/* closed, or answered what is no HTTP */
+	/* 504 */
+	FACT_UPSTREAM_TIMEOUT,
+	/* the device's fault, connection closed */
+	FACT_MALFORMED,			/* 400 */
+	FACT_BAD_QUERY,			/* 400 */
+	FACT_HEAD_TOO_LARGE,		/* 431 */
+	FACT_BODY_TOO_LARGE,		/* 413 */
+	FACT_TOO_SLOW,			/* 408 */
+	FACT_NOT_OURS,			/* 404 */
+	FACT_METHOD,			/* 405 */
+	FACT_PASSWORD_WANTED,		/* 401 with Basic: only where passwords are on and no certificate was shown */
+	FACT_SHUTTING_DOWN,		/* 503 */
+	FACT_COUNT
+};
+/* "revoked", "account-disabled", ...: for logs and metrics. */
+const char *fact_name(enum fact fact);
+extern const char *const fact_names[];	/* NULL-terminated, indexed by enum fact */
+unsigned fact_status(enum fact fact);
+/* True: the decision is about who may in, and leaves an audit line. */
+bool fact_is_audited(enum fact fact);
+/* True: something of ours is broken; the log line is an error that names the cure. */
+bool fact_is_fault(enum fact fact);
+/* What an operator does about it, NULL where there is nothing to do. */
+const char *fact_cure(enum fact fact);
+
+/*
+ * Appends the whole answer. `close`: the connection ends behind it (every refusal but a 404 and 503 closes).
+ * 0 or -1 (buffer's ceiling or memory).
+ */
+MUST_CHECK int reply_write(struct buffer *out, enum fact fact, unsigned retry_after_seconds, bool close);
+/* Whether the connection ends behind this answer, whatever the request said. */
+bool reply_closes(enum fact fact);
+
+#endif

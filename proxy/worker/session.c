@@ -1,0 +1,632 @@
+/*
+ * session: the conductor: states, deadlines, the one close, and what changes from outside do to live connections. Worker process.
+ */
+#include "proxy/worker/session.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/device.h"
+#include "common/log.h"
+#include "common/proxy_protocol.h"
+#include "common/text.h"
+#include "common/tls_socket.h"
+#include "proxy/metric_table.h"
+#include "proxy/worker/session_state.h"
+
+#define IN_MAX	   (160u << 10)
+#define OUT_MAX	   (256u << 10)
+#define LINGER_MS  2000
+#define LINGER_MAX (1u << 20)
+
+static void on_device_readable(evutil_socket_t fd, short what, void *arg);
+
+/* --- states --- */
+
+#define TO(state) (1u << (state))
+#define ASKING (TO(SESSION_ACCOUNT) | TO(SESSION_DEVICE) | TO(SESSION_CREDENTIAL) | TO(SESSION_UPSTREAM) | TO(SESSION_RELAY) | \
+	TO(SESSION_COLLECT) | TO(SESSION_ANSWER))
+
+static const struct session_rule {
+	const char *name;
+	unsigned next;
+	size_t limit;		/* offset of the limit in struct limit_settings, in seconds; SIZE_MAX: armed by the stage itself */
+} rules[SESSION_STATES] = {
+	[SESSION_PROXY] = { "proxy", TO(SESSION_HANDSHAKE), offsetof(struct limit_settings, handshake_seconds) },
+	[SESSION_HANDSHAKE] = { "handshake", TO(SESSION_REQUEST), offsetof(struct limit_settings, handshake_seconds) },
+	[SESSION_REQUEST] = { "request", TO(SESSION_REQUEST) | ASKING, SIZE_MAX },
+	[SESSION_ACCOUNT] = { "account", ASKING, SIZE_MAX },
+	[SESSION_DEVICE] = { "device", ASKING, SIZE_MAX },
+	[SESSION_CREDENTIAL] = { "credential", ASKING, SIZE_MAX },
+	[SESSION_UPSTREAM] = { "upstream", ASKING, SIZE_MAX },
+	[SESSION_RELAY] = { "relay", TO(SESSION_REQUEST) | TO(SESSION_ANSWER) | TO(SESSION_LINGER), SIZE_MAX },
+	[SESSION_COLLECT] = { "collect", TO(SESSION_ANSWER) | TO(SESSION_COLLECT), offsetof(struct limit_settings, body_idle_seconds) },
+	[SESSION_ANSWER] = { "answer", TO(SESSION_REQUEST) | TO(SESSION_LINGER), offsetof(struct limit_settings, body_idle_seconds) },
+	[SESSION_LINGER] = { "linger", 0, SIZE_MAX },
+};
+
+static void on_deadline(struct deadline *d)
+{
+	struct session *s = CONTAINER_OF(d, struct session, deadline);
+
+	switch (s->state) {
+	case SESSION_HANDSHAKE:
+		metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(HANDSHAKE_TIMEOUT, TLS_OTHER), 1);
+		session_close(s, "handshake too slow");
+		return;
+	case SESSION_REQUEST:
+		if (buffer_len(&s->in) > 0)
+			session_refuse(s, FACT_TOO_SLOW, "the head did not come in time");
+		else
+			session_close(s, "idle");
+		return;
+	case SESSION_COLLECT:
+		session_refuse(s, FACT_TOO_SLOW, "the body did not come in time");
+		return;
+	default:
+		session_close(s, "too slow");
+		return;
+	}
+}
+
+void session_go(struct session *s, enum session_state to)
+{
+	const struct session_rule *rule = &rules[to];
+
+	if (to != s->state && (rules[s->state].next & TO(to)) == 0)
+		bug("session %llu: %s -> %s", (unsigned long long)s->id, rules[s->state].name, rule->name);
+	s->state = to;
+	if (rule->limit != SIZE_MAX) {
+		const char *limits = (const char *)&s->worker->now->settings->proxy.limits;
+		uint32_t seconds;
+		memcpy(&seconds, limits + rule->limit, sizeof(seconds));
+		deadline_arm(s->worker->loop, &s->deadline, (uint64_t)seconds * 1000, on_deadline);
+	} else if (to == SESSION_LINGER) {
+		deadline_arm(s->worker->loop, &s->deadline, LINGER_MS, on_deadline);
+	} else {
+		deadline_disarm(&s->deadline);
+	}
+}
+
+/* Between requests: a kept connection may be idle; once a head has begun it must come whole in time. */
+static void await_request(struct session *s)
+{
+	const struct limit_settings *limits = &s->worker->now->settings->proxy.limits;
+	bool first = s->exchanges == 0, begun = buffer_len(&s->in) > 0;
+
+	session_go(s, SESSION_REQUEST);
+	s->scan = (struct http_scan){ 0 };
+	deadline_arm(s->worker->loop, &s->deadline, (uint64_t)(first || begun ? limits->head_seconds : limits->idle_seconds) * 1000, on_deadline);
+	if (begun)
+		session_again(s);
+}
+
+/* --- the end --- */
+
+void session_free_exchange(struct session *s)
+{
+	if (s->x == NULL)
+		return;
+	if (s->x->held)
+		metrics_add(M_SESSIONS_HELD, 0, -1);
+	buffer_clear(&s->x->collected);
+	free(s->x);
+	s->x = NULL;
+}
+
+/* 1. nothing may call back into us; every cancel accepts NULL */
+static void cancel_all(struct session *s)
+{
+	deadline_disarm(&s->deadline);
+	account_cancel(s->account_op);
+	s->account_op = NULL;
+	credential_cancel(s->credential_op);
+	s->credential_op = NULL;
+	upstream_cancel(s->upstream_op);
+	s->upstream_op = NULL;
+	if (s->device_op != 0)
+		device_cancel(s->worker->devices, s->device_op);
+	s->device_op = 0;
+	upstream_release(s->upstream, false);
+	s->upstream = NULL;
+	credential_clear(&s->credential);
+}
+
+void session_close(struct session *s, const char *why)
+{
+	struct worker *w = s->worker;
+
+	cancel_all(s);
+	/* 2. tell the story while the facts are still here */
+	if (s->x != NULL) {
+		if (s->x->detail == NULL)
+			s->x->detail = why;
+		audit_access(s);
+		session_free_exchange(s);
+	}
+	/* 3. give back in reverse order of taking */
+	event_del(&s->on_read);
+	event_del(&s->on_write);
+	if (s->ssl != NULL) {
+		ERR_clear_error();
+		if (SSL_is_init_finished(s->ssl))
+			SSL_shutdown(s->ssl);
+		SSL_free(s->ssl);
+		ERR_clear_error();
+	}
+	close(s->fd);
+	account_unref(w->accounts, s->account);
+	peer_free(s->peer);
+	free(s->device_ok);
+	buffer_clear(&s->in);
+	buffer_clear(&s->out);
+	if (s->next != NULL)
+		s->next->prev = s->prev;
+	if (s->prev != NULL)
+		s->prev->next = s->next;
+	else
+		w->newest = s->next;
+	w->sessions--;
+	if (w->head_owner == s)
+		w->head_owner = NULL;
+	metrics_add(M_SESSIONS, 0, -1);
+	free((char *)(uintptr_t)s->host_name);
+	free(s);
+	worker_session_gone(w);
+}
+
+/* --- answers of our own --- */
+
+static void after_answer(struct session *s)
+{
+	if (s->closing) {
+		/* close_notify and FIN, then wait a moment for the device to read: a reset would take the answer away */
+		ERR_clear_error();
+		SSL_shutdown(s->ssl);
+		(void)shutdown(s->fd, SHUT_WR);
+		session_go(s, SESSION_LINGER);
+		session_pause(s, false);
+		buffer_clear(&s->in);
+		session_again(s);
+		return;
+	}
+	await_request(s);
+}
+
+void session_answer(struct session *s)
+{
+	switch (session_flush(s)) {
+	case IO_OK:
+		after_answer(s);
+		return;
+	case IO_AGAIN:
+		return;		/* writable comes, or the deadline */
+	default:
+		session_close(s, "the device went away");
+	}
+}
+
+/* Whether all of the request's body has come, so that the next request can be read behind it. */
+static bool body_is_behind_us(const struct session *s)
+{
+	const struct exchange *x = s->x;
+
+	if (x == NULL)
+		return false;
+	return x->body_done || x->request.body == HTTP_BODY_NONE || (x->request.body == HTTP_BODY_LENGTH && x->request.length == 0);
+}
+
+void session_refuse(struct session *s, enum fact fact, const char *detail)
+{
+	const struct limit_settings *limits = &s->worker->now->settings->proxy.limits;
+
+	/* a head that could not be read has no exchange yet: the log wants one */
+	if (s->x == NULL && (s->x = calloc(1, sizeof(*s->x))) != NULL) {
+		s->x->number = ++s->exchanges;
+		s->x->started_us = now_us();
+	}
+	if (s->x == NULL || (s->x->answer_started)) {
+		session_close(s, detail);
+		return;
+	}
+	s->closing = s->closing || reply_closes(fact) || s->worker->draining || !s->x->request.keep_alive || !body_is_behind_us(s);
+	cancel_all(s);
+	if (detail != NULL && detail != s->x->text) {
+		snprintf(s->x->text, sizeof(s->x->text), "%s", detail);
+		detail = s->x->text;
+	}
+	s->x->fact = fact;
+	s->x->detail = detail;
+	s->x->status = fact_status(fact);
+	metrics_add(M_REFUSALS, fact, 1);
+	if (fact_is_audited(fact) || fact_is_fault(fact))
+		audit_refusal(s, fact, detail);
+	audit_access(s);
+	if (s->x->head_n > 0)
+		buffer_eat(&s->in, s->x->head_n);
+	session_free_exchange(s);
+	if (reply_write(&s->out, fact, limits->retry_after_seconds, s->closing) < 0) {
+		session_close(s, "no memory for an answer");
+		return;
+	}
+	session_go(s, SESSION_ANSWER);
+	session_answer(s);
+}
+
+void session_exchange_done(struct session *s)
+{
+	struct exchange *x = s->x;
+
+	s->closing = s->closing || x->close_after || s->worker->draining;
+	audit_access(s);
+	session_free_exchange(s);
+	if (buffer_len(&s->in) == 0)
+		buffer_release_empty(&s->in);
+	session_pause(s, false);
+	if (s->closing) {
+		session_go(s, SESSION_LINGER);
+		after_answer(s);
+		return;
+	}
+	await_request(s);
+}
+
+/* --- bytes from the device --- */
+
+static void go_on_handshake(struct session *s)
+{
+	struct handshake_report report;
+	const char *name;
+	unsigned version;
+
+	switch (handshake_step(s->ssl, &report)) {
+	case TLS_STEP_DONE:
+		break;
+	case TLS_STEP_WANT_READ:
+		if (s->want_write) {
+			event_del(&s->on_write);
+			s->want_write = false;
+		}
+		return;
+	case TLS_STEP_WANT_WRITE:
+		s->want_write = true;
+		event_add(&s->on_write, NULL);
+		return;
+	default:
+		metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(HANDSHAKE_FAILED, TLS_OTHER), 1);
+		audit_handshake(s, &report);
+		session_close(s, "handshake failed");
+		return;
+	}
+	s->peer = peer_from_ssl(s->ssl);
+	if (s->peer == NULL) {
+		session_close(s, "out of memory");
+		return;
+	}
+	(void)tls_hosts_expiry(s->worker->now->hosts, s->peer->host, &name);
+	s->host_name = strdup(name);
+	version = strcmp(s->peer->version, "TLSv1.3") == 0 ? TLS_13 : strcmp(s->peer->version, "TLSv1.2") == 0 ? TLS_12 : TLS_OTHER;
+	metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(s->peer->resumed ? HANDSHAKE_RESUMED : HANDSHAKE_FULL, version), 1);
+	await_request(s);
+	if (SSL_has_pending(s->ssl))
+		session_again(s);
+}
+
+/* Reads exactly the header and not a byte of TLS behind it. */
+static void read_proxy_header(struct session *s)
+{
+	char p[PROXY_HEADER_MAX];
+	struct proxy_source source;
+	size_t used;
+	ssize_t n = recv(s->fd, p, sizeof(p), MSG_PEEK);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		session_close(s, "closed before the PROXY header");
+		return;
+	}
+	switch (proxy_protocol_read(&source, p, (size_t)n, &used)) {
+	case PROXY_MORE:
+		/* what was peeked at would be announced again at once: take it from the kernel only when it is whole */
+		{
+			int whole = (int)n + 1;
+			(void)setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &whole, sizeof(whole));
+		}
+		return;
+	case PROXY_DONE:
+		break;
+	default:
+		metrics_add(M_ACCEPT_REFUSED, 1, 1);
+		log_say(LOG_WARNING, "proxy_header", "%s sent no valid PROXY header: see proxy_protocol_from and the load balancer", s->client);
+		session_close(s, "no PROXY header");
+		return;
+	}
+	{
+		int one = 1;
+		(void)setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
+	}
+	if (recv(s->fd, p, used, 0) != (ssize_t)used) {
+		session_close(s, "the PROXY header could not be read");
+		return;
+	}
+	if (!source.local)
+		address_print((const struct sockaddr *)&source.address, s->client);
+	session_go(s, SESSION_HANDSHAKE);
+	go_on_handshake(s);
+}
+
+static void discard(struct session *s)
+{
+	char waste[16384];
+	size_t total = 0;
+
+	for (;;) {
+		ssize_t n = recv(s->fd, waste, sizeof(waste), 0);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		total += n > 0 ? (size_t)n : 0;
+		if (n <= 0 || total > LINGER_MAX) {
+			session_close(s, "answered");
+			return;
+		}
+	}
+}
+
+/* While others are asked: what comes is kept for later up to the buffer's ceiling, and an end is noticed. */
+static void keep_for_later(struct session *s)
+{
+	enum io rc = session_read(s);
+
+	if (rc == IO_ENDED) {
+		session_close(s, "the device went away");
+		return;
+	}
+	if (buffer_room(&s->in) == 0)
+		session_pause(s, true);
+}
+
+static void on_device_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	switch (s->state) {
+	case SESSION_PROXY:
+		read_proxy_header(s);
+		return;
+	case SESSION_HANDSHAKE:
+		go_on_handshake(s);
+		return;
+	case SESSION_REQUEST:
+		session_read_request(s);
+		return;
+	case SESSION_RELAY:
+		relay_from_device(s);
+		return;
+	case SESSION_COLLECT:
+		session_collect(s);
+		return;
+	case SESSION_LINGER:
+		discard(s);
+		return;
+	default:
+		keep_for_later(s);
+	}
+}
+
+static void on_device_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	event_del(&s->on_write);
+	s->want_write = false;
+	switch (s->state) {
+	case SESSION_HANDSHAKE:
+		go_on_handshake(s);
+		return;
+	case SESSION_RELAY:
+		relay_device_writable(s);
+		return;
+	case SESSION_ANSWER:
+		session_answer(s);
+		return;
+	default:
+		return;
+	}
+}
+
+/* --- the beginning --- */
+
+void session_start(struct worker *w, int fd, const struct sockaddr *from, bool proxy_header)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	int on = 1;
+
+	if (s == NULL)
+		goto refused;
+	s->ssl = handshake_new(w->now->hosts);
+	if (s->ssl == NULL || tls_socket_set(s->ssl, fd) < 0)
+		goto refused;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	s->worker = w;
+	s->id = ++w->next_session;
+	s->fd = fd;
+	address_print(from, s->client);
+	buffer_init(&s->in, IN_MAX);
+	buffer_init(&s->out, OUT_MAX);
+	s->next = w->newest;
+	if (w->newest != NULL)
+		w->newest->prev = s;
+	w->newest = s;
+	w->sessions++;
+	metrics_add(M_SESSIONS, 0, 1);
+	metrics_add(M_ACCEPTED, 0, 1);
+	session_watch(s, on_device_readable, on_device_writable);
+	s->state = proxy_header ? SESSION_PROXY : SESSION_HANDSHAKE;
+	session_go(s, s->state);
+	return;
+refused:
+	metrics_add(M_ACCEPT_REFUSED, 3, 1);
+	if (s != NULL)
+		SSL_free(s->ssl);
+	free(s);
+	close(fd);
+}
+
+/* --- what changes from outside --- */
+
+/* Ends a live connection for `fact`; a request that has no answer yet still gets its refusal. */
+static void end_for(struct session *s, enum fact fact, const char *detail, unsigned why)
+{
+	metrics_add(M_SESSIONS_ENDED, why, 1);
+	if (s->x != NULL && !s->x->answer_started && s->state != SESSION_ANSWER && s->state != SESSION_LINGER) {
+		s->closing = true;
+		session_refuse(s, fact, detail);
+		return;
+	}
+	if (s->state != SESSION_ANSWER && s->state != SESSION_LINGER) {
+		audit_ended(s, fact, detail);
+		session_close(s, fact_name(fact));
+	}
+}
+
+/* Callbacks may close the session they are given and no other: the next one is taken before. */
+static void each_session(struct worker *w, void (*look)(struct session *s, const void *arg), const void *arg)
+{
+	struct session *s, *next;
+
+	for (s = w->newest; s != NULL; s = next) {
+		next = s->next;
+		if (s->peer != NULL)
+			look(s, arg);
+	}
+}
+
+static void look_at_revocation(struct session *s, const void *arg)
+{
+	(void)arg;
+	switch (revocation_check(s->worker->revocation, s->peer, loop_wall(s->worker->loop), &s->revocation)) {
+	case REVOCATION_REVOKED:
+		end_for(s, FACT_REVOKED, NULL, ENDED_REVOKED);
+		return;
+	default:
+		return;		/* unknown: asked again at the next request, refused there */
+	}
+}
+
+void sessions_check_revocation(struct worker *w)
+{
+	each_session(w, look_at_revocation, NULL);
+}
+
+static void look_at_account(struct session *s, const void *arg)
+{
+	const char *sid = arg;
+
+	if (s->account != NULL && (sid[0] == '\0' || strcmp(s->account->view.sid, sid) == 0))
+		session_recheck_account(s);
+}
+
+void sessions_check_account(struct worker *w, const char *sid)
+{
+	each_session(w, look_at_account, sid);
+}
+
+static void look_at_device(struct session *s, const void *arg)
+{
+	const char *hex = arg;
+	char mine[2 * SHA256_SIZE + 1];
+
+	text_hex(mine, s->peer->fingerprint, SHA256_SIZE);
+	if (hex[0] != '\0' && strcmp(hex, mine) != 0)
+		return;
+	s->device_ok_until_ms = 0;
+	/* the state itself is asked at the next request; a waiting one is ended so that the next comes soon */
+	if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started)
+		end_for(s, FACT_SHUTTING_DOWN, "the device's state has changed", ENDED_DEVICE);
+}
+
+void sessions_check_device(struct worker *w, const char *certificate_hex)
+{
+	each_session(w, look_at_device, certificate_hex);
+}
+
+/* Hosts may stand in another order now: the connection stays with the name it came by. */
+static bool find_host(struct session *s)
+{
+	const struct proxy_settings *p = &s->worker->now->settings->proxy;
+
+	for (unsigned i = 0; s->host_name != NULL && i < p->hosts_count; i++) {
+		for (unsigned k = 0; k < p->hosts[i].names_count; k++) {
+			if (text_eq_nocase(strv_from(p->hosts[i].names[k]), strv_from(s->host_name))) {
+				s->peer->host = (uint16_t)i;
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+static void look_at_trust(struct session *s, const void *arg)
+{
+	(void)arg;
+	if (!find_host(s))
+		s->peer->host = UINT16_MAX;
+	if (s->peer->host == UINT16_MAX || !tls_hosts_trust(s->worker->now->hosts, s->host_name, s->peer))
+		end_for(s, FACT_CERT_UNTRUSTED, "by the new configuration", ENDED_TRUST);
+}
+
+void sessions_check_trust(struct worker *w)
+{
+	each_session(w, look_at_trust, NULL);
+}
+
+static void look_again(struct session *s, const void *arg)
+{
+	time_t now = loop_wall(s->worker->loop);
+
+	(void)arg;
+	if (s->peer->has_certificate && now >= s->peer->not_after) {
+		end_for(s, FACT_CERT_EXPIRED, NULL, ENDED_CERTIFICATE);
+		return;
+	}
+	/* a waiting Ping is covered by its account's answer only as long as that holds */
+	if (s->account != NULL && s->x != NULL && s->x->held && !account_is_fresh(s->worker->accounts, s->account))
+		session_recheck_account(s);
+}
+
+void sessions_sweep(struct worker *w)
+{
+	sessions_check_revocation(w);
+	each_session(w, look_again, NULL);
+}
+
+void sessions_drain(struct worker *w)
+{
+	struct session *s, *next;
+
+	for (s = w->newest; s != NULL; s = next) {
+		next = s->next;
+		if (s->state == SESSION_REQUEST && buffer_len(&s->in) == 0)
+			session_close(s, "shutting down");
+		else if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started)
+			session_refuse(s, FACT_SHUTTING_DOWN, NULL);
+	}
+}
+
+void sessions_end_all(struct worker *w)
+{
+	while (w->newest != NULL)
+		session_close(w->newest, "shutting down");
+}

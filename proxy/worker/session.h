@@ -1,0 +1,28 @@
+/*
+ * session: one device connection, from accept to close. The conductor: it alone knows the order of the stages
+ * and hands each one's result to the next.
+ */
+#ifndef EASGATE_SESSION_H
+#define EASGATE_SESSION_H
+
+#include "common/network.h"
+#include "proxy/worker/worker.h"
+
+/*
+ * A connection was accepted (takes fd). `believed`: networks whose PROXY header counts; when the address lies in one
+ * of them, the header must come first.
+ */
+void session_start(struct worker *w, int fd, const struct sockaddr *from, bool proxy_header);
+
+/* Something that may concern live sessions has changed; each looks only at what it names. */
+void sessions_check_revocation(struct worker *w);		/* the index moved */
+void sessions_check_account(struct worker *w, const char *sid);	/* "" : all */
+void sessions_check_device(struct worker *w, const char *certificate_hex);	/* "" : all */
+void sessions_check_trust(struct worker *w);			/* a new configuration */
+/* From time to time: certificates that have ended, accounts whose answer is old, revocation data that went stale. */
+void sessions_sweep(struct worker *w);
+/* No more requests: idle sessions end now, the others after their exchange. */
+void sessions_drain(struct worker *w);
+void sessions_end_all(struct worker *w);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * session_state: a session's inside, for the files session*.c, relay.c and audit.c. Nobody else includes it.
+ */
+#ifndef EASGATE_SESSION_STATE_H
+#define EASGATE_SESSION_STATE_H
+
+#include <event2/event_struct.h>
+
+#include "common/address.h"
+#include "common/buffer.h"
+#include "common/http_chunk.h"
+#include "proxy/worker/request.h"
+#include "proxy/worker/session.h"
+
+/* Exactly one at a time; the table in session.c says which may follow and how long each may last. */
+enum session_state {
+	SESSION_PROXY = 0,	/* awaits the PROXY header */
+	SESSION_HANDSHAKE,
+	SESSION_REQUEST,	/* awaits a request head */
+	SESSION_ACCOUNT,	/* asked *directory* */
+	SESSION_DEVICE,		/* asked for the device's state */
+	SESSION_CREDENTIAL,	/* asked *kerberos* */
+	SESSION_UPSTREAM,	/* awaits a connection to a mail server */
+	SESSION_RELAY,
+	SESSION_COLLECT,	/* reads a small body that the proxy answers itself */
+	SESSION_ANSWER,		/* writes an answer of the proxy's own */
+	SESSION_LINGER,		/* has said all; reads what the device still sends, so that it sees the answer */
+	SESSION_STATES
+};
+
+/* One request and its response. */
+struct exchange {
+	struct eas_request request;
+	uint64_t number;
+	uint64_t started_us;
+	size_t head_n;			/* bytes of the head at the front of session.in; 0: eaten */
+	/* towards the mail server */
+	struct http_chunk decode;
+	uint64_t body_left;
+	bool body_done;
+	uint64_t body_n;		/* bytes of body read from the device */
+	/* towards the device */
+	struct http_chunk answer_decode;
+	enum http_body answer_body;
+	uint64_t answer_left;
+	bool answer_started, answer_done, answer_chunked;
+	unsigned interims;
+	unsigned status;
+	uint64_t answer_n;		/* bytes of body sent to the device */
+	bool close_after;
+	bool held;			/* counted as a waiting Ping or Sync */
+	/* for the log */
+	enum fact fact;
+	const char *detail;
+	char text[96];			/* detail that is no static text */
+	char server[96];
+	bool ticket;			/* a credential was asked of kerberos */
+	struct buffer collected;	/* SESSION_COLLECT */
+};
+
+struct session {
+	struct worker *worker;
+	struct session *next, *prev;
+	uint64_t id;
+	enum session_state state;
+	int fd;
+	SSL *ssl;
+	struct event on_read, on_write;
+	bool want_write, paused, closing;
+	struct deadline deadline;
+	struct buffer in, out;		/* plain bytes from and for the device */
+	struct http_scan scan;
+	struct peer *peer;
+	const char *host_name;		/* first name of the virtual host; heap */
+	struct account_entry *account;	/* of the last request */
+	struct account_op *account_op;
+	struct credential_op *credential_op;
+	struct credential credential;
+	struct upstream_op *upstream_op;
+	struct upstream_conn *upstream;
+	uint64_t device_op;
+	struct revocation_memo revocation;
+	char *device_ok;		/* the device id last found to be this certificate's; heap */
+	uint64_t device_ok_until_ms;
+	struct exchange *x;		/* NULL between requests */
+	uint64_t exchanges;
+	char client[ADDRESS_TEXT_MAX];
+};
+
+/* --- session.c --- */
+/* The only writer of s->state. Arms the state's deadline. */
+void session_go(struct session *s, enum session_state to);
+/* The one close. s is gone afterwards. */
+void session_close(struct session *s, const char *why);
+/* An answer of our own to the request under way; logs it. s may be gone afterwards. */
+void session_refuse(struct session *s, enum fact fact, const char *detail);
+/* The exchange is over and was answered completely: logs it, and awaits the next or closes. s may be gone afterwards. */
+void session_exchange_done(struct session *s);
+void session_free_exchange(struct session *s);
+/* Flushes s->out, then goes on as the state wants (next request, linger, close). */
+void session_answer(struct session *s);
+
+/* --- session_io.c --- */
+enum io { IO_AGAIN = 0, IO_OK, IO_ENDED };
+enum io session_read(struct session *s);	/* into s->in; IO_OK: bytes came */
+/* Writes p; *sent how much went. IO_AGAIN: not all; `writable` comes. */
+enum io session_write(struct session *s, const char *p, size_t n, size_t *sent);
+enum io session_flush(struct session *s);	/* s->out */
+void session_pause(struct session *s, bool paused);
+void session_watch(struct session *s, event_callback_fn on_read, event_callback_fn on_write);
+/* Runs the read handler again from the loop: bytes may wait inside TLS or s->in that no event will announce. */
+void session_again(struct session *s);
+
+/* --- session_steps.c --- */
+/* Bytes have come while a request is awaited. s may be gone afterwards. */
+void session_read_request(struct session *s);
+/* The head of the request under way, parsed again if need be. */
+const struct http_head *session_head(struct session *s);
+void session_collect(struct session *s);
+/* 1 if what is known says refuse now; called when something changed. s may be gone afterwards. */
+enum fact session_standing(struct session *s, const char **detail);
+void session_recheck_account(struct session *s);
+
+/* --- relay.c --- */
+void relay_start(struct session *s);
+void relay_from_device(struct session *s);
+void relay_device_writable(struct session *s);
+
+/* --- audit.c --- */
+void audit_access(const struct session *s);
+void audit_refusal(const struct session *s, enum fact fact, const char *detail);
+void audit_handshake(const struct session *s, const struct handshake_report *report);
+void audit_ended(const struct session *s, enum fact fact, const char *detail);
+uint64_t now_us(void);
+
+#endif

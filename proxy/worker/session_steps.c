@@ -1,0 +1,645 @@
+/*
+ * session_steps: from a request head to a mail server's connection, stage by stage: request, revocation, account, policy, device,
+ * credential, upstream. Each stage's result goes to the next here and nowhere else. Worker process.
+ */
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/device.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "proxy/metric_table.h"
+#include "proxy/worker/autodiscover.h"
+#include "proxy/worker/policy.h"
+#include "proxy/worker/session_state.h"
+
+#define DEVICE_MEMO_MS 30000
+#define ACCOUNT_NAME_LIMIT 320
+
+static void step_account(struct session *s);
+static void step_policy(struct session *s);
+static void step_device(struct session *s);
+static void step_credential(struct session *s);
+static void step_upstream(struct session *s);
+
+static const struct host_settings *host_of(const struct session *s)
+{
+	return &s->worker->now->settings->proxy.hosts[s->peer->host];
+}
+
+static const struct upstream_settings *upstream_of(const struct session *s)
+{
+	return &s->worker->now->settings->proxy.upstreams[host_of(s)->upstream_index];
+}
+
+/* --- the head --- */
+
+const struct http_head *session_head(struct session *s)
+{
+	struct worker *w = s->worker;
+	const struct limit_settings *limits = &w->now->settings->proxy.limits;
+	struct http_limits l = { limits->head_bytes, limits->headers };
+	struct http_scan scan = { 0 };
+	size_t used;
+
+	if (w->head_owner == s)
+		return &w->head;
+	w->head_owner = NULL;
+	if (http_read_request(&w->head, &scan, buffer_data(&s->in), buffer_len(&s->in), &l, &used) != HTTP_DONE)
+		return NULL;
+	w->head_owner = s;
+	return &w->head;
+}
+
+static enum fact fact_of_head(enum http_result rc)
+{
+	return rc == HTTP_TOO_LARGE || rc == HTTP_TOO_MANY ? FACT_HEAD_TOO_LARGE : FACT_MALFORMED;
+}
+
+/* The configuration may have fewer hosts than when the connection began: then it is nobody's. */
+static enum fact check_connection(struct session *s, const struct http_head *head, const char **detail)
+{
+	struct worker *w = s->worker;
+
+	*detail = NULL;
+	if (s->peer->host >= w->now->settings->proxy.hosts_count || !tls_hosts_serves(w->now->hosts, s->peer->host, head->host)) {
+		*detail = "Host names another virtual host than the TLS connection";
+		return FACT_WRONG_HOST;
+	}
+	if (!s->peer->has_certificate)
+		return host_of(s)->passwords ? FACT_NONE : FACT_NO_CERTIFICATE;
+	if (s->peer->claim_result != CERT_OK) {
+		*detail = cert_result_text((enum cert_result)s->peer->claim_result);
+		return FACT_CERT_UNUSABLE;
+	}
+	return loop_wall(w->loop) >= s->peer->not_after ? FACT_CERT_EXPIRED : FACT_NONE;
+}
+
+static enum fact check_revocation(struct session *s)
+{
+	switch (revocation_check(s->worker->revocation, s->peer, loop_wall(s->worker->loop), &s->revocation)) {
+	case REVOCATION_GOOD:
+		return FACT_NONE;
+	case REVOCATION_REVOKED:
+		return FACT_REVOKED;
+	default:
+		return s->worker->now->settings->proxy.revocation.unknown_allows ? FACT_NONE : FACT_REVOCATION_UNKNOWN;
+	}
+}
+
+static void begin_exchange(struct session *s, size_t used)
+{
+	struct worker *w = s->worker;
+	struct exchange *x = calloc(1, sizeof(*x));
+	enum fact fact;
+	const char *detail;
+
+	if (x == NULL) {
+		session_close(s, "out of memory");
+		return;
+	}
+	s->x = x;
+	x->number = ++s->exchanges;
+	x->started_us = now_us();
+	x->head_n = used;
+	buffer_init(&x->collected, AUTODISCOVER_BODY_MAX);
+	deadline_disarm(&s->deadline);
+	fact = request_read(&w->now->settings->proxy, &w->head, &x->request, &detail);
+	x->decode.max_body = w->now->settings->proxy.limits.body_bytes;
+	x->body_left = x->request.length;
+	x->body_done = x->request.body == HTTP_BODY_NONE || (x->request.body == HTTP_BODY_LENGTH && x->request.length == 0);
+	x->close_after = !x->request.keep_alive;
+	if (fact == FACT_NONE)
+		fact = check_connection(s, &w->head, &detail);
+	if (fact == FACT_NONE)
+		fact = check_revocation(s);
+	if (fact != FACT_NONE) {
+		session_refuse(s, fact, detail);
+		return;
+	}
+	step_account(s);
+}
+
+void session_read_request(struct session *s)
+{
+	struct worker *w = s->worker;
+	const struct limit_settings *limits = &w->now->settings->proxy.limits;
+	struct http_limits l = { limits->head_bytes, limits->headers };
+	enum http_result rc = HTTP_MORE;
+	bool first = buffer_len(&s->in) == 0;
+	size_t used = 0;
+	enum io io = IO_OK;
+
+	for (;;) {
+		if (buffer_len(&s->in) > 0) {
+			w->head_owner = NULL;
+			rc = http_read_request(&w->head, &s->scan, buffer_data(&s->in), buffer_len(&s->in), &l, &used);
+		}
+		if (rc != HTTP_MORE || io != IO_OK)
+			break;
+		io = session_read(s);
+		if (io == IO_ENDED) {
+			session_close(s, "the device went away");
+			return;
+		}
+		if (io == IO_AGAIN)
+			break;
+	}
+	if (rc == HTTP_MORE) {
+		/* the time for a head begins with its first byte */
+		if (first && buffer_len(&s->in) > 0)
+			s->deadline.at_ms = loop_now_ms(w->loop) + (uint64_t)limits->head_seconds * 1000;
+		return;
+	}
+	if (rc != HTTP_DONE) {
+		s->closing = true;
+		session_refuse(s, fact_of_head(rc), http_result_text(rc));
+		return;
+	}
+	w->head_owner = s;
+	begin_exchange(s, used);
+}
+
+/* --- the account --- */
+
+static void hash_text(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE])
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+
+	memset(out, 0, SHA256_SIZE);
+	if (md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1) {
+		EVP_DigestUpdate(md, prefix, strlen(prefix));
+		EVP_DigestUpdate(md, text.p, text.n);
+		EVP_DigestFinal_ex(md, out, NULL);
+	}
+	EVP_MD_CTX_free(md);
+}
+
+/* The user of a Basic Authorization (RFC 7617). 0, 1: there is no such field; -1: malformed. */
+static int basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT])
+{
+	const struct http_head *head = session_head(s);
+	const struct http_field *f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
+	char text[1024];
+	const char *colon;
+	long n;
+	int rc = -1;
+
+	if (f == NULL)
+		return 1;
+	if (!text_starts_nocase(f->value, STRV("Basic ")))
+		return -1;
+	n = text_base64_decode(text, sizeof(text), text_trim((struct strv){ f->value.p + 6, f->value.n - 6 }));
+	colon = n > 0 ? memchr(text, ':', (size_t)n) : NULL;
+	if (colon != NULL && colon != text && text_copy(user, ACCOUNT_NAME_LIMIT, (struct strv){ text, (size_t)(colon - text) }) == 0)
+		rc = 0;
+	OPENSSL_cleanse(text, sizeof(text));
+	return rc;
+}
+
+static enum fact fact_of_account(const struct account_entry *e)
+{
+	if (e == NULL)
+		return FACT_DIRECTORY_DOWN;
+	switch (e->result) {
+	case ACCOUNT_FOUND:
+		return FACT_NONE;
+	case ACCOUNT_UNKNOWN:
+		return FACT_ACCOUNT_UNKNOWN;
+	case ACCOUNT_AMBIGUOUS:
+		return FACT_ACCOUNT_AMBIGUOUS;
+	default:
+		return FACT_ACCOUNT_MISMATCH;
+	}
+}
+
+static void use_account(struct session *s, struct account_entry *e)
+{
+	account_unref(s->worker->accounts, s->account);
+	s->account = e;
+}
+
+static void on_account(void *arg, struct account_entry *e)
+{
+	struct session *s = arg;
+	enum fact fact = fact_of_account(e);
+
+	s->account_op = NULL;
+	if (e != NULL)
+		use_account(s, e);
+	if (fact != FACT_NONE)
+		session_refuse(s, fact, NULL);
+	else
+		step_policy(s);
+}
+
+/* Who is to be looked up: what the certificate says, or the user of Basic where passwords are on. */
+static enum fact who_is_it(struct session *s, struct account_who *who, char user[ACCOUNT_NAME_LIMIT], uint8_t key[SHA256_SIZE])
+{
+	if (s->peer->has_certificate) {
+		*who = (struct account_who){ s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
+		return FACT_NONE;
+	}
+	switch (basic_user(s, user)) {
+	case 0:
+		hash_text("user:", strv_from(user), key);
+		*who = (struct account_who){ CLAIM_USER, user, "", key };
+		return FACT_NONE;
+	case 1:
+		return FACT_PASSWORD_WANTED;
+	default:
+		return FACT_MALFORMED;
+	}
+}
+
+static void step_account(struct session *s)
+{
+	struct worker *w = s->worker;
+	char user[ACCOUNT_NAME_LIMIT];
+	uint8_t key[SHA256_SIZE];
+	struct account_entry *e = NULL;
+	struct account_who who;
+	enum fact fact;
+
+	if (s->peer->has_certificate && s->account != NULL && account_is_fresh(w->accounts, s->account)) {
+		metrics_add(M_ACCOUNT_CACHE, CACHE_HIT, 1);
+		fact = fact_of_account(s->account);
+		if (fact != FACT_NONE)
+			session_refuse(s, fact, NULL);
+		else
+			step_policy(s);
+		return;
+	}
+	/* a look at the account that a change had asked for: this request asks anyway */
+	account_cancel(s->account_op);
+	s->account_op = NULL;
+	fact = who_is_it(s, &who, user, key);
+	if (fact != FACT_NONE) {
+		session_refuse(s, fact, fact == FACT_MALFORMED ? "Authorization is no Basic credential" : NULL);
+		return;
+	}
+	switch (account_get(w->accounts, &who, false, on_account, s, &e, &s->account_op)) {
+	case 1:
+		on_account(s, e);
+		return;
+	case 0:
+		session_go(s, SESSION_ACCOUNT);
+		return;
+	default:
+		session_refuse(s, FACT_OVERLOADED, "too many questions to the directory");
+	}
+}
+
+/* --- policy --- */
+
+enum fact session_standing(struct session *s, const char **detail)
+{
+	const struct proxy_settings *p = &s->worker->now->settings->proxy;
+	const struct policy_settings *policy = &p->policies[host_of(s)->policy_index];
+
+	*detail = NULL;
+	if (s->account == NULL)
+		return FACT_DIRECTORY_DOWN;
+	if (s->account->result != ACCOUNT_FOUND)
+		return fact_of_account(s->account);
+	return policy_decide(policy, &s->account->view, &s->x->request, upstream_of(s)->credential_kind == CREDENTIAL_KERBEROS,
+	    loop_wall(s->worker->loop), detail);
+}
+
+/* With a certificate the device's own password goes on only where that is configured, and only for the same account. */
+static enum fact check_own_password(struct session *s)
+{
+	char user[ACCOUNT_NAME_LIMIT];
+	int rc;
+
+	if (!s->peer->has_certificate || upstream_of(s)->credential_kind != CREDENTIAL_PASSTHROUGH)
+		return FACT_NONE;
+	rc = basic_user(s, user);
+	if (rc == 1)
+		return FACT_NONE;
+	return rc == 0 && policy_names_account(&s->account->view, strv_from(user)) ? FACT_NONE : FACT_OTHER_USER;
+}
+
+static void step_policy(struct session *s)
+{
+	const char *detail;
+	enum fact fact = session_standing(s, &detail);
+
+	if (fact == FACT_NONE) {
+		fact = check_own_password(s);
+		detail = fact != FACT_NONE ? "the password's user is not the certificate's" : NULL;
+	}
+	if (fact != FACT_NONE) {
+		session_refuse(s, fact, detail);
+		return;
+	}
+	if (s->x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !s->x->request.is_options) {
+		session_go(s, SESSION_COLLECT);
+		if (s->x->request.expect_continue && buffer_addv(&s->out, STRV("HTTP/1.1 100 Continue\r\n\r\n")) == 0 &&
+		    session_flush(s) == IO_ENDED) {
+			session_close(s, "the device went away");
+			return;
+		}
+		buffer_eat(&s->in, s->x->head_n);
+		s->x->head_n = 0;
+		s->worker->head_owner = NULL;
+		session_collect(s);
+		return;
+	}
+	step_device(s);
+}
+
+/* --- the device --- */
+
+static enum fact fact_of_device(enum device_answer answer)
+{
+	switch (answer) {
+	case DEVICE_ALLOWED:
+	case DEVICE_PINNED:
+		return FACT_NONE;
+	case DEVICE_OTHER:
+		return FACT_OTHER_DEVICE;
+	case DEVICE_UNREGISTERED:
+		return FACT_DEVICE_UNREGISTERED;
+	case DEVICE_BLOCKED:
+		return FACT_DEVICE_BLOCKED;
+	default:
+		return FACT_DEVICE_STATE_DOWN;
+	}
+}
+
+static void on_device(void *arg, enum device_answer answer)
+{
+	struct session *s = arg;
+	enum fact fact = fact_of_device(answer);
+
+	s->device_op = 0;
+	metrics_add(M_DEVICE_CHECKS, answer, 1);
+	if (answer == DEVICE_PINNED) {
+		log_say(LOG_DEBUG, "device_pinned", "session %llu", (unsigned long long)s->id);
+	}
+	if (fact != FACT_NONE) {
+		session_refuse(s, fact, NULL);
+		return;
+	}
+	free(s->device_ok);
+	s->device_ok = strdup(s->x->request.query.device_id);
+	s->device_ok_until_ms = loop_now_ms(s->worker->loop) + DEVICE_MEMO_MS;
+	step_credential(s);
+}
+
+static bool device_is_known(struct session *s)
+{
+	return s->device_ok != NULL && loop_now_ms(s->worker->loop) < s->device_ok_until_ms &&
+	    strcmp(s->device_ok, s->x->request.query.device_id) == 0;
+}
+
+static void step_device(struct session *s)
+{
+	const struct proxy_settings *p = &s->worker->now->settings->proxy;
+	const struct policy_settings *policy = &p->policies[host_of(s)->policy_index];
+	struct device_ask ask;
+
+	/* a request that names no device (OPTIONS, Autodiscover) binds none */
+	if (!s->peer->has_certificate || policy->device_rule == DEVICE_ANY || s->x->request.query.device_id[0] == '\0' || device_is_known(s)) {
+		step_credential(s);
+		return;
+	}
+	ask = (struct device_ask){ .certificate = s->peer->fingerprint, .sid = s->account->view.sid, .upn = s->account->view.upn,
+		.device_id = s->x->request.query.device_id, .client = s->client, .method = eas_command_name(s->x->request.query.command),
+		.registered_only = policy->device_rule == DEVICE_REGISTERED };
+	session_go(s, SESSION_DEVICE);
+	s->device_op = device_check(s->worker->devices, &ask, on_device, s);
+	if (s->device_op == 0)
+		session_refuse(s, FACT_OVERLOADED, "too many questions about devices");
+}
+
+/* --- the credential --- */
+
+static void on_credential(void *arg, enum fact fact, const char *text, struct credential *c)
+{
+	struct session *s = arg;
+
+	s->credential_op = NULL;
+	if (fact != FACT_NONE) {
+		snprintf(s->x->text, sizeof(s->x->text), "%s", text);
+		session_refuse(s, fact, s->x->text);
+		return;
+	}
+	credential_clear(&s->credential);
+	s->credential = *c;
+	step_upstream(s);
+}
+
+static void step_credential(struct session *s)
+{
+	if (upstream_of(s)->credential_kind != CREDENTIAL_KERBEROS) {
+		step_upstream(s);
+		return;
+	}
+	s->x->ticket = true;
+	session_go(s, SESSION_CREDENTIAL);
+	s->credential_op = credential_ask(s->worker->credentials, s->account, host_of(s)->upstream_index, on_credential, s);
+	if (s->credential_op == NULL)
+		session_refuse(s, FACT_OVERLOADED, "too many questions to the kerberos processes");
+}
+
+/* --- the mail server --- */
+
+static void on_upstream(void *arg, struct upstream_conn *c)
+{
+	struct session *s = arg;
+
+	s->upstream_op = NULL;
+	if (c == NULL) {
+		session_refuse(s, FACT_NO_UPSTREAM, upstream_of(s)->name);
+		return;
+	}
+	s->upstream = c;
+	relay_start(s);
+}
+
+/*
+ * Whose connection: the account's. A password that nobody has checked yet names a key of its own with that very
+ * password in it, so that it never rides on a connection that somebody else's made.
+ */
+static void connection_key(struct session *s, uint8_t key[SHA256_SIZE])
+{
+	const struct http_head *head;
+	const struct http_field *f;
+
+	if (s->peer->has_certificate && upstream_of(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
+		memcpy(key, s->account->key, SHA256_SIZE);
+		return;
+	}
+	head = session_head(s);
+	f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
+	hash_text(s->account->view.sid, f != NULL ? f->value : STRV("none"), key);
+}
+
+static void step_upstream(struct session *s)
+{
+	struct upstream_conn *c = NULL;
+	uint8_t key[SHA256_SIZE];
+
+	connection_key(s, key);
+	switch (upstream_get(s->worker->now->upstreams, host_of(s)->upstream_index, key, on_upstream, s, &c, &s->upstream_op)) {
+	case 1:
+		on_upstream(s, c);
+		return;
+	case 0:
+		session_go(s, SESSION_UPSTREAM);
+		return;
+	default:
+		session_refuse(s, FACT_NO_UPSTREAM, upstream_of(s)->name);
+	}
+}
+
+/* --- something about the account has changed while a connection lives --- */
+
+static void on_recheck(void *arg, struct account_entry *e)
+{
+	struct session *s = arg;
+	const struct policy_settings *policy;
+	struct eas_request none;
+	const char *detail;
+	enum fact fact;
+
+	s->account_op = NULL;
+	if (e == NULL)
+		return;		/* the directory is away: the next request is answered by what is cached there, or 503 */
+	use_account(s, e);
+	fact = fact_of_account(e);
+	if (fact == FACT_NONE && s->peer->host < s->worker->now->settings->proxy.hosts_count) {
+		policy = &s->worker->now->settings->proxy.policies[host_of(s)->policy_index];
+		memset(&none, 0, sizeof(none));
+		fact = policy_decide(policy, &e->view, &none, false, loop_wall(s->worker->loop), &detail);
+	}
+	if (fact == FACT_NONE)
+		return;
+	metrics_add(M_SESSIONS_ENDED, ENDED_ACCOUNT, 1);
+	if (s->x != NULL && !s->x->answer_started) {
+		s->closing = true;
+		session_refuse(s, fact, NULL);
+	} else {
+		audit_ended(s, fact, NULL);
+		session_close(s, fact_name(fact));
+	}
+}
+
+void session_recheck_account(struct session *s)
+{
+	struct account_who who = { s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
+	struct account_entry *e = NULL;
+
+	/* answers under way, and one that is being asked for anyway, need no second look */
+	if (!s->peer->has_certificate || s->account_op != NULL || s->state == SESSION_ANSWER || s->state == SESSION_LINGER)
+		return;
+	if (account_get(s->worker->accounts, &who, false, on_recheck, s, &e, &s->account_op) == 1)
+		on_recheck(s, e);
+}
+
+/* --- a body that the proxy answers itself: Autodiscover --- */
+
+static void answer_autodiscover(struct session *s)
+{
+	struct exchange *x = s->x;
+	struct autodiscover_request request;
+	struct autodiscover_answer answer;
+	struct buffer body;
+	struct timespec now;
+	int rc;
+
+	buffer_init(&body, 65536);
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (autodiscover_read(&request, buffer_view(&x->collected)) != AUTODISCOVER_OK) {
+		rc = autodiscover_print_error(&body, AUTODISCOVER_INVALID_REQUEST, &now);
+	} else if (!policy_names_account(&s->account->view, strv_from(request.address))) {
+		session_refuse(s, FACT_OTHER_USER, "Autodiscover for another mailbox");
+		return;
+	} else if (!request.mobilesync) {
+		rc = autodiscover_print_error(&body, AUTODISCOVER_NO_PROVIDER, &now);
+	} else {
+		const char *address = s->account->view.mail[0] != '\0' ? s->account->view.mail : request.address;
+		answer = (struct autodiscover_answer){ STRV("en:us"), strv_from(s->account->view.display_name), strv_from(address),
+			strv_from(s->worker->now->settings->proxy.autodiscover_url) };
+		rc = autodiscover_print(&body, &answer);
+	}
+	s->closing = s->closing || x->close_after || s->worker->draining;
+	if (rc < 0 || buffer_printf(&s->out, "HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nCache-Control: private\r\n"
+		"Content-Length: %zu\r\n%s\r\n", buffer_len(&body), s->closing ? "Connection: close\r\n" : "") < 0 ||
+	    buffer_addv(&s->out, buffer_view(&body)) < 0) {
+		buffer_clear(&body);
+		session_refuse(s, FACT_OVERLOADED, "out of memory");
+		return;
+	}
+	x->status = 200;
+	x->answer_n = buffer_len(&body);
+	buffer_clear(&body);
+	audit_access(s);
+	session_free_exchange(s);
+	session_go(s, SESSION_ANSWER);
+	session_answer(s);
+}
+
+/* Takes what stands in s->in as body. 1: all of it has come; 0: more; -1: refused. */
+static int take_body(struct session *s, enum fact *fact, const char **detail)
+{
+	struct exchange *x = s->x;
+
+	while (!x->body_done && buffer_len(&s->in) > 0) {
+		struct strv data = buffer_view(&s->in);
+		size_t used = data.n;
+		enum http_result rc = HTTP_MORE;
+
+		if (x->request.body == HTTP_BODY_LENGTH) {
+			used = data.n = data.n < x->body_left ? data.n : (size_t)x->body_left;
+			x->body_left -= used;
+			x->body_done = x->body_left == 0;
+		} else {
+			rc = http_chunk_read(&x->decode, data.p, data.n, &used, &data);
+			x->body_done = rc == HTTP_DONE;
+		}
+		if (rc != HTTP_MORE && rc != HTTP_DONE) {
+			*fact = FACT_MALFORMED;
+			*detail = http_result_text(rc);
+			return -1;
+		}
+		if (data.n > 0 && buffer_add(&x->collected, data.p, data.n) < 0) {
+			*fact = FACT_BODY_TOO_LARGE;
+			*detail = "an Autodiscover request has at most 16 KiB";
+			return -1;
+		}
+		x->body_n += data.n;
+		buffer_eat(&s->in, used);
+	}
+	return x->body_done ? 1 : 0;
+}
+
+void session_collect(struct session *s)
+{
+	enum fact fact = FACT_NONE;
+	const char *detail = NULL;
+	enum io io = IO_OK;
+
+	for (;;) {
+		int rc = take_body(s, &fact, &detail);
+		if (rc > 0) {
+			answer_autodiscover(s);
+			return;
+		}
+		if (rc < 0) {
+			session_refuse(s, fact, detail);
+			return;
+		}
+		io = session_read(s);
+		if (io == IO_ENDED) {
+			session_close(s, "the device went away");
+			return;
+		}
+		if (io == IO_AGAIN)
+			return;
+	}
+}

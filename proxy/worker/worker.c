@@ -1,0 +1,380 @@
+/*
+ * worker: one event loop with all stages of a request in it. Unprivileged; opens nothing after its start but state_dir's index.
+ */
+#include "proxy/worker/worker.h"
+
+#include <libxml/parser.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/device.h"
+#include "common/log.h"
+#include "common/master.h"
+#include "proxy/metric_table.h"
+#include "proxy/revocation/process.h"
+#include "proxy/worker/accept.h"
+#include "proxy/worker/admin.h"
+#include "proxy/worker/session.h"
+
+#define SWEEP_MS	   5000
+#define DIRECTORY_EXTRA_MS 1000
+
+/* Inherited over fork; the only thing that workers share by memory. */
+static struct {
+	struct session_records *records;
+	struct shared_table *devices;
+} tables;
+
+void worker_use_tables(struct session_records *records, struct shared_table *devices)
+{
+	tables.records = records;
+	tables.devices = devices;
+}
+
+struct session_records *worker_session_records(void)
+{
+	return tables.records;
+}
+
+/* --- configuration --- */
+
+struct worker_config *worker_config_new(struct loop *loop, struct evdns_base *dns, struct settings *settings, struct bundle *files,
+    struct session_records *records, char *why, size_t why_size)
+{
+	struct worker_config *c = calloc(1, sizeof(*c));
+
+	if (c == NULL) {
+		snprintf(why, why_size, "out of memory");
+		settings_free(settings);
+		return NULL;
+	}
+	c->settings = settings;
+	c->hosts = tls_hosts_new(settings, files, records, why, why_size);
+	if (c->hosts != NULL)
+		c->upstreams = upstreams_new(loop, dns, settings, files, why, why_size);
+	if (c->upstreams == NULL) {
+		worker_config_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void worker_config_free(struct worker_config *c)
+{
+	if (c == NULL)
+		return;
+	upstreams_retire(c->upstreams);
+	tls_hosts_unref(c->hosts);
+	settings_free(c->settings);
+	free(c);
+}
+
+static struct worker_config *config_from(struct worker *w, struct bundle *files)
+{
+	struct config_error error = { "" };
+	struct worker_config *c;
+	struct settings *settings;
+	struct strv text;
+	char why[1024] = "";
+
+	if (!bundle_get(files, MASTER_CONFIG_NAME, &text)) {
+		log_say(LOG_ERROR, "config_refused", "the master sent no configuration");
+		return NULL;
+	}
+	settings = settings_load("configuration", text, &error);
+	if (settings == NULL) {
+		log_say(LOG_ERROR, "config_refused", "%s", error.text);
+		return NULL;
+	}
+	c = worker_config_new(w->loop, w->dns, settings, files, tables.records, why, sizeof(why));
+	if (c == NULL)
+		log_say(LOG_ERROR, "config_refused", "%s", why);
+	return c;
+}
+
+static int on_reload(struct child *child, int bundle_fd, void *arg)
+{
+	struct worker *w = arg;
+	struct bundle *files = bundle_open(bundle_fd);
+	struct worker_config *c = files != NULL ? config_from(w, files) : NULL, *old = w->now;
+
+	(void)child;
+	bundle_free(files);
+	metrics_add(M_RELOADS, c != NULL ? 0 : 1, 1);
+	if (c == NULL)
+		return -1;
+	w->now = c;
+	w->head_owner = NULL;
+	log_set_level(c->settings->common.log.parsed_level);
+	accept_reload(w);
+	/* what was found in the old configuration's terms is asked for anew */
+	account_cache_changed(w->accounts, "");
+	worker_config_free(old);
+	sessions_check_trust(w);
+	return 0;
+}
+
+/* --- what the other processes tell --- */
+
+static void serve_directory_changed(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+	struct directory_changed change;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&change, body, sizeof(change));
+	if (memchr(change.sid, '\0', sizeof(change.sid)) == NULL)
+		return;
+	account_cache_changed(w->accounts, change.sid);
+	sessions_check_account(w, change.sid);
+}
+
+static void serve_directory_state(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+	struct directory_state state;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&state, body, sizeof(state));
+	state.text[sizeof(state.text) - 1] = '\0';
+	snprintf(w->directory_down, sizeof(w->directory_down), "%s", state.up == 1 ? "" : state.text[0] != '\0' ? state.text : "down");
+}
+
+static const struct wire_verb directory_verbs[] = {
+	{ DIRECTORY_CHANGED, "account changed", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_directory_changed },
+	{ DIRECTORY_STATE, "directory state", sizeof(struct directory_state), sizeof(struct directory_state), serve_directory_state },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+static void serve_revocation_changed(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+	struct revocation_changed change;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&change, body, sizeof(change));
+	if (change.replaced)
+		revocation_remap(w->revocation);
+	sessions_check_revocation(w);
+}
+
+/* An event named an account: *directory* looks again at once, and so do we. */
+static void serve_account_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+	struct directory_changed change;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&change, body, sizeof(change));
+	if (memchr(change.sid, '\0', sizeof(change.sid)) == NULL)
+		return;
+	asker_tell(w->directory, DIRECTORY_FORGET, &change, sizeof(change));
+	account_cache_changed(w->accounts, change.sid);
+	sessions_check_account(w, change.sid);
+}
+
+static void serve_device_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+	struct device_changed change;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&change, body, sizeof(change));
+	if (memchr(change.certificate, '\0', sizeof(change.certificate)) == NULL)
+		return;
+	if (w->devices != NULL)
+		devices_changed(w->devices, change.certificate);
+	sessions_check_device(w, change.certificate);
+}
+
+static void serve_reload_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+
+	(void)wire;
+	(void)number;
+	(void)body;
+	(void)n;
+	if (child_index(w->child) == 0)
+		child_ask_reload(w->child);
+}
+
+static const struct wire_verb revocation_verbs[] = {
+	{ REVOCATION_CHANGED, "index changed", sizeof(struct revocation_changed), sizeof(struct revocation_changed), serve_revocation_changed },
+	{ REVOCATION_ACCOUNT, "account event", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_account_event },
+	{ REVOCATION_DEVICE, "device event", sizeof(struct device_changed), sizeof(struct device_changed), serve_device_event },
+	{ REVOCATION_RELOAD, "reload event", 0, 64, serve_reload_event },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+static void on_link(struct child *child, enum role peer, unsigned index, int fd, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)child;
+	switch (peer) {
+	case ROLE_DIRECTORY:
+		asker_link(w->directory, fd);
+		return;
+	case ROLE_REVOCATION:
+		asker_link(w->revocation_asker, fd);
+		/* whatever happened while nobody told us */
+		revocation_remap(w->revocation);
+		sessions_check_revocation(w);
+		return;
+	case ROLE_KERBEROS:
+		if (index < w->kerberos_n) {
+			asker_link(w->kerberos[index], fd);
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+	close(fd);
+}
+
+/* --- the end --- */
+
+static void on_drain_end(struct deadline *d)
+{
+	struct worker *w = CONTAINER_OF(d, struct worker, drain_end);
+
+	sessions_end_all(w);
+	loop_stop(w->loop);
+}
+
+static void on_drain(struct child *child, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)child;
+	if (w->draining)
+		return;
+	w->draining = true;
+	accept_stop(w);
+	deadline_arm(w->loop, &w->drain_end, (uint64_t)w->now->settings->proxy.limits.drain_seconds * 1000, on_drain_end);
+	sessions_drain(w);
+	if (w->sessions == 0)
+		loop_stop(w->loop);
+}
+
+void worker_session_gone(struct worker *w)
+{
+	if (w->draining && w->sessions == 0)
+		loop_stop(w->loop);
+	else if (w->sessions + 1 == w->now->settings->proxy.sessions)
+		accept_resume(w);
+}
+
+static void on_sweep(struct deadline *d)
+{
+	struct worker *w = CONTAINER_OF(d, struct worker, sweep);
+
+	sessions_sweep(w);
+	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
+}
+
+/* --- the beginning --- */
+
+static struct evdns_base *dns_new(struct loop *loop)
+{
+	struct evdns_base *dns = evdns_base_new(loop_base(loop), EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+
+	/* without a resolv.conf literal addresses and /etc/hosts must do */
+	if (dns == NULL) {
+		dns = evdns_base_new(loop_base(loop), EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+		if (dns != NULL)
+			evdns_base_load_hosts(dns, "/etc/hosts");
+	}
+	return dns;
+}
+
+static int set_up_ways(struct worker *w)
+{
+	const struct settings *s = w->now->settings;
+	const struct config_directory *d = &s->common.directory;
+	unsigned timeout = (d->ldap != NULL ? d->ldap->timeout_ms : 3000) + DIRECTORY_EXTRA_MS;
+
+	w->directory = asker_new(w->loop, "directory", directory_verbs, w);
+	w->revocation_asker = asker_new(w->loop, "revocation", revocation_verbs, w);
+	w->kerberos_n = s->proxy.kerberos != NULL ? s->proxy.kerberos->processes : 0;
+	for (unsigned i = 0; i < w->kerberos_n; i++) {
+		w->kerberos[i] = asker_new(w->loop, "kerberos", NULL, w);
+		if (w->kerberos[i] == NULL)
+			return -1;
+	}
+	if (w->directory == NULL || w->revocation_asker == NULL)
+		return -1;
+	w->accounts = account_cache_new(w->loop, w->directory, d->cache_entries, timeout);
+	w->credentials = credentials_new(w->loop, w->kerberos, w->kerberos_n,
+	    s->proxy.kerberos != NULL ? s->proxy.kerberos->timeout_ms * 3 + 1000 : 1000);
+	w->revocation = revocation_new(s->common.state_dir);
+	return w->accounts != NULL && w->credentials != NULL && w->revocation != NULL ? 0 : -1;
+}
+
+static void tear_down(struct worker *w)
+{
+	deadline_disarm(&w->sweep);
+	deadline_disarm(&w->drain_end);
+	sessions_end_all(w);
+	admin_free(w);
+	accept_free(w);
+	worker_config_free(w->now);
+	account_cache_free(w->accounts);
+	credentials_free(w->credentials);
+	revocation_free(w->revocation);
+	devices_free(w->devices);
+	asker_free(w->directory);
+	asker_free(w->revocation_asker);
+	for (unsigned i = 0; i < w->kerberos_n; i++)
+		asker_free(w->kerberos[i]);
+	if (w->dns != NULL)
+		evdns_base_free(w->dns, 0);
+	free(w);
+	xmlCleanupParser();
+}
+
+int worker_process(struct child *child)
+{
+	static const struct child_handlers handlers = { .link = on_link, .reload = on_reload, .drain = on_drain };
+	struct worker *w = calloc(1, sizeof(*w));
+	const char *readable[2] = { NULL, NULL };
+	int rc = 1;
+
+	if (w == NULL)
+		return 1;
+	xmlInitParser();	/* while files may still be opened */
+	w->child = child;
+	w->loop = child_loop(child);
+	w->dns = dns_new(w->loop);
+	if (w->dns == NULL)
+		goto out;
+	w->now = config_from(w, child_bundle(child));
+	if (w->now == NULL || set_up_ways(w) < 0)
+		goto out;
+	w->devices = devices_new(w->loop, w->now->settings->common.redis, child_bundle(child), tables.devices);
+	if (w->devices == NULL)
+		goto out;
+	child_handle(child, &handlers, w);
+	readable[0] = w->now->settings->common.state_dir;
+	if (child_confine(child, readable, NULL) < 0 || accept_start(w) < 0 || admin_start(w) < 0)
+		goto out;
+	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
+	child_ready(child);
+	rc = loop_run(w->loop) < 0 ? 1 : 0;
+out:
+	tear_down(w);
+	return rc;
+}

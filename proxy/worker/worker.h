@@ -1,0 +1,75 @@
+/*
+ * worker: the process that devices talk to. This header is what its stages share: the configuration in force, the tables,
+ * the ways to other processes. One worker is one event loop; nothing in it blocks.
+ */
+#ifndef EASGATE_WORKER_H
+#define EASGATE_WORKER_H
+
+#include <event2/dns.h>
+
+#include "common/http_head.h"
+#include "common/process.h"
+#include "proxy/kerberos/ask.h"
+#include "proxy/settings.h"
+#include "proxy/worker/account.h"
+#include "proxy/worker/credential.h"
+#include "proxy/worker/handshake.h"
+#include "proxy/worker/revocation.h"
+#include "proxy/worker/upstream.h"
+
+#define WORKER_KERBEROS_MAX 16
+
+struct devices;
+struct session;
+struct listener;
+struct admin;
+
+/* One configuration with all that was built from it. Sessions look at worker->now per request; the old one goes when swapped. */
+struct worker_config {
+	struct settings *settings;
+	struct tls_hosts *hosts;
+	struct upstreams *upstreams;
+};
+
+struct worker {
+	struct child *child;
+	struct loop *loop;
+	struct evdns_base *dns;
+	struct worker_config *now;
+	struct asker *directory;
+	struct asker *revocation_asker;
+	struct asker *kerberos[WORKER_KERBEROS_MAX];
+	unsigned kerberos_n;
+	struct account_cache *accounts;
+	struct credentials *credentials;
+	struct revocation *revocation;
+	struct devices *devices;
+	struct listener *listeners;	/* accept.c */
+	struct admin *admin;		/* admin.c */
+	char directory_down[256];	/* what *directory* last said it misses; "": nothing */
+	struct session *newest;		/* all sessions of this worker */
+	unsigned sessions;
+	uint64_t next_session;
+	bool draining;
+	struct deadline drain_end, sweep;
+	struct http_head head;		/* scratch: the head parsed last; see head_owner */
+	const struct session *head_owner;
+};
+
+/* Builds everything that `settings` (taken, also on failure) needs from `files` (borrowed). NULL with why. loop == NULL: a trial, nothing starts. */
+struct worker_config *worker_config_new(struct loop *loop, struct evdns_base *dns, struct settings *settings, struct bundle *files,
+    struct session_records *records, char *why, size_t why_size);
+void worker_config_free(struct worker_config *c);
+
+struct shared_table;
+/* Set by the master's prepare() before any fork: the node's tables. devices: NULL where Redis keeps that state. */
+void worker_use_tables(struct session_records *records, struct shared_table *devices);
+struct session_records *worker_session_records(void);
+
+/* The role's life. Returns the exit status. */
+int worker_process(struct child *child);
+
+/* A session has gone: accepting may go on, draining may be over. */
+void worker_session_gone(struct worker *w);
+
+#endif

@@ -1,0 +1,454 @@
+"""The *kerberos* process alone, against a real AD: who gets a token, who does not and why, and what happens without a KDC.
+
+tests/tools/kerberos_driver plays master, directory and worker; its head says which commands there are.
+"""
+import base64
+import http.client
+import json
+import os
+import struct
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from site_ import relay as relays
+from site_.process import LineLog, die_with_parent
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+DRIVER = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools", "kerberos_driver")
+REALM = "CORP.EXAMPLE"
+MAIL, NOT_LISTED, UNKNOWN, HEADER = range(4)        # upstreams of the configuration below
+
+
+def configuration(place, ad, **kerberos):
+    """A whole configuration, of which only `kerberos` and `upstreams` matter here."""
+    def upstream(name, **credential):
+        return dict({"name": name, "servers": ["http://mail.corp.example"]}, **credential)
+    config = {
+        "user": "nobody", "state_dir": place, "run_dir": place, "log": {"level": "debug"},
+        "directory": {"kind": "file", "file": os.path.join(place, "accounts.yaml")},
+        "proxy": {
+            "listeners": [{"address": "127.0.0.1:0"}],
+            "hosts": [{"names": ["mail.example.com"], "certificate": "/x", "key": "/x", "client_ca": ["/x"],
+                       "client_certificate": "required", "policy": "default", "upstream": "mail"}],
+            "identity": ["upn"],
+            "revocation": {"crls": [{"issuer_ca": "/x", "file": "/x"}]},
+            "policies": [{"name": "default", "required_group": "", "device": "any"}],
+            "upstreams": [upstream("mail", credential="kerberos", spn="HTTP/mail.corp.example"),
+                          upstream("not-listed", credential="kerberos", spn="HTTP/mail2.corp.example"),
+                          upstream("unknown", credential="kerberos", spn="HTTP/nowhere.corp.example"),
+                          upstream("header", credential="header", header="X-User", header_value="sam")],
+            "kerberos": dict({"principal": ad.principal, "keytab": ad.keytab, "kdcs": ["127.0.0.1:88"], "processes": 1,
+                              "timeout_ms": 2000}, **kerberos),
+        },
+    }
+    path = os.path.join(place, "kerberos.yaml")
+    with open(path, "w") as f:
+        yaml.safe_dump(config, f)
+    return path
+
+
+class Kerberos:
+    """One kerberos process and the driver beside it. The machine's own Kerberos configuration is poison to it."""
+
+    def __init__(self, place, ad, **kerberos):
+        assert os.access(DRIVER, os.X_OK), DRIVER + " is not built: make tests-bin"
+        self.ad = ad
+        env = dict(os.environ, KRB5_CONFIG="/proc/poison/krb5.conf", KRB5_KTNAME="FILE:/proc/poison", KRB5CCNAME="KCM:")
+        self.popen = subprocess.Popen(ad.netns.command([DRIVER, configuration(str(place), ad, **kerberos)]), env=env,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      preexec_fn=die_with_parent)
+        self.log = LineLog(self.popen.stderr)
+        self._answer()
+
+    def _answer(self):
+        line = self.popen.stdout.readline()
+        assert line, "the driver has gone:\n" + self.log.tail()
+        return json.loads(line)
+
+    def _do(self, *words):
+        self.popen.stdin.write((" ".join(map(str, words)) + "\n").encode())
+        self.popen.stdin.flush()
+        return self._answer()
+
+    def token(self, sam, upstream=MAIL, voucher="good", realm=REALM):
+        answer = self._do("token", sam, realm, upstream, voucher)
+        assert bool(answer["token"]) == (answer["result"] == "ok"), answer
+        assert bool(answer["text"]) == (answer["result"] != "ok"), answer
+        return answer
+
+    def forget(self, sam):
+        self._do("forget", sam, REALM)
+
+    def raw(self, verb, data):
+        return self._do("raw", verb, data.hex())
+
+    def flood(self, count, sam):
+        return self._do("flood", count, sam, REALM, MAIL)
+
+    def rounds(self, count, sam):
+        return self._do("rounds", count, sam, REALM, MAIL)
+
+    def many(self, count, sam):
+        return self._do("many", count, sam, REALM, MAIL)
+
+    def state(self):
+        return self._do("state")
+
+    def drain(self):
+        return self._do("drain")
+
+    def close(self):
+        if self.popen.poll() is None:
+            try:
+                self.popen.stdin.close()
+            except BrokenPipeError:
+                pass
+            self.popen.wait(60)
+        self.popen.stdout.close()
+        self.log.join()
+        assert "Sanitizer" not in "\n".join(self.log.lines), self.log.tail(60)
+
+
+def ask_mail_server(ad, token):
+    """(status, body) of the bed's httpd for a request with this token."""
+    with ad.netns.inside():
+        connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=10)
+        connection.request("OPTIONS", "/Microsoft-Server-ActiveSync",
+                           headers={"Host": "mail.corp.example", "Authorization": "Negotiate " + token})
+    try:
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def keytab_with_another_key(path, principal, kvno=1):
+    """A well-formed keytab (format 5.2) whose AES-256 key is not the account's."""
+    name, realm = principal.split("@")
+    counted = lambda text: struct.pack(">H", len(text)) + text.encode()
+    entry = (struct.pack(">H", 1) + counted(realm) + counted(name) + struct.pack(">IIB", 1, int(time.time()), kvno)
+             + struct.pack(">HH", 18, 32) + os.urandom(32))
+    with open(path, "wb") as f:
+        f.write(b"\x05\x02" + struct.pack(">i", len(entry)) + entry)
+    return path
+
+
+@pytest.fixture
+def start(made, place, ad):
+    """start(ad=..., timeout_ms=...): a Kerberos, closed when the test is over."""
+    return lambda bed=ad, **kerberos: made(Kerberos(place, bed, **kerberos))
+
+
+# --- who gets one ---
+
+def test_the_mail_server_takes_the_token_for_the_account_that_was_asked_for(start, ad):
+    process = start()
+    answer = process.token("alice")
+    assert (answer["result"], answer["cached"]) == ("ok", 0), answer
+    status, body = ask_mail_server(ad, answer["token"])
+    assert status == 200 and "alice@CORP.EXAMPLE" in body
+
+
+def test_tokens_from_a_cached_ticket_are_fresh_each_and_good_once(start, ad):
+    process = start()
+    first, second = process.token("alice"), process.token("alice")
+    assert (second["result"], second["cached"]) == ("ok", 1)
+    assert first["token"] != second["token"]
+    assert ask_mail_server(ad, second["token"])[0] == 200
+    assert ask_mail_server(ad, first["token"])[0] == 200
+    assert ask_mail_server(ad, first["token"])[0] == 401        # a replay
+
+
+def test_tickets_of_two_accounts_are_never_mixed_up(start, ad):
+    process = start()
+    for _ in range(3):
+        for sam in ("load01", "load02", "bob"):
+            status, body = ask_mail_server(ad, process.token(sam)["token"])
+            assert status == 200 and sam + "@CORP.EXAMPLE" in body
+
+
+def test_a_token_carries_no_credentials_that_could_be_used_further(start):
+    """GSSAPI's checksum (RFC 4121 4.1.1) with its flags is encrypted; a delegated TGT would double the token."""
+    token = base64.b64decode(start().token("alice")["token"])
+    assert token[:1] == b"\x60" and b"\x2b\x06\x01\x05\x05\x02" in token[:16] and len(token) < 3000
+    assert b"\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a" not in token         # no NTLM beside Kerberos
+
+
+# --- who does not, and the reason ---
+
+@pytest.mark.parametrize("sam, upstream, result, words", [
+    ("nobody1", MAIL, "denied", "does not know nobody1@CORP.EXAMPLE"),
+    ("carol", MAIL, "denied", "disabled"),
+    ("dave", MAIL, "denied", "expired"),
+    ("erin", MAIL, "denied", "password has expired or must be changed"),
+    ("frank", MAIL, "denied", "sensitive"),
+    ("alice", NOT_LISTED, "denied", "msDS-AllowedToDelegateTo"),
+    ("alice", UNKNOWN, "denied", "no account owns the SPN HTTP/nowhere.corp.example"),
+    ("alice", HEADER, "refused", "does not use Kerberos"),
+    ("alice", 4, "refused", "does not use Kerberos"),
+    ("alice", 4294967295, "refused", "does not use Kerberos"),
+])
+def test_39_a_denial_names_cause_and_cure(start, sam, upstream, result, words):
+    answer = start().token(sam, upstream)
+    assert answer["result"] == result and words in answer["text"], answer
+
+
+def test_a_locked_out_account_is_denied_with_that_reason(start, ad):
+    sam = ad.account()
+    ad.lock(sam)
+    answer = start().token(sam)
+    assert answer["result"] == "denied" and "locked out" in answer["text"], answer
+
+
+@pytest.mark.parametrize("account, words", [
+    ("svc-nospn", "has no service principal name"),
+    ("svc-not2a4d", "use any authentication protocol"),
+    ("svc-nodeleg", "msDS-AllowedToDelegateTo"),
+])
+def test_a_service_account_that_lacks_a_right_is_told_which(start, ad, account, words):
+    process = start(principal="%s@%s" % (account, REALM), keytab=ad.keytab_of(account))
+    answer = process.token("alice")
+    assert answer["result"] == "denied" and words in answer["text"], answer
+
+
+@pytest.mark.parametrize("voucher", ["none", "forged", "expired", "far", "other-account", "other-certificate"])
+def test_39_without_a_valid_voucher_there_is_no_ticket_not_even_a_cached_one(start, voucher):
+    process = start()
+    assert process.token("alice")["result"] == "ok"
+    answer = process.token("alice", voucher=voucher)
+    assert answer["result"] == "refused" and "vouched" in answer["text"], answer
+
+
+@pytest.mark.parametrize("sam", ["Administrator", "ADMINISTRATOR", "krbtgt", "krbtgt_4711", "Guest", "MAIL$", "DC1$",
+                                 "svc-easproxy", "SVC-EASPROXY", "alice/admin", "alice@CORP.EXAMPLE", "CORP\\alice"])
+def test_39_even_with_a_voucher_these_names_get_nothing(start, sam):
+    assert start().token(sam)["result"] == "refused"
+
+
+@pytest.mark.parametrize("realm", ["corp.example", "OTHER.EXAMPLE", "CORP.EXAMPLE.", "C"])
+def test_39_accounts_of_another_realm_get_nothing(start, realm):
+    answer = start().token("alice", realm=realm)
+    assert answer["result"] == "refused" and "another realm" in answer["text"]
+
+
+def test_39_protected_users_are_seen_in_the_ticket_itself(start):
+    answer = start().token("grace")         # the KDC of this bed would let her through
+    assert answer["result"] == "refused" and "refused group" in answer["text"]
+
+
+def test_39_domain_administrators_are_seen_in_the_ticket_itself(start, ad):
+    sam = ad.account(groups=())
+    with ad.connection() as handle:
+        handle.modify_s("CN=Domain Admins,CN=Users," + ad.base, [(0, "member", [("CN=%s,OU=People,%s" % (sam, ad.base)).encode()])])
+    answer = start().token(sam)
+    assert answer["result"] == "refused" and "refused group" in answer["text"], answer
+
+
+def test_39_a_configured_group_is_refused_by_rid_and_by_sid(start, ad):
+    sam, sid = ad.account(), ad.sid("EAS-Users")
+    process = start(refused_groups=[sid])
+    assert process.token(sam)["result"] == "refused"
+    assert process.token("load01")["result"] == "refused"       # a member through two other groups
+    assert process.token("svc-ldap")["result"] == "ok"          # no member
+    process.close()
+    process = start(refused_groups=[sid.rsplit("-", 1)[1]])
+    assert process.token(sam)["result"] == "refused"
+
+
+# --- what changes meanwhile ---
+
+def test_an_account_disabled_after_caching_is_denied_as_soon_as_it_is_forgotten(start, ad):
+    sam, process = ad.account(), start()
+    assert process.token(sam)["result"] == "ok"
+    ad.disable(sam)
+    assert process.token(sam)["cached"] == 1        # a ticket outlives the account: hence the event
+    process.forget(sam.upper())
+    answer = process.token(sam)
+    assert answer["result"] == "denied" and "disabled" in answer["text"]
+
+
+def test_a_denial_is_remembered_for_seconds_and_forgotten_with_the_account(start, ad):
+    sam, process = ad.account(), start()
+    ad.disable(sam)
+    assert process.token(sam)["result"] == "denied"
+    ad.enable(sam)
+    again = process.token(sam)
+    assert again["result"] == "denied" and again["ms"] < 50     # without the KDC
+    process.forget(sam)
+    assert process.token(sam)["result"] == "ok"
+
+
+# --- the own keytab ---
+
+def test_39_a_wrong_keytab_costs_one_try_and_is_never_used_again(start, ad, place):
+    sam = ad.account(groups=())
+    principal = "%s@%s" % (sam, REALM)
+    process = start(principal=principal, keytab=keytab_with_another_key(os.path.join(place, "wrong.keytab"), principal))
+    for number in range(8):
+        answer = process.token("load%02d" % (number + 1))
+        assert answer["result"] == "broken" and "export a new keytab" in answer["text"], answer
+    assert ad.get(sam, "badPwdCount") == "1"
+    process.log.wait(lambda line: '"kerberos_broken"' in line)
+    assert len(process.log.find(lambda line: '"kerberos_broken"' in line)) == 1
+
+
+def test_a_keytab_without_the_principal_is_told_from_a_wrong_one(start, ad):
+    answer = start(keytab=ad.keytab_of("svc-nospn")).token("alice")
+    assert answer["result"] == "broken" and "holds no AES key of svc-easproxy@CORP.EXAMPLE" in answer["text"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x05\x02", b"no keytab at all", b"\x05\x02\x00\x00\xff\xff\x00\x01",
+                                     b"\x05\x02\x7f\xff\xff\xff" + b"A" * 100])
+def test_a_damaged_keytab_leaves_a_process_that_says_so(start, place, content):
+    path = os.path.join(place, "damaged.keytab")
+    with open(path, "wb") as f:
+        f.write(content)
+    answer = start(keytab=path).token("alice")
+    assert answer["result"] == "broken" and "keytab" in answer["text"], answer
+
+
+def test_a_principal_that_the_kdc_does_not_know_is_named(start, place):
+    principal = "svc-nowhere@" + REALM
+    answer = start(principal=principal,
+                   keytab=keytab_with_another_key(os.path.join(place, "k"), principal)).token("alice")
+    assert answer["result"] == "broken" and "does not know svc-nowhere@CORP.EXAMPLE" in answer["text"]
+
+
+def test_a_disabled_service_account_is_named(start, own_ad):
+    own_ad.disable("svc-easproxy")
+    try:
+        answer = start(own_ad).token("alice")
+    finally:
+        own_ad.enable("svc-easproxy")
+    assert answer["result"] == "broken" and "disabled or locked out" in answer["text"], answer
+
+
+# --- without a KDC ---
+
+def test_39_with_the_kdc_gone_cached_tickets_serve_on_and_new_ones_fail_at_once(start, own_ad):
+    process = start(own_ad)
+    assert process.token("alice")["result"] == "ok"
+    own_ad.block("kdc")
+    new, cached = process.token("bob"), process.token("alice")
+    assert new["result"] == "no_kdc" and new["ms"] < 500 and "no KDC answered" in new["text"], new
+    assert (cached["result"], cached["cached"]) == ("ok", 1)
+    assert ask_mail_server(own_ad, cached["token"])[0] == 200
+    own_ad.unblock("kdc")
+    assert _until_ok(process, "bob")["cached"] == 0
+    process.log.wait(lambda line: '"kdc_back"' in line)
+
+
+def test_39_a_silent_kdc_costs_a_bounded_time_and_does_not_queue_the_others_up(start, own_ad):
+    process = start(own_ad, timeout_ms=1000)
+    assert process.token("alice")["result"] == "ok"
+    own_ad.block("kdc", silently=True)
+    assert process.token("bob")["ms"] < 2000 + 300
+    began = time.monotonic()
+    flood = process.flood(300, "nobody%d")
+    assert flood["no_kdc"] == 300 and flood["last_ms"] < 2000 + 300, flood
+    assert process.token("alice")["cached"] == 1
+    assert time.monotonic() - began < 5
+    own_ad.unblock("kdc")
+    assert _until_ok(process, "bob")["result"] == "ok"
+
+
+def test_a_kdc_that_was_away_at_the_start_is_found_later(start, own_ad):
+    own_ad.block("kdc")
+    process = start(own_ad)
+    assert process.token("alice")["result"] == "no_kdc"
+    own_ad.unblock("kdc")
+    assert _until_ok(process, "alice")["result"] == "ok"
+
+
+def test_a_silent_first_kdc_leaves_time_for_the_second_and_is_asked_last_from_then_on(start, ad, start_relay):
+    silent = start_relay(("127.0.0.1", 88), netns=ad.netns, mode=relays.HANG)
+    process = start(kdcs=[silent.address, "127.0.0.1:88"])
+    assert process.token("alice")["result"] == "ok"
+    again = process.token("bob")
+    assert again["result"] == "ok" and again["ms"] < 400, again
+
+
+def test_a_kdc_that_sends_byte_for_byte_is_understood(start, ad, start_relay):
+    slow = start_relay(("127.0.0.1", 88), netns=ad.netns, mode=relays.SLICE)
+    assert start(kdcs=[slow.address], timeout_ms=10000).token("alice")["result"] == "ok"
+
+
+def _until_ok(process, sam):
+    """Asks until the KDC is asked again; between two tries the transport's rest (1 s) has to pass."""
+    deadline = time.monotonic() + 10
+    while True:
+        answer = process.token(sam)
+        if answer["result"] == "ok" or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.1)
+
+
+# --- a captured worker ---
+
+def test_39_a_captured_worker_gets_nothing_out_of_malformed_messages(start):
+    process = start()
+    for verb, size in ((0, 0), (1, 0), (1, 1), (1, 351), (1, 353), (1, 60000), (3, 352), (65535, 352)):
+        assert process.raw(verb, b"\x00" * size)["wire"] == 0       # refused by the framing
+    for fill in (b"\x00", b"\xff", b"a", b"%n"):
+        data = (fill * 352)[:352]
+        assert process.raw(1, data)["result"] == "refused"
+        process.raw(2, data[:256])
+    assert process.token("alice", voucher="unterminated")["result"] == "refused"
+    assert process.token("alice")["result"] == "ok"
+
+
+def test_39_the_process_has_dropped_root_and_holds_no_file_of_the_disk(start):
+    process = start()
+    process.token("alice")
+    state = process.state()
+    assert state["uid"] != 0 and state["no_new_privs"] == 1
+    names = set()
+    for fd in os.listdir("/proc/%d/fd" % state["pid"]):
+        names.add(os.readlink("/proc/%d/fd/%s" % (state["pid"], fd)).split(":")[0].split(" ")[0])
+    assert names <= {"socket", "pipe", "anon_inode", "/memfd"}, names
+    assert os.stat("/proc/%d/mem" % state["pid"]).st_uid == 0       # not dumpable: nobody of its user may look inside
+
+
+def test_the_log_holds_no_token_and_no_key(start, ad):
+    process = start()
+    token = process.token("alice")["token"]
+    process.token("frank")
+    process.drain()
+    process.close()
+    text = "\n".join(process.log.lines)
+    with open(ad.keytab, "rb") as f:
+        keytab = f.read()
+    assert '"kerberos_ready"' in text and '"kerberos_denied"' in text
+    assert token[100:140] not in text and keytab[-32:].hex() not in text
+
+
+# --- life ---
+
+def test_a_worker_may_come_back_and_the_process_ends_in_good_order(start):
+    process = start()
+    assert process.token("alice")["result"] == "ok"
+    assert process._do("link")["linked"]
+    assert process.token("alice")["cached"] == 1
+    assert process.drain() == {"exit": 0}
+
+
+def test_memory_stays_where_it_was_over_rounds_and_tokens(start):
+    process = start(cache_entries=16)
+    process.rounds(100, "load01")
+    process.many(2000, "load01")
+    before = process.state()["rss_kb"]
+    assert process.rounds(300, "load01")["good"] == 300
+    assert process.many(10000, "load01")["good"] == 10000
+    assert process.state()["rss_kb"] < before + 512
+
+
+@pytest.mark.slow
+def test_memory_stays_where_it_was_over_ten_thousand_rounds_with_the_kdc(start):
+    process = start(cache_entries=16)
+    process.rounds(200, "load01")
+    before = process.state()["rss_kb"]
+    assert process.rounds(10000, "load01")["good"] == 10000
+    assert process.state()["rss_kb"] < before + 512

@@ -1,0 +1,400 @@
+/*
+ * The device record: first use pins, another device is refused, enrolment's binding, blocks; in Redis (with its mac, threats 27 and 28)
+ * and in the table of a single machine.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/device.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "tests/unit/redis_server.h"
+
+#define SID    "S-1-5-21-1-2-3-1104"
+#define SECRET "the fleet's secret of this test"
+
+static struct loop *loop;
+static const uint8_t CERT[SHA256_SIZE] = { 0xca, 0xfe, 1 }, CERT2[SHA256_SIZE] = { 0xca, 0xfe, 2 };
+
+struct answer {
+	volatile int done;
+	enum device_answer answer;
+};
+
+static void on_answer(void *arg, enum device_answer answer)
+{
+	struct answer *a = arg;
+
+	assert_int_equal(a->done, 0);
+	a->done = 1;
+	a->answer = answer;
+}
+
+static struct device_ask question(const uint8_t *cert, const char *sid, const char *device, bool registered_only)
+{
+	return (struct device_ask){ .certificate = cert, .sid = sid, .upn = "alice@corp.test", .device_id = device,
+		.client = "192.0.2.1:1", .method = "Sync", .registered_only = registered_only };
+}
+
+static enum device_answer check(struct devices *d, const uint8_t *cert, const char *sid, const char *device, bool registered_only)
+{
+	struct device_ask ask = question(cert, sid, device, registered_only);
+	struct answer a = { 0 };
+
+	assert_int_not_equal(device_check(d, &ask, on_answer, &a), 0);
+	assert_int_equal(a.done, 0);		/* never before it returns */
+	assert_true(wait_for(loop, &a.done, 10));
+	return a.answer;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	loop = loop_new();
+	return loop == NULL;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	loop_free(loop);
+	return 0;
+}
+
+/* --- the table --- */
+
+static struct shared_table *table_new(const char *file)
+{
+	struct shared_table_config c = { .entries = 256, .value_size = DEVICE_TABLE_VALUE, .layout = DEVICE_TABLE_LAYOUT, .file = file };
+	struct shared_table *t = shared_table_new(&c);
+
+	assert_non_null(t);
+	return t;
+}
+
+static void the_first_use_binds_and_every_other_device_or_account_is_refused(void **state)
+{
+	char file[] = "/tmp/easgate-devices-XXXXXX";
+	struct shared_table *t;
+	struct devices *d;
+
+	(void)state;
+	close(mkstemp(file));
+	unlink(file);
+	t = table_new(file);
+	d = devices_new(loop, NULL, NULL, t);
+	assert_non_null(d);
+	assert_true(devices_are_up(d));
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", false), DEVICE_PINNED);
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", false), DEVICE_ALLOWED);
+	assert_int_equal(check(d, CERT, SID, "ApplOTHER", false), DEVICE_OTHER);
+	assert_int_equal(check(d, CERT, SID, "appldnq7", false), DEVICE_OTHER);
+	assert_int_equal(check(d, CERT, "S-1-5-21-1-2-3-9", "ApplDNQ7", false), DEVICE_OTHER);
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", true), DEVICE_UNREGISTERED);
+	assert_int_equal(check(d, CERT2, SID, "ApplOTHER", true), DEVICE_UNREGISTERED);
+	assert_int_equal(check(d, CERT2, SID, "ApplOTHER", false), DEVICE_PINNED);
+	devices_free(d);
+	shared_table_free(t);
+	t = table_new(file);		/* a restart */
+	d = devices_new(loop, NULL, NULL, t);
+	assert_int_equal(check(d, CERT, SID, "ApplOTHER", false), DEVICE_OTHER);
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", false), DEVICE_ALLOWED);
+	devices_free(d);
+	shared_table_free(t);
+	unlink(file);
+}
+
+static void a_registered_certificate_binds_its_first_device_and_a_blocked_one_is_refused(void **state)
+{
+	struct device_record r = { .sid = SID, .state = DEVICE_STATE_REGISTERED }, blocked = { .sid = SID, .device = "A", .state = DEVICE_STATE_BLOCKED };
+	struct shared_table *t = table_new(NULL);
+	struct devices *d = devices_new(loop, NULL, NULL, t);
+
+	(void)state;
+	shared_table_put(t, CERT, &r);
+	shared_table_put(t, CERT2, &blocked);
+	assert_int_equal(check(d, CERT, "S-1-5-21-9", "ApplDNQ7", true), DEVICE_OTHER);
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", true), DEVICE_PINNED);
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", true), DEVICE_ALLOWED);
+	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", false), DEVICE_ALLOWED);
+	assert_int_equal(check(d, CERT, SID, "Other", true), DEVICE_OTHER);
+	assert_int_equal(check(d, CERT2, SID, "A", false), DEVICE_BLOCKED);
+	assert_int_equal(check(d, CERT2, SID, "A", true), DEVICE_BLOCKED);
+	devices_free(d);
+	shared_table_free(t);
+}
+
+static void questions_that_cannot_be_asked_are_refused_and_cancelled_ones_are_not_answered(void **state)
+{
+	struct shared_table *t = table_new(NULL);
+	struct devices *d = devices_new(loop, NULL, NULL, t);
+	struct device_ask ask = question(CERT, SID, "A", false);
+	struct answer a = { 0 }, b = { 0 };
+	char longest[200];
+	uint64_t number;
+
+	(void)state;
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	ask.device_id = longest;
+	assert_int_equal(device_check(d, &ask, on_answer, &a), 0);
+	ask.device_id = "";
+	assert_int_equal(device_check(d, &ask, on_answer, &a), 0);
+	ask = question(CERT, "", "A", false);
+	assert_int_equal(device_check(d, &ask, on_answer, &a), 0);
+	ask = question(CERT, SID, "A", false);
+	number = device_check(d, &ask, on_answer, &a);
+	assert_int_not_equal(number, 0);
+	assert_int_not_equal(device_check(d, &ask, on_answer, &b), 0);
+	device_cancel(d, number);
+	device_cancel(d, 12345);
+	assert_true(wait_for(loop, &b.done, 10));
+	assert_int_equal(a.done, 0);
+	devices_free(d);
+	shared_table_free(t);
+}
+
+/* --- Redis --- */
+
+struct node {
+	struct config_redis settings;
+	char *servers[1];
+	char secret[128];
+	struct devices *d;
+};
+
+static void node_start(struct node *n, const struct redis_server *s, const char *secret)
+{
+	static struct bundle *bundle;
+	int fd;
+
+	if (bundle == NULL)
+		bundle = bundle_from_disk();
+	n->servers[0] = strdup(s->url);
+	snprintf(n->secret, sizeof(n->secret), "%s/secret", s->dir);
+	n->settings = (struct config_redis){ .servers = n->servers, .servers_count = 1, .sentinel = strdup(""), .username = strdup(""),
+		.password_file = strdup(""), .prefix = strdup("t:"), .ca = strdup(""), .timeout_ms = 500,
+		.fleet_secret_file = strdup(secret[0] == '\0' ? "" : n->secret) };
+	if (secret[0] != '\0') {
+		fd = open(n->secret, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		assert_int_equal(write(fd, secret, strlen(secret)), (ssize_t)strlen(secret));
+		close(fd);
+	}
+	n->d = devices_new(loop, &n->settings, bundle, NULL);
+	assert_non_null(n->d);
+	while (!devices_are_up(n->d))
+		event_base_loop(loop_base(loop), EVLOOP_ONCE);
+}
+
+static void node_stop(struct node *n)
+{
+	devices_free(n->d);
+	free(n->servers[0]);
+	free(n->settings.sentinel);
+	free(n->settings.username);
+	free(n->settings.password_file);
+	free(n->settings.prefix);
+	free(n->settings.ca);
+	free(n->settings.fleet_secret_file);
+}
+
+static void cli(const struct redis_server *s, const char *fmt, ...)
+{
+	char command[1024], words[768];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(words, sizeof(words), fmt, ap);
+	va_end(ap);
+	snprintf(command, sizeof(command), "redis-cli -s %s %s >/dev/null", s->socket, words);
+	assert_int_equal(system(command), 0);
+}
+
+static const char *hex(const uint8_t *cert)
+{
+	static char text[2 * SHA256_SIZE + 1];
+
+	text_hex(text, cert, SHA256_SIZE);
+	return text;
+}
+
+static void of_two_nodes_that_bind_at_once_exactly_one_wins(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node one = { 0 }, two = { 0 };
+	struct device_ask a, b;
+	struct answer x, y;
+	uint8_t cert[SHA256_SIZE] = { 0 };
+	int i;
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&one, &s, SECRET);
+	node_start(&two, &s, SECRET);
+	for (i = 0; i < 200; i++) {
+		memcpy(cert, &i, sizeof(i));
+		a = question(cert, SID, "first", false);
+		b = question(cert, SID, "second", false);
+		x = y = (struct answer){ 0 };
+		assert_int_not_equal(device_check(i % 2 ? one.d : two.d, &a, on_answer, &x), 0);
+		assert_int_not_equal(device_check(i % 2 ? two.d : one.d, &b, on_answer, &y), 0);
+		assert_true(wait_for(loop, &x.done, 10));
+		assert_true(wait_for(loop, &y.done, 10));
+		assert_true((x.answer == DEVICE_PINNED && y.answer == DEVICE_OTHER) ||
+		    (x.answer == DEVICE_OTHER && y.answer == DEVICE_PINNED));
+	}
+	assert_int_equal(check(one.d, CERT, SID, "ApplDNQ7", false), DEVICE_PINNED);
+	assert_int_equal(check(two.d, CERT, SID, "ApplDNQ7", false), DEVICE_ALLOWED);
+	assert_int_equal(check(two.d, CERT, SID, "ApplDNQ7", true), DEVICE_UNREGISTERED);
+	node_stop(&one);
+	node_stop(&two);
+	redis_server_stop(&s);
+}
+
+static void threat_28_a_record_without_the_fleets_mac_lets_nobody_in(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 }, mute = { 0 };
+	char mac[2 * SHA256_SIZE + 1];
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	node_start(&mute, &s, "");
+	cli(&s, "HSET t:device:%s sid %s device ApplDNQ7 state registered", hex(CERT), SID);
+	assert_int_equal(check(n.d, CERT, SID, "ApplDNQ7", false), DEVICE_UNAVAILABLE);
+	cli(&s, "HSET t:device:%s mac 0000000000000000000000000000000000000000000000000000000000000000", hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "ApplDNQ7", true), DEVICE_UNAVAILABLE);
+	assert_int_equal(device_record_mac(STRV(SECRET), hex(CERT), STRV(SID), STRV("ApplDNQ7"), STRV("registered"), mac), 0);
+	cli(&s, "HSET t:device:%s mac %s", hex(CERT), mac);
+	assert_int_equal(check(n.d, CERT, SID, "ApplDNQ7", true), DEVICE_ALLOWED);
+	/* A right mac on another certificate's record, another device, another state. */
+	cli(&s, "HSET t:device:%s sid %s device ApplDNQ7 state registered mac %s", hex(CERT2), SID, mac);
+	assert_int_equal(check(n.d, CERT2, SID, "ApplDNQ7", true), DEVICE_UNAVAILABLE);
+	devices_changed(n.d, hex(CERT));
+	cli(&s, "HSET t:device:%s device Thief", hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "Thief", false), DEVICE_UNAVAILABLE);
+	/* What keeps out needs none. */
+	cli(&s, "HSET t:device:%s state blocked", hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "ApplDNQ7", false), DEVICE_BLOCKED);
+	/* Without a secret nothing can be believed. */
+	assert_int_equal(check(mute.d, CERT2, SID, "X", false), DEVICE_UNAVAILABLE);
+	node_stop(&n);
+	node_stop(&mute);
+	redis_server_stop(&s);
+}
+
+static void threat_27_a_flushed_or_wrong_typed_record_does_not_free_the_certificate_for_another_device(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	assert_int_equal(check(n.d, CERT, SID, "ApplDNQ7", false), DEVICE_PINNED);
+	cli(&s, "FLUSHALL");
+	assert_int_equal(check(n.d, CERT, SID, "Thief", false), DEVICE_OTHER);
+	cli(&s, "SET t:device:%s x", hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "Thief", false), DEVICE_UNAVAILABLE);
+	cli(&s, "DEL t:device:%s", hex(CERT));
+	devices_changed(n.d, hex(CERT));		/* an administrator freed it: the authentic event came */
+	assert_int_equal(check(n.d, CERT, SID, "New", false), DEVICE_PINNED);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void an_event_ends_what_is_remembered_and_a_registered_record_binds_once(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+	char mac[2 * SHA256_SIZE + 1];
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	assert_int_equal(device_record_mac(STRV(SECRET), hex(CERT), STRV(SID), STRV(""), STRV("registered"), mac), 0);
+	cli(&s, "HSET t:device:%s sid %s device '\"\"' state registered mac %s", hex(CERT), SID, mac);
+	cli(&s, "EVAL \"return redis.call('HSET',KEYS[1],'device','')\" 1 t:device:%s", hex(CERT));
+	assert_int_equal(check(n.d, CERT, "S-1-5-21-9", "A", true), DEVICE_OTHER);
+	assert_int_equal(check(n.d, CERT, SID, "A", true), DEVICE_PINNED);
+	assert_int_equal(check(n.d, CERT, SID, "A", true), DEVICE_ALLOWED);
+	assert_int_equal(check(n.d, CERT, SID, "B", true), DEVICE_OTHER);
+	cli(&s, "HSET t:device:%s state blocked", hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "A", true), DEVICE_ALLOWED);	/* remembered */
+	devices_changed(n.d, hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "A", true), DEVICE_BLOCKED);
+	devices_changed(n.d, "");
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void threat_27_without_redis_the_known_are_served_for_a_while_and_the_unknown_are_not(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_PINNED);
+	redis_server_kill(&s);
+	while (devices_are_up(n.d))
+		event_base_loop(loop_base(loop), EVLOOP_ONCE);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_ALLOWED);
+	assert_int_equal(check(n.d, CERT, SID, "B", false), DEVICE_UNAVAILABLE);
+	assert_int_equal(check(n.d, CERT2, SID, "A", false), DEVICE_UNAVAILABLE);
+	redis_server_run(&s, NULL);
+	while (!devices_are_up(n.d))
+		event_base_loop(loop_base(loop), EVLOOP_ONCE);
+	assert_int_equal(check(n.d, CERT2, SID, "A", false), DEVICE_PINNED);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void threat_27_a_paused_redis_is_unavailable_within_the_time_limit(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+	uint64_t began;
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	cli(&s, "CLIENT PAUSE 1200 ALL");
+	began = loop_now_fresh();
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_UNAVAILABLE);
+	assert_true(loop_now_fresh() - began < 1100);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest local[] = {
+		cmocka_unit_test(the_first_use_binds_and_every_other_device_or_account_is_refused),
+		cmocka_unit_test(a_registered_certificate_binds_its_first_device_and_a_blocked_one_is_refused),
+		cmocka_unit_test(questions_that_cannot_be_asked_are_refused_and_cancelled_ones_are_not_answered),
+	};
+	const struct CMUnitTest remote[] = {
+		cmocka_unit_test(of_two_nodes_that_bind_at_once_exactly_one_wins),
+		cmocka_unit_test(threat_28_a_record_without_the_fleets_mac_lets_nobody_in),
+		cmocka_unit_test(threat_27_a_flushed_or_wrong_typed_record_does_not_free_the_certificate_for_another_device),
+		cmocka_unit_test(an_event_ends_what_is_remembered_and_a_registered_record_binds_once),
+		cmocka_unit_test(threat_27_without_redis_the_known_are_served_for_a_while_and_the_unknown_are_not),
+		cmocka_unit_test(threat_27_a_paused_redis_is_unavailable_within_the_time_limit),
+	};
+	int failed;
+
+	signal(SIGPIPE, SIG_IGN);
+	log_setup(LOG_ERROR, "test", -1);
+	failed = cmocka_run_group_tests(local, setup, teardown);
+	if (!redis_server_exists()) {
+		print_message("skipped: there is no redis-server (apt-get install redis-server)\n");
+		return failed;
+	}
+	return failed + cmocka_run_group_tests(remote, setup, teardown);
+}
