@@ -171,11 +171,11 @@ static enum device_answer judge_table(const struct device_op *op, const struct d
 
 static void fill_record(const struct devices *d, const struct device_op *op, struct device_record *r)
 {
-	strcpy(r->sid, op->sid);
-	strcpy(r->upn, op->upn);
-	strcpy(r->device, op->device);
-	strcpy(r->client, op->client);
-	strcpy(r->method, op->method);
+	memcpy(r->sid, op->sid, sizeof(r->sid));
+	memcpy(r->upn, op->upn, sizeof(r->upn));
+	memcpy(r->device, op->device, sizeof(r->device));
+	memcpy(r->client, op->client, sizeof(r->client));
+	memcpy(r->method, op->method, sizeof(r->method));
 	r->first_seen = r->last_seen = loop_wall(d->loop);
 }
 

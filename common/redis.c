@@ -82,7 +82,7 @@ uint64_t redis_send(struct redis *r, unsigned timeout_ms, redis_done_fn *done, v
 	n = (long)redisFormatCommandArgv(&command, argc, args, lens);
 	if (n <= 0 || command == NULL)
 		return 0;
-	p = push(r, timeout_ms, done, arg);
+	p = push(r, timeout_ms + r->c.patience_ms, done, arg);
 	if (p == NULL) {
 		free_command(command, (size_t)n, command);
 		return 0;

@@ -39,6 +39,7 @@ struct redis_config {
 	struct strv password;			/* n == 0: no AUTH. Copied. */
 	struct strv ca_pem;			/* for settings->tls. Not kept. */
 	const char *name;			/* for logs; a literal */
+	unsigned patience_ms;			/* added to every time limit: as long as a command here may BLOCK the others */
 	/* The master was found, or lost. From the loop. Optional. */
 	void (*state)(void *arg, bool up);
 	void *arg;
@@ -55,7 +56,7 @@ const char *redis_problem(const struct redis *r);
 /* The command's number, or 0 (done will not run): not connected, too many pending, out of memory. lens NULL: C strings. */
 MUST_CHECK uint64_t redis_command(struct redis *r, redis_done_fn *done, void *arg, int argc, const char *const *argv,
     const size_t *lens);
-/* With another deadline than settings->timeout_ms. */
+/* With another deadline than settings->timeout_ms (patience_ms is added). */
 MUST_CHECK uint64_t redis_command_within(struct redis *r, unsigned timeout_ms, redis_done_fn *done, void *arg, int argc,
     const char *const *argv, const size_t *lens);
 /* done will not run any more. Harmless for unknown numbers and r == NULL. */

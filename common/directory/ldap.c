@@ -15,7 +15,8 @@
 #include "common/directory/ldap_ticket.h"
 #include "common/log.h"
 
-#define BIND_ALONE_MS 1000	/* a server that does not answer a bind for so long lets others try */
+#define GROUPS_AGAIN_MS 1000
+#define BIND_ALONE_MS	1000	/* a server that does not answer a bind for so long lets others try */
 
 struct ldap_lookup {
 	struct ldap_lookup *next, **at;
@@ -224,13 +225,22 @@ bool ldap_pool_other_watches(const struct ldap_conn *c)
 	return false;
 }
 
-void ldap_pool_groups_changed(struct directory_ldap *d)
+static void on_groups_due(struct deadline *deadline)
 {
+	struct directory_ldap *d = CONTAINER_OF(deadline, struct directory_ldap, groups_due);
+
 	for (unsigned i = 0; i < d->conns; i++) {
 		if (d->conn[i].state == CONN_READY)
 			ldap_prepare_groups(&d->conn[i]);
 	}
+}
+
+void ldap_pool_groups_changed(struct directory_ldap *d)
+{
+	/* Members may be others now: at once. Whether our groups are still the same objects: once for a burst of changes. */
 	d->setup.changed(d->setup.arg, "");
+	if (d->groups_due.next == NULL)
+		deadline_arm(d->loop, &d->groups_due, GROUPS_AGAIN_MS, on_groups_due);
 }
 
 /* --- binding, one at a time --- */
@@ -405,6 +415,7 @@ void directory_ldap_free(struct directory_ldap *d)
 	for (unsigned i = 0; i < d->conns; i++)
 		ldap_conn_close(&d->conn[i]);
 	deadline_disarm(&d->bind_limit);
+	deadline_disarm(&d->groups_due);
 	ldap_tickets_free(d->tickets);
 	if (d->dns != NULL)
 		evdns_base_free(d->dns, 0);

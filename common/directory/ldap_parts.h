@@ -140,7 +140,7 @@ struct directory_ldap {
 	struct ldap_conn conn[LDAP_SERVERS_MAX];
 	unsigned conns, well;
 	struct ldap_conn *binding;	/* who holds the place where a bind is tried */
-	struct deadline bind_limit;
+	struct deadline bind_limit, groups_due;
 	char refused[512];		/* why the credential was refused; "": it was not */
 	char *password;			/* simple */
 	size_t password_n;

@@ -85,6 +85,31 @@ void environment_leave(int fd)
 		close(fd);
 }
 
+/*
+ * The frames of a keytab (format 5.2): version, then entries behind their lengths (negative: a hole), to the end and not beyond. The
+ * library would take a key that the file cuts off, and each try with a wrong key counts against the account.
+ */
+static bool is_whole(struct strv bytes)
+{
+	const uint8_t *p = (const uint8_t *)bytes.p;
+	size_t at = 2;
+
+	if (bytes.n < 2 || p[0] != 5 || p[1] != 2)
+		return false;
+	while (bytes.n - at >= 4) {
+		uint32_t n = (uint32_t)p[at] << 24 | (uint32_t)p[at + 1] << 16 | (uint32_t)p[at + 2] << 8 | p[at + 3];
+		if (n == 0)
+			return true;	/* the library's mark of an end */
+		if (n > INT32_MAX)
+			n = 0u - n;
+		at += 4;
+		if (n > bytes.n - at)
+			return false;
+		at += n;
+	}
+	return at == bytes.n;
+}
+
 static krb5_error_code copy_entries(krb5_context context, krb5_keytab from, krb5_keytab to)
 {
 	krb5_kt_cursor cursor;
@@ -129,6 +154,10 @@ krb5_error_code environment_keytab(krb5_context context, struct strv bytes, krb5
 	*out = NULL;
 	if (fd < 0)
 		return errno;
+	if (!is_whole(bytes)) {
+		rc = KRB5_KT_FORMAT;
+		goto out;
+	}
 	if (write_all(fd, bytes.p, bytes.n) < 0) {
 		rc = errno;
 		goto out;

@@ -44,7 +44,9 @@ static uint16_t ndr_u16(struct ndr *r)
 {
 	const uint8_t *b = ndr_bytes(r, 2);
 
-	return b == NULL ? 0 : (uint16_t)(b[0] | b[1] << 8);
+	if (b == NULL)
+		return 0;
+	return (uint16_t)(b[0] | b[1] << 8);
 }
 
 /* RPC_UNICODE_STRING as it stands in a structure; its characters come later. */

@@ -79,7 +79,7 @@ static void say_problem(struct crl_source *s, const struct part *p, const char *
 	snprintf(text, sizeof(text), "%s: %s", part_name(p), reason);
 	if (strcmp(text, s->problem) == 0 && now - s->said < SAY_AGAIN_S)
 		return;
-	strcpy(s->problem, text);
+	memcpy(s->problem, text, sizeof(text));
 	s->said = now;
 	log_begin(&l, LOG_ERROR, "crl_refused");
 	log_cstr(&l, "source", part_name(p));

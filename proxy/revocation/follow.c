@@ -38,7 +38,7 @@ void follow_failed(struct follow *f, const char *what, enum redis_status status,
 		    "not the answer that it must be");
 	if (strcmp(text, f->problem) != 0)
 		log_say(LOG_ERROR, "redis_follow_failed", "%s; revocations known so far stay, the rest grows old", text);
-	strcpy(f->problem, text);
+	memcpy(f->problem, text, sizeof(text));
 	/* A batch that is lost by this was not taken: the position stands before it. */
 	redis_cancel(f->redis, f->chain);
 	redis_cancel(f->redis, f->look);
@@ -226,7 +226,7 @@ static int take_issuers(struct follow *f, const struct follow_config *c)
 struct follow *follow_new(const struct follow_config *config, char *why, size_t why_size)
 {
 	struct redis_config redis = { .loop = config->loop, .settings = config->redis, .password = config->password,
-		.ca_pem = config->ca_pem, .name = "revocation", .state = on_state };
+		.ca_pem = config->ca_pem, .name = "revocation", .patience_ms = FOLLOW_BLOCK_MS, .state = on_state };
 	struct follow *f = calloc(1, sizeof(*f));
 
 	if (f == NULL || take_issuers(f, config) < 0) {

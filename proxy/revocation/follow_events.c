@@ -8,7 +8,8 @@
 #include "common/text.h"
 #include "proxy/revocation/follow_parts.h"
 
-#define BLOCK_MS "1000"
+#define TEXT(n)	 #n
+#define TEXT_OF(n) TEXT(n)
 #define COUNT	 "500"
 
 int stream_id_compare(struct stream_id a, struct stream_id b)
@@ -183,9 +184,9 @@ void follow_read(struct follow *f)
 {
 	bool wait = f->stage == FOLLOW_FOLLOWING && !f->load_all;
 	char key[320], from[48];
-	const char *argv[] = { "XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", key, from };
+	const char *argv[] = { "XREAD", "COUNT", COUNT, "BLOCK", TEXT_OF(FOLLOW_BLOCK_MS), "STREAMS", key, from };
 	const char *at_once[] = { "XREAD", "COUNT", COUNT, "STREAMS", key, from };
-	unsigned limit = f->c.redis->timeout_ms + (wait ? 1000 : 0);
+	unsigned limit = f->c.redis->timeout_ms;
 
 	follow_key(f, key, sizeof(key), "events", "");
 	snprintf(from, sizeof(from), "%llu-%llu", (unsigned long long)f->position.ms, (unsigned long long)f->position.number);

@@ -127,7 +127,7 @@ static void scan(struct follow *f)
 
 	while (f->loading < f->issuers_count && f->cursor[0] == '\0') {
 		if (f->load_all || f->issuers[f->loading].replace || !f->issuers[f->loading].loaded) {
-			strcpy(f->cursor, "0");
+			memcpy(f->cursor, "0", sizeof("0"));
 			f->bad_fields = 0;
 			serials_clear(&f->list);
 		} else {

@@ -9,6 +9,8 @@
 #include "proxy/revocation/follow.h"
 #include "proxy/revocation/serials.h"
 
+#define FOLLOW_BLOCK_MS 1000	/* how long XREAD waits; the other commands wait behind it */
+
 enum follow_stage {
 	FOLLOW_DOWN = 0,
 	FOLLOW_LOOKING,		/* where does the stream begin and end? */

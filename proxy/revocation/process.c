@@ -169,10 +169,6 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 	}
 	/* A replaced process' link goes when that process closes it. */
 	r->links = l;
-	/* It may have looked for the file before there was one. */
-	if (r->index != NULL && peer == ROLE_WORKER &&
-	    wire_tell(l->wire, REVOCATION_CHANGED, &(struct revocation_changed){ .replaced = true }, sizeof(struct revocation_changed)) < 0)
-		log_say(LOG_WARNING, "tell_failed", "%s %u does not take its messages", role_name(peer), index);
 	/* What it mapped before it was linked may be older than what stands now. */
 	if (peer == ROLE_WORKER)
 		wire_tell(l->wire, REVOCATION_CHANGED, &(struct revocation_changed){ .replaced = 1 }, sizeof(struct revocation_changed));
@@ -307,10 +303,10 @@ static size_t add_folders(const char **paths, char (*store)[PATH_MAX], size_t n,
 	for (i = 0; i < 2; i++) {
 		if (names[i] == NULL || names[i][0] == '\0' || strlen(names[i]) >= PATH_MAX || n + 1 >= PATHS_MAX)
 			continue;
-		strcpy(store[n], names[i]);
+		memcpy(store[n], names[i], strlen(names[i]) + 1);
 		slash = strrchr(store[n], '/');
 		if (slash == NULL)
-			strcpy(store[n], ".");
+			memcpy(store[n], ".", sizeof("."));
 		else
 			slash[slash == store[n] ? 1 : 0] = '\0';
 		paths[n] = store[n];

@@ -13,13 +13,14 @@
 #define COALESCE    (16u << 10)	/* a body this small goes out with its head, in one record */
 #define INTERIM_MAX 16
 
+enum pump { PUMP_WAIT = 0, PUMP_GONE };	/* PUMP_GONE: the session is closed or answered; touch it no more */
+
 static const struct http_limits answer_limits = { 65536, HTTP_FIELDS_MAX };
 
 static void on_upstream_readable(struct upstream_conn *c, void *arg);
 static void on_upstream_writable(struct upstream_conn *c, void *arg);
+static enum pump pump_answer(struct session *s);
 static const struct upstream_user relay_user = { .readable = on_upstream_readable, .writable = on_upstream_writable };
-
-enum pump { PUMP_WAIT = 0, PUMP_GONE };	/* PUMP_GONE: the session is closed or answered; touch it no more */
 
 static const struct upstream_settings *settings_of(const struct session *s)
 {
@@ -154,6 +155,11 @@ static int pass_body(struct session *s, enum http_result *rc)
 {
 	int moved = 1;
 
+	if (s->x->body_refused) {
+		if (!s->x->body_done)
+			buffer_eat(&s->in, buffer_len(&s->in));
+		return 0;
+	}
 	while (moved > 0 && !s->x->body_done && buffer_len(&s->in) > 0 && buffer_len(&s->upstream->out) < HIGH)
 		moved = s->x->request.body == HTTP_BODY_LENGTH ? pass_plain(s) : pass_chunked(s, rc);
 	if (moved >= 0 && flush_upstream(s->upstream) < 0)
@@ -161,8 +167,8 @@ static int pass_body(struct session *s, enum http_result *rc)
 	return moved;
 }
 
-/* After each step: whose turn it is. */
-static void balance(struct session *s)
+/* After each step: whose turn it is. `more`: the last read found bytes, so others may wait inside TLS unannounced. */
+static void balance(struct session *s, bool more)
 {
 	struct upstream_conn *u = s->upstream;
 	bool blocked = buffer_len(&u->out) >= HIGH || (!s->x->body_done && u->want_write && buffer_len(&s->in) > 0) || buffer_room(&s->in) == 0;
@@ -170,9 +176,29 @@ static void balance(struct session *s)
 	if (buffer_len(&s->in) == 0)
 		buffer_release_empty(&s->in);
 	session_pause(s, blocked);
-	if (!blocked && SSL_has_pending(s->ssl))
+	if (!blocked && more && SSL_has_pending(s->ssl))
 		session_again(s);
 	hold(s, s->x->request.holds && s->x->body_done && !s->x->answer_started);
+}
+
+/*
+ * The mail server takes no more of the request. It may have answered already, and closed because of it (413): what it said
+ * counts, and the rest of the body goes nowhere.
+ */
+static enum pump body_refused(struct session *s)
+{
+	struct upstream_conn *u = s->upstream;
+
+	if (s->x->body_refused)
+		return upstream_failed(s, "the connection failed while the request was sent");
+	s->x->body_refused = true;
+	u->last = true;
+	buffer_clear(&u->out);
+	if (pump_answer(s) == PUMP_GONE)
+		return PUMP_GONE;
+	if (!s->x->answer_started)
+		return upstream_failed(s, "the connection failed while the request was sent");
+	return PUMP_WAIT;
 }
 
 /* `announced`: an event says that the device has sent something. */
@@ -189,7 +215,7 @@ static enum pump pump_request(struct session *s, bool announced)
 			return PUMP_GONE;
 		}
 		if (moved < 0)
-			return upstream_failed(s, "the connection failed while the request was sent");
+			return body_refused(s);
 		if (buffer_len(&s->upstream->out) >= HIGH || (s->upstream->want_write && buffer_len(&s->in) > 0) || buffer_room(&s->in) == 0)
 			break;
 		/* behind the body only the end, or the next request, can come: the next event will tell */
@@ -204,7 +230,7 @@ static enum pump pump_request(struct session *s, bool announced)
 			break;
 	}
 	rearm(s);
-	balance(s);
+	balance(s, io == IO_OK);
 	return PUMP_WAIT;
 }
 
@@ -229,7 +255,6 @@ static int begin_answer(struct session *s, const struct http_head *head)
 {
 	struct exchange *x = s->x;
 	struct relay_answer answer = { .public_host = s->host_name };
-	char host[256];
 	struct upstream_conn *u = s->upstream;
 
 	x->answer_started = true;
@@ -241,12 +266,13 @@ static int begin_answer(struct session *s, const struct http_head *head)
 	x->answer_chunked = x->request.is_11 && (head->body == HTTP_BODY_CHUNKED || head->body == HTTP_BODY_UNTIL_CLOSE);
 	if (!x->answer_done && head->body != HTTP_BODY_LENGTH && !x->answer_chunked)
 		x->close_after = true;	/* an HTTP/1.0 device sees the end by the close */
+	if (!x->body_done)
+		x->close_after = true;	/* nobody will read the rest of the request: what follows it cannot be told apart */
 	if (!head->keep_alive)
 		u->last = true;	/* nothing else may be sent on it */
-	snprintf(host, sizeof(host), "%s", upstream_server_host(u));
 	answer.chunked = x->answer_chunked;
 	answer.close = x->close_after || s->worker->draining;
-	answer.upstream_host = strv_from(host);
+	answer.upstream_names = upstream_names(u, &answer.upstream_names_n);
 	return relay_response_head(&s->out, head, &answer);
 }
 
@@ -255,14 +281,13 @@ static int read_answer_head(struct session *s)
 {
 	struct upstream_conn *u = s->upstream;
 	static struct http_head head;	/* 5 kB that no stack needs; used within this call only */
-	struct http_scan scan = { 0 };
 	enum http_result rc;
 	size_t used;
 
 	for (;;) {
+		struct http_scan scan = { 0 };
 		if (buffer_len(&u->in) == 0)
 			return 0;
-		scan.scanned = 0;
 		rc = http_read_response(&head, &scan, buffer_data(&u->in), buffer_len(&u->in), &answer_limits, &used);
 		if (rc == HTTP_MORE)
 			return 0;
@@ -415,7 +440,7 @@ static enum pump pump_answer(struct session *s)
 		if (s->x->answer_started) {
 			if (send_answer(s) == PUMP_GONE)
 				return PUMP_GONE;
-			if (n < 0 && buffer_len(&u->in) == 0)
+			if (n < 0 && buffer_len(&u->in) == 0 && !s->x->answer_done)
 				return upstream_failed(s, "it closed the connection inside the answer");
 		}
 		if (n <= 0 || u->paused || !upstream_has_more(u))
@@ -437,7 +462,7 @@ static void on_upstream_writable(struct upstream_conn *c, void *arg)
 	struct session *s = arg;
 
 	if (flush_upstream(c) < 0)
-		(void)upstream_failed(s, "the connection failed while the request was sent");
+		(void)body_refused(s);
 	else
 		(void)pump_request(s, false);
 }
@@ -493,15 +518,18 @@ void relay_start(struct session *s)
 	struct upstream_conn *u = s->upstream;
 	struct exchange *x = s->x;
 	const struct http_head *head = session_head(s);
+	/* without a certificate nobody but the mail server has seen the password: it alone may say who this is */
+	bool own_password = !s->peer->has_certificate || settings->credential_kind == CREDENTIAL_PASSTHROUGH;
 	struct relay_identity id = { .host = upstream_host_field(u), .authorization = s->credential.authorization,
-		.pass_authorization = settings->credential_kind == CREDENTIAL_PASSTHROUGH, .client = bare_address(s->client, client), .public_host = s->host_name };
+		.pass_authorization = own_password, .client = bare_address(s->client, client), .public_host = s->host_name };
 
 	u->user = &relay_user;
 	u->arg = s;
 	snprintf(x->server, sizeof(x->server), "%s", upstream_server_name(u));
 	session_go(s, SESSION_RELAY);
-	if (settings->credential_kind == CREDENTIAL_HEADER) {
+	if (settings->credential_kind == CREDENTIAL_HEADER)
 		id.trusted_name = strv_from(settings->header);
+	if (settings->credential_kind == CREDENTIAL_HEADER && !own_password) {
 		id.trusted_value = trusted_value(s, settings);
 		if (id.trusted_value.n == 0) {
 			session_refuse(s, FACT_UPSTREAM_AUTH, "the account has no value for header_value");

@@ -121,7 +121,7 @@ static int put_framing(struct buffer *out, enum http_body body, uint64_t length)
 
 static int put_identity(struct buffer *out, const struct relay_identity *id)
 {
-	if (id->trusted_name.n > 0 && put_field(out, id->trusted_name, id->trusted_value) < 0)
+	if (id->trusted_value.n > 0 && put_field(out, id->trusted_name, id->trusted_value) < 0)
 		return -1;
 	if (id->authorization != NULL && put_field(out, STRV("Authorization"), strv_from(id->authorization)) < 0)
 		return -1;
@@ -158,6 +158,25 @@ int relay_request_head(struct buffer *out, const struct http_head *head, const s
 	return buffer_addv(out, STRV("\r\n"));
 }
 
+/* "host:port", "[v6]:port" → host, v6 */
+static struct strv without_port(struct strv host)
+{
+	const char *end = host.n > 0 && host.p[0] == '[' ? memchr(host.p, ']', host.n) : NULL;
+
+	if (end != NULL)
+		return (struct strv){ host.p + 1, (size_t)(end - host.p - 1) };
+	return text_split(&host, ':');
+}
+
+static bool is_ours(struct strv host, const struct relay_answer *a)
+{
+	for (size_t i = 0; i < a->upstream_names_n; i++) {
+		if (text_eq_nocase(host, a->upstream_names[i]))
+			return true;
+	}
+	return false;
+}
+
 /* https://ex1.corp.example[:port]/path → https://<public host>/path; another host (a hybrid move) passes as it is. */
 static int put_location(struct buffer *out, const struct http_field *f, const struct relay_answer *a)
 {
@@ -170,11 +189,11 @@ static int put_location(struct buffer *out, const struct http_field *f, const st
 		scheme = 7;
 	else
 		return put_field(out, f->name, f->value);
-	for (end = scheme; end < rest.n && rest.p[end] != '/' && rest.p[end] != '?'; end++)
+	for (end = scheme; end < rest.n && rest.p[end] != '/' && rest.p[end] != '?' && rest.p[end] != '#'; end++)
 		;
 	host = (struct strv){ rest.p + scheme, end - scheme };
-	host = text_split(&host, ':');
-	if (!text_eq_nocase(host, a->upstream_host))
+	host = without_port(host);
+	if (!is_ours(host, a))
 		return put_field(out, f->name, f->value);
 	return buffer_addv(out, f->name) < 0 || buffer_addv(out, STRV(": https://")) < 0 ||
 		buffer_addv(out, strv_from(a->public_host)) < 0 ||

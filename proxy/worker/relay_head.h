@@ -11,9 +11,9 @@
 struct relay_identity {
 	const char *host;		/* Host for the mail server */
 	struct strv trusted_name;	/* the configured user header, n == 0: none */
-	struct strv trusted_value;
+	struct strv trusted_value;	/* n == 0: the device's is dropped and none is added */
 	const char *authorization;	/* "Negotiate ..." of ours; NULL: none */
-	bool pass_authorization;	/* the device's own goes on (credential passthrough, no certificate) */
+	bool pass_authorization;	/* the device's own goes on (credential passthrough, or no certificate) */
 	const char *client;		/* the device's address for X-Forwarded-For */
 	const char *public_host;	/* the name the device used, for X-Forwarded-Host */
 };
@@ -34,7 +34,8 @@ MUST_CHECK int relay_request_head(struct buffer *out, const struct http_head *he
 struct relay_answer {
 	bool chunked;			/* send the body chunked; else as `length`, or none, or until close */
 	bool close;			/* Connection: close */
-	struct strv upstream_host;	/* X-MS-Location and Location of this host are rewritten... */
+	const struct strv *upstream_names;	/* X-MS-Location and Location of these hosts are rewritten... */
+	size_t upstream_names_n;
 	const char *public_host;	/* ... to this one */
 };
 /* Appends the response head for the device. 0 or -1. */

@@ -103,7 +103,8 @@ static void await_request(struct session *s)
 	session_go(s, SESSION_REQUEST);
 	s->scan = (struct http_scan){ 0 };
 	deadline_arm(s->worker->loop, &s->deadline, (uint64_t)(first || begun ? limits->head_seconds : limits->idle_seconds) * 1000, on_deadline);
-	if (begun)
+	/* the next request may have come with this one: in our buffer, or inside TLS, where no event announces it */
+	if (begun || SSL_has_pending(s->ssl))
 		session_again(s);
 }
 
@@ -196,6 +197,7 @@ static void after_answer(struct session *s)
 		session_again(s);
 		return;
 	}
+	session_pause(s, false);
 	await_request(s);
 }
 
@@ -279,10 +281,11 @@ void session_exchange_done(struct session *s)
 
 /* --- bytes from the device --- */
 
+static bool find_host(struct session *s);
+
 static void go_on_handshake(struct session *s)
 {
 	struct handshake_report report;
-	const char *name;
 	unsigned version;
 
 	switch (handshake_step(s->ssl, &report)) {
@@ -309,13 +312,15 @@ static void go_on_handshake(struct session *s)
 		session_close(s, "out of memory");
 		return;
 	}
-	(void)tls_hosts_expiry(s->worker->now->hosts, s->peer->host, &name);
-	s->host_name = strdup(name);
+	s->host_name = strdup(s->peer->host_name);
 	version = strcmp(s->peer->version, "TLSv1.3") == 0 ? TLS_13 : strcmp(s->peer->version, "TLSv1.2") == 0 ? TLS_12 : TLS_OTHER;
 	metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(s->peer->resumed ? HANDSHAKE_RESUMED : HANDSHAKE_FULL, version), 1);
+	/* it began under the configuration of its first byte: a reload since then counts for it too */
+	if (!find_host(s) || !tls_hosts_trust(s->worker->now->hosts, s->host_name, s->peer)) {
+		session_close(s, "the configuration changed during the handshake");
+		return;
+	}
 	await_request(s);
-	if (SSL_has_pending(s->ssl))
-		session_again(s);
 }
 
 /* Reads exactly the header and not a byte of TLS behind it. */

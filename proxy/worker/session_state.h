@@ -38,6 +38,7 @@ struct exchange {
 	struct http_chunk decode;
 	uint64_t body_left;
 	bool body_done;
+	bool body_refused;		/* the mail server takes no more of it; the rest is thrown away */
 	uint64_t body_n;		/* bytes of body read from the device */
 	/* towards the device */
 	struct http_chunk answer_decode;

@@ -177,7 +177,7 @@ static void hash_text(const char *prefix, struct strv text, uint8_t out[SHA256_S
 	EVP_MD_CTX_free(md);
 }
 
-/* The user of a Basic Authorization (RFC 7617). 0, 1: there is no such field; -1: malformed. */
+/* The user of a Basic Authorization (RFC 7617). 0; 1: there is no such field; 2: it is of another scheme; -1: malformed. */
 static int basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT])
 {
 	const struct http_head *head = session_head(s);
@@ -190,7 +190,7 @@ static int basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT])
 	if (f == NULL)
 		return 1;
 	if (!text_starts_nocase(f->value, STRV("Basic ")))
-		return -1;
+		return 2;
 	n = text_base64_decode(text, sizeof(text), text_trim((struct strv){ f->value.p + 6, f->value.n - 6 }));
 	colon = n > 0 ? memchr(text, ':', (size_t)n) : NULL;
 	if (colon != NULL && colon != text && text_copy(user, ACCOUNT_NAME_LIMIT, (struct strv){ text, (size_t)(colon - text) }) == 0)
@@ -248,6 +248,7 @@ static enum fact who_is_it(struct session *s, struct account_who *who, char user
 		*who = (struct account_who){ CLAIM_USER, user, "", key };
 		return FACT_NONE;
 	case 1:
+	case 2:
 		return FACT_PASSWORD_WANTED;
 	default:
 		return FACT_MALFORMED;
@@ -304,8 +305,8 @@ enum fact session_standing(struct session *s, const char **detail)
 		return FACT_DIRECTORY_DOWN;
 	if (s->account->result != ACCOUNT_FOUND)
 		return fact_of_account(s->account);
-	return policy_decide(policy, &s->account->view, &s->x->request, upstream_of(s)->credential_kind == CREDENTIAL_KERBEROS,
-	    loop_wall(s->worker->loop), detail);
+	return policy_decide(policy, &s->account->view, &s->x->request,
+	    s->peer->has_certificate && upstream_of(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
 }
 
 /* With a certificate the device's own password goes on only where that is configured, and only for the same account. */
@@ -435,7 +436,8 @@ static void on_credential(void *arg, enum fact fact, const char *text, struct cr
 
 static void step_credential(struct session *s)
 {
-	if (upstream_of(s)->credential_kind != CREDENTIAL_KERBEROS) {
+	/* a ticket needs a certificate: a password that nobody has checked yet must not become one */
+	if (!s->peer->has_certificate || upstream_of(s)->credential_kind != CREDENTIAL_KERBEROS) {
 		step_upstream(s);
 		return;
 	}
@@ -603,7 +605,7 @@ static int take_body(struct session *s, enum fact *fact, const char **detail)
 			x->body_done = rc == HTTP_DONE;
 		}
 		if (rc != HTTP_MORE && rc != HTTP_DONE) {
-			*fact = FACT_MALFORMED;
+			*fact = rc == HTTP_TOO_LARGE ? FACT_BODY_TOO_LARGE : FACT_MALFORMED;
 			*detail = http_result_text(rc);
 			return -1;
 		}

@@ -3,8 +3,10 @@
  */
 #include "proxy/worker/upstream.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "common/bundle.h"
 #include "common/log.h"
@@ -58,7 +60,8 @@ static int set_up_group(struct upstreams *u, unsigned i, const struct upstream_s
 	g->name = strdup(from->name);
 	g->health_path = strdup(from->health_path);
 	g->servers = calloc(from->servers_count, sizeof(*g->servers));
-	if (g->servers == NULL || g->name == NULL || g->health_path == NULL) {
+	g->names = calloc(2 * (size_t)from->servers_count, sizeof(*g->names));
+	if (g->servers == NULL || g->name == NULL || g->health_path == NULL || g->names == NULL) {
 		snprintf(why, why_size, "out of memory");
 		return -1;
 	}
@@ -71,6 +74,8 @@ static int set_up_group(struct upstreams *u, unsigned i, const struct upstream_s
 			return -1;
 		}
 		tls |= g->servers[k].url.tls;
+		g->names[g->names_n++] = strv_from(g->servers[k].url.host);
+		g->names[g->names_n++] = strv_from(g->servers[k].tls_name);
 	}
 	if (!tls)
 		return 0;
@@ -123,6 +128,7 @@ void upstreams_maybe_free(struct upstreams *u)
 			free(g->servers[k].host_field);
 		}
 		free(g->servers);
+		free(g->names);
 		free(g->name);
 		free(g->health_path);
 		SSL_CTX_free(g->tls);
@@ -342,15 +348,28 @@ static void on_attempt(void *arg, struct upstream_conn *c)
 	done(done_arg, c);
 }
 
+/* Neither ended nor talking unasked, as of now: its event may stand in the queue behind the one that brought the request. */
+static bool is_silent(const struct upstream_conn *c)
+{
+	char byte;
+
+	return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 int upstream_get(struct upstreams *u, unsigned group, const uint8_t account[SHA256_SIZE], upstream_done_fn *done, void *arg,
     struct upstream_conn **conn, struct upstream_op **op_out)
 {
 	struct upstream_op *op;
 
-	for (struct upstream_conn *c = *pool_slot(u, account); c != NULL; c = c->hash_next) {
+	for (struct upstream_conn *c = *pool_slot(u, account), *next; c != NULL; c = next) {
+		next = c->hash_next;
 		if (c->group != group || memcmp(c->account, account, SHA256_SIZE) != 0)
 			continue;
 		forget_idle(c);
+		if (!is_silent(c)) {
+			upstream_close(c);
+			continue;
+		}
 		metrics_add(M_UPSTREAM_CONNECTIONS, CONNECTIONS_ACTIVE, 1);
 		*conn = c;
 		return 1;
@@ -391,7 +410,15 @@ static struct upstream_server *server_of(const struct upstream_conn *c)
 }
 
 const char *upstream_server_name(const struct upstream_conn *c) { return server_of(c)->text; }
-const char *upstream_server_host(const struct upstream_conn *c) { return server_of(c)->url.host; }
+
+const struct strv *upstream_names(const struct upstream_conn *c, size_t *n)
+{
+	const struct upstream_group *g = &c->owner->groups[c->group];
+
+	*n = g->names_n;
+	return g->names;
+}
+
 const char *upstream_host_field(const struct upstream_conn *c) { return server_of(c)->host_field; }
 
 bool upstream_health(const struct upstreams *u, unsigned index, const char **group, const char **server, bool *healthy)

@@ -77,9 +77,10 @@ static inline bool upstream_has_more(const struct upstream_conn *c)
 long upstream_write(struct upstream_conn *c, const char *p, size_t n);
 /* Stops and resumes `readable`: back-pressure. */
 void upstream_pause(struct upstream_conn *c, bool paused);
-/* "https://ex1.corp.example" for logs; the host name alone; the name for Host. */
+/* "https://ex1.corp.example" for logs; the name for Host. */
 const char *upstream_server_name(const struct upstream_conn *c);
-const char *upstream_server_host(const struct upstream_conn *c);
+/* The host names of all servers of its group, and server_name: what a Location of theirs may name. Borrowed. */
+const struct strv *upstream_names(const struct upstream_conn *c, size_t *n);
 const char *upstream_host_field(const struct upstream_conn *c);
 
 /* For metrics and /readyz: servers in order over all groups; false: no such. */

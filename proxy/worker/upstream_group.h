@@ -33,6 +33,8 @@ struct upstream_group {
 	/* copied from the settings, which end with their configuration */
 	uint32_t connect_ms, health_ms, idle_ms, pool;
 	unsigned health_status;
+	struct strv *names;		/* of the servers, and server_name; borrowed from them */
+	size_t names_n;
 	char *health_path;
 	char *name;
 };

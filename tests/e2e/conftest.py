@@ -131,7 +131,9 @@ def start_relay(made):
 @pytest.fixture
 def start_redis(made, place):
     def start(**kw):
-        return made(RedisServer(tempfile.mkdtemp(prefix="redis-", dir=place), **kw))
+        directory = tempfile.mkdtemp(prefix="redis-", dir=place)
+        os.chmod(directory, 0o755)      # the proxy's user comes by the unix socket
+        return made(RedisServer(directory, **kw))
     return start
 
 

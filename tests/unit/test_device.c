@@ -317,8 +317,7 @@ static void an_event_ends_what_is_remembered_and_a_registered_record_binds_once(
 	redis_server_start(&s, NULL);
 	node_start(&n, &s, SECRET);
 	assert_int_equal(device_record_mac(STRV(SECRET), hex(CERT), STRV(SID), STRV(""), STRV("registered"), mac), 0);
-	cli(&s, "HSET t:device:%s sid %s device '\"\"' state registered mac %s", hex(CERT), SID, mac);
-	cli(&s, "EVAL \"return redis.call('HSET',KEYS[1],'device','')\" 1 t:device:%s", hex(CERT));
+	cli(&s, "HSET t:device:%s sid %s device '' state registered mac %s", hex(CERT), SID, mac);
 	assert_int_equal(check(n.d, CERT, "S-1-5-21-9", "A", true), DEVICE_OTHER);
 	assert_int_equal(check(n.d, CERT, SID, "A", true), DEVICE_PINNED);
 	assert_int_equal(check(n.d, CERT, SID, "A", true), DEVICE_ALLOWED);
