@@ -34,7 +34,7 @@ HARDEN += --coverage
 CFLAGS := -O0 -g
 LINK += --coverage
 else
-HARDEN += -D_FORTIFY_SOURCE=2
+HARDEN += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 COMPILE = $(CC) $(STD) $(CFLAGS) $(WARN) $(WERROR) $(HARDEN) $(INC) -MMD -MP
 
@@ -47,7 +47,8 @@ BENCH_LOAD := $(wildcard bench/load*.c)
 BENCH_ORIGIN := $(wildcard bench/origin*.c)
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all help deps quickstart check check-quick check-full unit bench install uninstall format lint asan fuzz coverage clean check-layers tests-bin
+.PHONY: all help deps quickstart check check-quick check-full check-layers check-clang unit tests-bin bench asan fuzz coverage \
+	install uninstall format lint clean
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/easproxy  ## build the programs
@@ -55,43 +56,47 @@ all: $(BUILD)/easproxy  ## build the programs
 help:  ## say each target in a line
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
+# one short line a step; V=1 shows the commands
+Q := $(if $(V),,@)
+say = @mkdir -p $(@D)$(if $(V),, && echo "  $(1) $@")
+
 $(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(COMPILE) -c $< -o $@
+	$(call say,cc)
+	$(Q)$(COMPILE) -c $< -o $@
 
 $(BUILD)/libeasgate.a: $(LIB)
-	@rm -f $@
-	ar rcs $@ $^
+	$(call say,ar)
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/easproxy: $(BUILD)/proxy/main.o $(BUILD)/libeasgate.a
-	$(CC) $(LINK) -o $@ $^ $(LIBS)
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(LIBS)
 
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libeasgate.a
-	@mkdir -p $(@D)
-	$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS) -lcmocka
+	$(call say,ld)
+	$(Q)$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS) -lcmocka
 
 $(BUILD)/tools/%: tests/tools/%.c $(BUILD)/libeasgate.a
-	@mkdir -p $(@D)
-	$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS)
+	$(call say,ld)
+	$(Q)$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS)
 
 $(BUILD)/sample-mail: $(MAIL:%.c=$(BUILD)/%.o)
-	$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs libevent libevent_openssl openssl libwbxml2 libxml-2.0) -lexpat
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs libevent libevent_openssl openssl libwbxml2 libxml-2.0) -lexpat
 
 $(BUILD)/tests/mail/%.o: INC += $(shell pkg-config --cflags libwbxml2 libxml-2.0 2>/dev/null)
 
 $(BUILD)/bench-load: $(BENCH_LOAD:%.c=$(BUILD)/%.o)
-	$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl) -lm
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl) -lm
 
 $(BUILD)/bench-origin: $(BENCH_ORIGIN:%.c=$(BUILD)/%.o)
-	$(CC) $(LINK) -o $@ $^
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^
 
 unit: $(UNIT)  ## build the unit tests
 
 tests-bin: all unit $(BUILD)/sample-mail $(TOOLS)  ## build all that the tests run
-
-ifeq ($(DEPS),1)
-MAYBE_DEPS := deps
-endif
 
 deps:  ## install by package name what building and testing need (root)
 	tests/deps
@@ -103,13 +108,18 @@ quickstart: $(if $(filter 1,$(DEPS)),deps)  ## the main job on loopback: registe
 check: $(if $(filter 1,$(DEPS)),deps)  ## every test, the ones with real servers included
 	@$(MAKE) --no-print-directory check-full
 
-check-full: ; @tests/run --full
+check-full:  ## the same without installing anything
+	@tests/run --full
 
 check-quick:  ## a developer's round: under two minutes
 	@tests/run --quick
 
 check-layers:  ## includes may only point down (common) or back (earlier stage)
 	@tests/tools/layers
+
+check-clang:  ## the other compiler has nothing to warn of
+	@printf '%s\0' $(filter-out tests/mail/%,$(COMMON) $(PROXY) proxy/main.c $(wildcard tests/unit/*.c tests/tools/*.c bench/*.c)) | \
+		xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(filter-out -Wno-format-truncation -Wlogical-op -Wduplicated-cond,$(WARN)) $(INC)
 
 bench: all $(BUILD)/bench-load $(BUILD)/bench-origin  ## CPU and memory beside HAProxy and nginx, as ratios
 	@BUILD=$(BUILD) bench/run
@@ -123,19 +133,19 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/bin/%,$(wildcard tests/fuzz/fuzz
 FUZZ_LIB := $(LIB:$(BUILD)/%.o=$(BUILD)/fuzz/%.o)
 FUZZ_FLAGS := $(STD) -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined $(INC) -MMD -MP
 $(BUILD)/fuzz/%.o: %.c
-	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -c $< -o $@
+	$(call say,cc)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -c $< -o $@
 $(BUILD)/fuzz/libeasgate.a: $(FUZZ_LIB)
-	@rm -f $@
-	ar rcs $@ $^
+	$(call say,ar)
+	$(Q)rm -f $@ && ar rcs $@ $^
 $(BUILD)/fuzz/bin/%: tests/fuzz/%.c $(BUILD)/fuzz/libeasgate.a
-	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $< -o $@ $(BUILD)/fuzz/libeasgate.a $(LIBS)
+	$(call say,ld)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $< -o $@ $(BUILD)/fuzz/libeasgate.a $(LIBS)
 fuzz: $(FUZZ)  ## build the fuzz targets (run: tests/fuzz/run [seconds each])
 
 coverage:  ## line coverage of the unit and quick system tests (gcovr)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cov COV=1 tests-bin
-	@BUILD=$(BUILD)/cov tests/run --quick --build $(BUILD)/cov
+	@COV=1 tests/run --quick --build $(BUILD)/cov
 	@gcovr --root . --object-directory $(BUILD)/cov --filter 'common/' --filter 'proxy/' --print-summary
 
 install: all  ## into DESTDIR, PREFIX
@@ -145,14 +155,21 @@ install: all  ## into DESTDIR, PREFIX
 	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/easproxy.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/easproxy.service
 	install -m 644 docs/systemd/easproxy.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/easproxy.socket
 
+uninstall:  ## what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/easproxy share/doc/easgate/easgate.yaml \
+		lib/systemd/system/easproxy.service lib/systemd/system/easproxy.socket)
+
 format:  ## clang-format on all C files
 	clang-format -i $(shell git ls-files '*.c' '*.h')
 
-lint: check-layers  ## cppcheck, function lengths, banned calls
-	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem --enable=warning,portability -I. common proxy
+lint: check-layers  ## include order, banned calls, lengths, cppcheck
 	tests/tools/banned
+	tests/tools/lengths
+	cppcheck --quiet -j 2 --std=c11 --error-exitcode=1 --inline-suppr --suppress=missingIncludeSystem \
+		--enable=warning,portability -D_GNU_SOURCE -DEASGATE_VERSION='""' -I. common proxy
 
 clean:  ## remove build/
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -path $(BUILD)/site -prune -o -type f -name '*.d' -print 2>/dev/null)
+MADE := $(wildcard $(addprefix $(BUILD)/,common proxy unit tools tests bench fuzz/common fuzz/proxy fuzz/bin))
+-include $(if $(MADE),$(shell find $(MADE) -name '*.d'))

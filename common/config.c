@@ -27,7 +27,7 @@ struct capture {
 };
 
 /* The library tells one complaint, then a backtrace from the inside out: "in mapping field 'x' (line: 3, column: 5)". */
-static void on_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+PRINTF(3, 0) static void on_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
 	struct capture *c = ctx;
 	char text[512];

@@ -307,6 +307,21 @@ static bool nobody_left(const struct master *m)
 	return true;
 }
 
+/* The others serve the workers to their end, then follow. */
+static void drain_the_others(struct master *m)
+{
+	struct control_message drain = { .verb = CONTROL_DRAIN };
+
+	for (size_t i = 0; i < PROCESSES_MAX; i++) {
+		if (m->processes[i].used && m->processes[i].pid != 0 && m->processes[i].role == ROLE_WORKER)
+			return;
+	}
+	for (size_t i = 0; i < PROCESSES_MAX; i++) {
+		if (m->processes[i].used && m->processes[i].pid != 0 && m->processes[i].control >= 0)
+			control_send(m->processes[i].control, &drain, -1);
+	}
+}
+
 static void say_death(const struct process *p, int status)
 {
 	if (WIFSIGNALED(status))
@@ -335,6 +350,7 @@ static void died(struct process *p, int status)
 	if (p->leaving)
 		p->used = false;
 	if (m->ending) {
+		drain_the_others(m);
 		if (nobody_left(m))
 			loop_stop(m->loop);
 		return;
@@ -657,11 +673,11 @@ static void end_program(struct master *m, int status)
 		if (m->processes[i].used && m->processes[i].pid != 0 && m->processes[i].role == ROLE_WORKER)
 			control_send(m->processes[i].control, &drain, -1);
 	}
-	/* The others serve the workers to their end, then follow: their control socket closes with this loop. */
-	for (size_t i = 0; i < PROCESSES_MAX; i++) {
-		if (m->processes[i].used && m->processes[i].pid != 0 && m->processes[i].role != ROLE_WORKER)
-			control_send(m->processes[i].control, &drain, -1);
-	}
+	/* The workers have closed theirs, or will at once: with these open too, new connections would wait in vain. */
+	for (size_t i = 0; i < m->plan.sockets_n; i++)
+		close(m->plan.sockets[i].fd);
+	m->plan.sockets_n = 0;
+	drain_the_others(m);
 	deadline_arm(m->loop, &m->end, (uint64_t)(m->program->drain_seconds(&m->plan) + 5) * 1000, on_end);
 	if (nobody_left(m))
 		loop_stop(m->loop);

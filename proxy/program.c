@@ -18,6 +18,7 @@
 #include "common/shared_table.h"
 #include "common/tls.h"
 #include "proxy/kerberos/ask.h"
+#include "proxy/kerberos/guard.h"
 #include "proxy/listen.h"
 #include "proxy/metric_table.h"
 #include "proxy/revocation/process.h"
@@ -271,7 +272,7 @@ static int prepare(struct plan *plan)
 	}
 	if (check_user(s, &pw) < 0 || raise_descriptors(s) < 0 || make_dir(s->common.state_dir, pw) < 0 || make_dir(s->common.run_dir, pw) < 0)
 		return -1;
-	if (metrics_setup(metric_rows, M_COUNT, slots_of(plan)) < 0) {
+	if (metrics_setup(metric_rows, M_COUNT, slots_of(plan)) < 0 || guard_setup() < 0) {
 		log_say(LOG_ERROR, "memory", "no memory for metrics");
 		return -1;
 	}
@@ -326,6 +327,28 @@ static int trial(const struct plan *plan, struct bundle *files)
 	return 0;
 }
 
+static bool same_texts(char *const *a, unsigned a_count, char *const *b, unsigned b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (unsigned i = 0; i < a_count; i++) {
+		if (strcmp(a[i], b[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Workers keep the connection to Redis, and what they asked over it, for their whole life. */
+static bool same_redis(const struct config_redis *a, const struct config_redis *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return same_texts(a->servers, a->servers_count, b->servers, b->servers_count) && strcmp(a->sentinel, b->sentinel) == 0 &&
+	    strcmp(a->username, b->username) == 0 && strcmp(a->password_file, b->password_file) == 0 &&
+	    strcmp(a->prefix, b->prefix) == 0 && strcmp(a->fleet_secret_file, b->fleet_secret_file) == 0 && a->tls == b->tls &&
+	    strcmp(a->ca, b->ca) == 0 && a->timeout_ms == b->timeout_ms;
+}
+
 static const char *unchangeable(const struct plan *old, const struct plan *new)
 {
 	const struct settings *a = old->settings, *b = new->settings;
@@ -344,7 +367,7 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 		return "proxy.limits.session_records";
 	if (a->proxy.sessions < b->proxy.sessions)
 		return "proxy.sessions (upwards)";
-	if ((a->common.redis == NULL) != (b->common.redis == NULL))
+	if (!same_redis(a->common.redis, b->common.redis))
 		return "redis";
 	if ((a->proxy.kerberos == NULL) != (b->proxy.kerberos == NULL) ||
 	    (a->proxy.kerberos != NULL && a->proxy.kerberos->processes != b->proxy.kerberos->processes))

@@ -321,7 +321,7 @@ static int check_credential(struct settings *s, struct upstream_settings *u, con
 	value = config_choice(u->header_value, values, part, at);
 	if (value < 0)
 		return -1;
-	u->header_kind = value;
+	u->header_kind = (enum header_kind)value;
 	if (u->credential_kind == CREDENTIAL_KERBEROS && (u->spn[0] == '\0' || s->proxy.kerberos == NULL))
 		return fail(at, key, "credential kerberos needs spn, such as HTTP/mail.corp.example, and the section proxy.kerberos");
 	if (u->credential_kind == CREDENTIAL_HEADER && !http_is_token(strv_from(u->header)))

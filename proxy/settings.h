@@ -71,7 +71,7 @@ struct upstream_settings {
 	char *server_name, *ca;
 	char *credential, *header, *header_value, *spn;
 	enum credential_kind credential_kind;
-	enum { HEADER_SAM = 0, HEADER_UPN, HEADER_MAIL } header_kind;
+	enum header_kind { HEADER_SAM = 0, HEADER_UPN, HEADER_MAIL } header_kind;
 	char *health_path;
 	uint32_t health_status, health_seconds, connect_ms, response_ms, ping_seconds, idle_seconds, pool;
 };

@@ -1,6 +1,6 @@
 /*
- * answer: who gets a token. The order is the argument: form, voucher, name, service, cache, KDC, groups.
- * Runs in the *kerberos* process. Never logs a token, a ticket or a key.
+ * answer: who gets a token. The order is the argument: form, voucher, name, service, cache, KDC,
+ * groups. Runs in the *kerberos* process. Never logs a token, a ticket or a key.
  */
 #include "proxy/kerberos/answer.h"
 
@@ -13,8 +13,9 @@
 #include "common/text.h"
 #include "proxy/settings.h"
 
-#define TICKET_LEFT_SECONDS 30	/* a ticket with less left is none: the mail server's clock may be ahead */
-#define SAY_EVERY_MS	    1000
+#define TICKET_LEFT_SECONDS \
+	30 /* a ticket with less left is none: the mail server's clock may be ahead */
+#define SAY_EVERY_MS 1000
 
 static void drop_ticket(struct s4u_ticket *t, void *arg)
 {
@@ -26,14 +27,16 @@ static void drop_ticket(struct s4u_ticket *t, void *arg)
 static int take_services(struct answerer *a, const struct proxy_settings *p)
 {
 	if (p->upstreams_count > ANSWER_SERVICES_MAX) {
-		log_say(LOG_ERROR, "kerberos_unusable", "more than %d upstreams", ANSWER_SERVICES_MAX);
+		log_say(
+		    LOG_ERROR, "kerberos_unusable", "more than %d upstreams", ANSWER_SERVICES_MAX);
 		return -1;
 	}
 	a->services = p->upstreams_count;
 	for (unsigned i = 0; i < a->services; i++) {
 		const struct upstream_settings *u = &p->upstreams[i];
 
-		a->spn[i] = u->credential_kind == CREDENTIAL_KERBEROS && u->spn[0] != '\0' ? u->spn : NULL;
+		a->spn[i] =
+		    u->credential_kind == CREDENTIAL_KERBEROS && u->spn[0] != '\0' ? u->spn : NULL;
 		a->same[i] = i;
 		for (unsigned k = 0; a->spn[i] != NULL && k < i; k++) {
 			if (a->spn[k] != NULL && strcmp(a->spn[k], a->spn[i]) == 0) {
@@ -50,7 +53,8 @@ static int take_groups(struct answerer *a, const struct kerberos_settings *k)
 	for (unsigned i = 0; i < k->refused_groups_count; i++) {
 		if (refused_groups_add(&a->refused, k->refused_groups[i]) < 0) {
 			log_say(LOG_ERROR, "kerberos_unusable",
-			    "proxy.kerberos.refused_groups: \"%s\": expected a SID (S-1-...) or a RID, at most %d of them",
+			    "proxy.kerberos.refused_groups: \"%s\": expected a SID (S-1-...) or a "
+			    "RID, at most %d of them",
 			    k->refused_groups[i], FACTS_REFUSED_MAX);
 			return -1;
 		}
@@ -58,7 +62,8 @@ static int take_groups(struct answerer *a, const struct kerberos_settings *k)
 	return 0;
 }
 
-int answerer_init(struct answerer *a, const struct settings *settings, struct strv keytab, const uint8_t key[VOUCH_KEY_SIZE])
+int answerer_init(struct answerer *a, const struct settings *settings, struct strv keytab,
+    const uint8_t key[VOUCH_KEY_SIZE])
 {
 	const struct kerberos_settings *k = settings->proxy.kerberos;
 	char why[256];
@@ -71,15 +76,18 @@ int answerer_init(struct answerer *a, const struct settings *settings, struct st
 	a->scratch = malloc(sizeof(*a->scratch));
 	a->cache = ticket_cache_new(k->cache_entries, drop_ticket, a);
 	if (a->scratch == NULL || a->cache == NULL) {
-		log_say(LOG_ERROR, "kerberos_unusable", "out of memory for a cache of %u tickets", k->cache_entries);
+		log_say(LOG_ERROR, "kerberos_unusable", "out of memory for a cache of %u tickets",
+		    k->cache_entries);
 		goto failed;
 	}
-	a->transport = transport_new((const char *const *)k->kdcs, k->kdcs_count, k->timeout_ms, why, sizeof(why));
+	a->transport = transport_new(
+	    (const char *const *)k->kdcs, k->kdcs_count, k->timeout_ms, why, sizeof(why));
 	if (a->transport == NULL) {
 		log_say(LOG_ERROR, "kerberos_unusable", "%s", why);
 		goto failed;
 	}
-	a->has_service = service_init(&a->service, a->transport, k->principal, keytab, k->timeout_ms, &a->broken) == 0;
+	a->has_service = service_init(&a->service, a->transport, k->principal, keytab,
+			     k->timeout_ms, &a->broken) == 0;
 	if (!a->has_service)
 		log_say(LOG_ERROR, "kerberos_broken", "%s", a->broken.text);
 	return 0;
@@ -117,8 +125,10 @@ void answerer_keep_ready(struct answerer *a)
 
 /* --- one question --- */
 
-/* One line a second; the next one tells how many were left out. Hostile text is escaped by the logger. */
-static void say_refused(struct answerer *a, enum log_level level, const char *event, const char *sam, const char *text)
+/* One line a second; the next one tells how many were left out. Hostile text is escaped by the
+ * logger. */
+static void say_refused(
+    struct answerer *a, enum log_level level, const char *event, const char *sam, const char *text)
 {
 	uint64_t now = loop_now_fresh();
 	struct log_line l;
@@ -145,7 +155,8 @@ static bool is_terminated(const char *text, size_t size)
 /* NULL: the asker may have it. */
 static const char *why_not(struct answerer *a, const struct kerberos_ask *ask, time_t now)
 {
-	if (!is_terminated(ask->sam, sizeof(ask->sam)) || !is_terminated(ask->realm, sizeof(ask->realm)))
+	if (!is_terminated(ask->sam, sizeof(ask->sam)) ||
+	    !is_terminated(ask->realm, sizeof(ask->realm)))
 		return "the question is malformed";
 	if (!vouch_check(a->key, ask->sam, ask->realm, ask->certificate, now, ask->voucher))
 		return "the directory has not vouched for this account, or too long ago";
@@ -167,17 +178,21 @@ static bool usable(struct answerer *a, const struct ticket_entry *e, bool *renew
 	return now + TICKET_LEFT_SECONDS < e->ticket.end;
 }
 
-/* The KDC says no: remembered, so that a phone that asks again at once does not cost a round each time. */
-static void learn_denial(struct answerer *a, const struct kerberos_ask *ask, const struct krb_fault *fault)
+/* The KDC says no: remembered, so that a phone that asks again at once does not cost a round each
+ * time. */
+static void learn_denial(
+    struct answerer *a, const struct kerberos_ask *ask, const struct krb_fault *fault)
 {
 	if (fault->result != KERBEROS_DENIED && fault->result != KERBEROS_REFUSED)
 		return;
-	ticket_cache_deny(a->cache, ask->sam, a->same[ask->upstream], fault, loop_now_fresh() + ANSWER_DENIED_MS);
+	ticket_cache_deny(
+	    a->cache, ask->sam, a->same[ask->upstream], fault, loop_now_fresh() + ANSWER_DENIED_MS);
 	say_refused(a, LOG_WARNING, "kerberos_denied", ask->sam, fault->text);
 }
 
 /* The account's ticket, from the cache or the KDC. NULL with *fault. */
-static struct ticket_entry *ticket_for(struct answerer *a, const struct kerberos_ask *ask, bool *cached, struct krb_fault *fault)
+static struct ticket_entry *ticket_for(
+    struct answerer *a, const struct kerberos_ask *ask, bool *cached, struct krb_fault *fault)
 {
 	unsigned service = a->same[ask->upstream];
 	struct ticket_entry *e = ticket_cache_find(a->cache, ask->sam, service);
@@ -200,16 +215,19 @@ static struct ticket_entry *ticket_for(struct answerer *a, const struct kerberos
 			krb_fault_say(fault, KERBEROS_DENIED, REMEDY_NONE, "out of memory");
 		return e;
 	}
-	/* No KDC, or our own trouble: what we hold is still good. A denial is not to be argued with. */
+	/* No KDC, or our own trouble: what we hold is still good. A denial is not to be argued
+	 * with. */
 	if (good && (fault->result == KERBEROS_NO_KDC || fault->result == KERBEROS_BROKEN))
 		return e;
 	learn_denial(a, ask, fault);
 	return NULL;
 }
 
-static int make_token(struct answerer *a, const struct ticket_entry *e, unsigned service, gss_buffer_t token, struct krb_fault *fault)
+static int make_token(struct answerer *a, const struct ticket_entry *e, unsigned service,
+    gss_buffer_t token, struct krb_fault *fault)
 {
-	if (a->target[service] == GSS_C_NO_NAME && s4u_target(&a->service, a->spn[service], &a->target[service], fault) < 0)
+	if (a->target[service] == GSS_C_NO_NAME &&
+	    s4u_target(&a->service, a->spn[service], &a->target[service], fault) < 0)
 		return -1;
 	return s4u_token(&e->ticket, a->target[service], token, fault);
 }
@@ -221,7 +239,8 @@ static void put_fault(struct kerberos_token *out, const struct krb_fault *fault)
 		snprintf(out->text, sizeof(out->text), "the reason cannot be shown");
 }
 
-void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now, struct kerberos_token *out, gss_buffer_t token)
+void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now,
+    struct kerberos_token *out, gss_buffer_t token)
 {
 	const char *reason = why_not(a, ask, now);
 	struct ticket_entry *e;
@@ -254,11 +273,13 @@ void answerer_forget(struct answerer *a, const struct kerberos_forget *forget)
 {
 	size_t n;
 
-	if (!is_terminated(forget->sam, sizeof(forget->sam)) || !is_terminated(forget->realm, sizeof(forget->realm)))
+	if (!is_terminated(forget->sam, sizeof(forget->sam)) ||
+	    !is_terminated(forget->realm, sizeof(forget->realm)))
 		return;
 	if (!a->has_service || strcmp(forget->realm, a->service.name.realm) != 0)
 		return;
 	n = ticket_cache_forget(a->cache, forget->sam);
 	if (n > 0)
-		log_say(LOG_DEBUG, "kerberos_forgot", "the account changed: %zu entries dropped", n);
+		log_say(
+		    LOG_DEBUG, "kerberos_forgot", "the account changed: %zu entries dropped", n);
 }

@@ -1,8 +1,10 @@
 /*
- * answer: one question to the *kerberos* process: may the asker have it, is there a ticket, else one KDC round, then a token.
+ * answer: one question to the *kerberos* process: may the asker have it, is there a ticket, else
+ * one KDC round, then a token.
  *
- * The asker is not trusted: a captured worker sends what it likes. So nothing in a question is used before the directory's
- * voucher was checked, and service, realm and own name come from our configuration alone.
+ * The asker is not trusted: a captured worker sends what it likes. So nothing in a question is used
+ * before the directory's voucher was checked, and service, realm and own name come from our
+ * configuration alone.
  */
 #ifndef EASGATE_KERBEROS_ANSWER_H
 #define EASGATE_KERBEROS_ANSWER_H
@@ -10,8 +12,8 @@
 #include "common/directory/vouch.h"
 #include "proxy/kerberos/ticket_cache.h"
 
-#define ANSWER_DENIED_MS    5000	/* a denial is believed for so long, then the KDC is asked again */
-#define ANSWER_TIMEOUTS	    2		/* a question takes at most so many times kerberos.timeout_ms */
+#define ANSWER_DENIED_MS 5000 /* a denial is believed for so long, then the KDC is asked again */
+#define ANSWER_TIMEOUTS 2     /* a question takes at most so many times kerberos.timeout_ms */
 #define ANSWER_SERVICES_MAX 256
 
 struct settings;
@@ -19,17 +21,21 @@ struct settings;
 struct answerer {
 	struct transport *transport;
 	struct service service;
-	bool has_service;		/* false: `broken` answers everything */
+	bool has_service; /* false: `broken` answers everything */
 	struct krb_fault broken;
 	struct refused_groups refused;
 	struct pac_identity *scratch;
 	struct ticket_cache *cache;
 	unsigned timeout_ms;
 	uint8_t key[VOUCH_KEY_SIZE];
-	/* By upstream index: its SPN, NULL where it does not use Kerberos; and the first upstream with the same SPN. */
+	/*
+	 * By upstream index: its SPN, NULL where it does not use Kerberos; and the first upstream
+	 * with the same SPN.
+	 */
 	const char *spn[ANSWER_SERVICES_MAX];
 	unsigned same[ANSWER_SERVICES_MAX];
-	gss_name_t target[ANSWER_SERVICES_MAX];	/* of those with an SPN that no earlier one has; made when first needed */
+	/* Of those with an SPN that no earlier one has; made when first needed. */
+	gss_name_t target[ANSWER_SERVICES_MAX];
 	unsigned services;
 	/* Refusals are logged, but a flood of them is not. */
 	uint64_t say_again_ms;
@@ -37,22 +43,26 @@ struct answerer {
 };
 
 /*
- * After environment_enter(); resolves the KDCs, so before the doors close. Borrows settings; copies key and keytab. A keytab that
- * is no good leaves an answerer that says so to everybody. -1: cannot work at all (logged).
+ * After environment_enter(); resolves the KDCs, so before the doors close. Borrows settings; copies
+ * key and keytab. A keytab that is no good leaves an answerer that says so to everybody. -1: cannot
+ * work at all (logged).
  */
-MUST_CHECK int answerer_init(struct answerer *a, const struct settings *settings, struct strv keytab,
-    const uint8_t key[VOUCH_KEY_SIZE]);
+MUST_CHECK int answerer_init(struct answerer *a, const struct settings *settings,
+    struct strv keytab, const uint8_t key[VOUCH_KEY_SIZE]);
 /* Wipes and frees all; harmless on zeroed storage. */
 void answerer_clear(struct answerer *a);
 
-/* Logs on, or renews, if it is time for that. Blocks for at most one timeout. For start and a timer. */
+/* Logs on, or renews, if it is time for that. Blocks for at most one timeout. For start and a
+ * timer. */
 void answerer_keep_ready(struct answerer *a);
 
 /*
- * Answers `ask`, whose text may be unterminated. `out` always says something; on KERBEROS_OK token holds out->token_n bytes (to be
- * wiped and gss_release_buffer()ed), else it is empty. Blocks for at most ANSWER_TIMEOUTS timeouts. now: wall clock, seconds.
+ * Answers `ask`, whose text may be unterminated. `out` always says something; on KERBEROS_OK token
+ * holds out->token_n bytes (to be wiped and gss_release_buffer()ed), else it is empty. Blocks for
+ * at most ANSWER_TIMEOUTS timeouts. now: wall clock, seconds.
  */
-void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now, struct kerberos_token *out, gss_buffer_t token);
+void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now,
+    struct kerberos_token *out, gss_buffer_t token);
 void answerer_forget(struct answerer *a, const struct kerberos_forget *forget);
 
 #endif

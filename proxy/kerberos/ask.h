@@ -7,16 +7,21 @@
 #include "common/directory/ask.h"
 
 enum kerberos_verb {
-	KERBEROS_TOKEN = 1,	/* worker -> kerberos: struct kerberos_ask; answer: struct kerberos_token, then `token_n` bytes */
-	KERBEROS_FORGET,	/* worker -> kerberos, tell: struct kerberos_forget; the account changed: drop its tickets */
+	/*
+	 * worker -> kerberos: struct kerberos_ask; answer: struct kerberos_token, then `token_n` bytes.
+	 * Takes at most three times kerberos.timeout_ms, and what stands before it in the queue.
+	 */
+	KERBEROS_TOKEN = 1,
+	/* worker -> kerberos, tell: struct kerberos_forget; the account changed: drop its tickets */
+	KERBEROS_FORGET,
 };
 
 enum kerberos_result {
-	KERBEROS_REFUSED = 0,	/* no valid voucher, or the account is in a refused group */
+	KERBEROS_REFUSED = 0, /* no valid voucher, or the account is in a refused group */
 	KERBEROS_OK,
-	KERBEROS_NO_KDC,	/* no KDC answered in time */
-	KERBEROS_DENIED,	/* the KDC refuses delegation: `text` says which and the cure */
-	KERBEROS_BROKEN,	/* our own keytab or principal is refused; not tried again until reload */
+	KERBEROS_NO_KDC, /* no KDC answered in time */
+	KERBEROS_DENIED, /* the KDC refuses delegation: `text` says which and the cure */
+	KERBEROS_BROKEN, /* our own keytab or principal is refused; not tried again until reload */
 };
 
 struct kerberos_ask {
@@ -24,16 +29,17 @@ struct kerberos_ask {
 	char realm[ACCOUNT_NAME_MAX];
 	uint8_t certificate[SHA256_SIZE];
 	uint8_t voucher[VOUCHER_SIZE];
-	uint32_t upstream;	/* index of proxy.upstreams: its spn is the service; no name comes from the asker */
+	/* Index of proxy.upstreams: its spn is the service; no name comes from the asker. */
+	uint32_t upstream;
 	uint32_t reserved;
 };
 
 struct kerberos_token {
-	uint32_t result;	/* enum kerberos_result */
-	uint32_t token_n;	/* raw SPNEGO token behind this struct */
-	uint32_t cached;	/* 1: made from a cached ticket, no KDC asked */
+	uint32_t result;  /* enum kerberos_result */
+	uint32_t token_n; /* raw SPNEGO token behind this struct */
+	uint32_t cached;  /* 1: made from a cached ticket, no KDC asked */
 	uint32_t reserved;
-	char text[256];		/* for the log: what failed and the cure; "" on KERBEROS_OK */
+	char text[256]; /* for the log: what failed and the cure; "" on KERBEROS_OK */
 };
 
 struct kerberos_forget {

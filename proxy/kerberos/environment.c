@@ -1,6 +1,6 @@
 /*
- * environment: profile and keytab in memory for the Kerberos library. Opens no file of the machine, talks to nobody.
- * Runs in the *kerberos* process.
+ * environment: profile and keytab in memory for the Kerberos library. Opens no file of the machine,
+ * talks to nobody. Runs in the *kerberos* process.
  */
 #include "proxy/kerberos/environment.h"
 
@@ -26,36 +26,38 @@ static int write_all(int fd, const char *p, size_t n)
 }
 
 /*
- * The library wants to find a KDC before it asks our transport: it finds a place where nobody listens, and DNS is not asked.
- * So should a question ever get past our transport, it goes nowhere.
+ * The library wants to find a KDC before it asks our transport: it finds a place where nobody
+ * listens, and DNS is not asked. So should a question ever get past our transport, it goes nowhere.
  * kdc_timesync: the library reckons with the KDC's clock, as far as one exchange shows it.
  */
 static const char profile[] =
-	"[libdefaults]\n"
-	"\tdefault_realm = %s\n"
-	"\tdns_lookup_kdc = false\n"
-	"\tdns_lookup_realm = false\n"
-	"\tdns_uri_lookup = false\n"
-	"\tdns_canonicalize_hostname = false\n"
-	"\trdns = false\n"
-	"\tforwardable = true\n"
-	"\tkdc_timesync = 1\n"
-	"\tudp_preference_limit = 1\n"
-	"\tpermitted_enctypes = aes256-cts-hmac-sha384-192 aes128-cts-hmac-sha256-128 aes256-cts-hmac-sha1-96 aes128-cts-hmac-sha1-96\n"
-	"\tallow_weak_crypto = false\n"
-	"\tplugin_base_dir = /nonexistent\n"
-	"\tdefault_ccache_name = MEMORY:none\n"
-	"\tdefault_keytab_name = MEMORY:none\n"
-	"\tdefault_client_keytab_name = MEMORY:none\n"
-	"[realms]\n"
-	"\t%s = {\n"
-	"\t\tkdc = 127.0.0.1:1\n"
-	"\t}\n";
+    "[libdefaults]\n"
+    "\tdefault_realm = %s\n"
+    "\tdns_lookup_kdc = false\n"
+    "\tdns_lookup_realm = false\n"
+    "\tdns_uri_lookup = false\n"
+    "\tdns_canonicalize_hostname = false\n"
+    "\trdns = false\n"
+    "\tforwardable = true\n"
+    "\tkdc_timesync = 1\n"
+    "\tudp_preference_limit = 1\n"
+    "\tpermitted_enctypes = aes256-cts-hmac-sha384-192 aes128-cts-hmac-sha256-128 "
+    "aes256-cts-hmac-sha1-96 aes128-cts-hmac-sha1-96\n"
+    "\tallow_weak_crypto = false\n"
+    "\tplugin_base_dir = /nonexistent\n"
+    "\tdefault_ccache_name = MEMORY:none\n"
+    "\tdefault_keytab_name = MEMORY:none\n"
+    "\tdefault_client_keytab_name = MEMORY:none\n"
+    "[realms]\n"
+    "\t%s = {\n"
+    "\t\tkdc = 127.0.0.1:1\n"
+    "\t}\n";
 
 int environment_enter(const char *realm)
 {
-	static const char *const unwanted[] = { "KRB5_TRACE", "KRB5CCNAME", "KRB5_KTNAME", "KRB5_CLIENT_KTNAME",
-		"KRB5RCACHETYPE", "KRB5RCACHENAME", "KRB5RCACHEDIR", "GSS_USE_PROXY", "KRB5_KDC_PROFILE" };
+	static const char *const unwanted[] = { "KRB5_TRACE", "KRB5CCNAME", "KRB5_KTNAME",
+		"KRB5_CLIENT_KTNAME", "KRB5RCACHETYPE", "KRB5RCACHENAME", "KRB5RCACHEDIR",
+		"GSS_USE_PROXY", "KRB5_KDC_PROFILE" };
 	char text[sizeof(profile) + 256], path[64];
 	int n = snprintf(text, sizeof(text), profile, realm, realm);
 	int fd = memfd_create("krb5.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -66,7 +68,8 @@ int environment_enter(const char *realm)
 	for (size_t i = 0; i < ARRAY_LEN(unwanted); i++)
 		unsetenv(unwanted[i]);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	/* Mechanisms that are plugged in by a file of the machine would run here, beside the keytab. */
+	/* Mechanisms that are plugged in by a file of the machine would run here, beside the
+	 * keytab. */
 	if (setenv("KRB5_CONFIG", path, 1) < 0 || setenv("GSS_MECH_CONFIG", "/dev/null", 1) < 0)
 		goto failed;
 	return fd;
@@ -86,8 +89,9 @@ void environment_leave(int fd)
 }
 
 /*
- * The frames of a keytab (format 5.2): version, then entries behind their lengths (negative: a hole), to the end and not beyond. The
- * library would take a key that the file cuts off, and each try with a wrong key counts against the account.
+ * The frames of a keytab (format 5.2): version, then entries behind their lengths (negative: a
+ * hole), to the end and not beyond. The library would take a key that the file cuts off, and each
+ * try with a wrong key counts against the account.
  */
 static bool is_whole(struct strv bytes)
 {
@@ -97,9 +101,10 @@ static bool is_whole(struct strv bytes)
 	if (bytes.n < 2 || p[0] != 5 || p[1] != 2)
 		return false;
 	while (bytes.n - at >= 4) {
-		uint32_t n = (uint32_t)p[at] << 24 | (uint32_t)p[at + 1] << 16 | (uint32_t)p[at + 2] << 8 | p[at + 3];
+		uint32_t n = (uint32_t)p[at] << 24 | (uint32_t)p[at + 1] << 16 |
+		    (uint32_t)p[at + 2] << 8 | p[at + 3];
 		if (n == 0)
-			return true;	/* the library's mark of an end */
+			return true; /* the library's mark of an end */
 		if (n > INT32_MAX)
 			n = 0u - n;
 		at += 4;
@@ -183,10 +188,12 @@ out:
 	return rc;
 }
 
-bool environment_keytab_serves(krb5_context context, krb5_keytab keytab, krb5_const_principal principal)
+bool environment_keytab_serves(
+    krb5_context context, krb5_keytab keytab, krb5_const_principal principal)
 {
-	static const krb5_enctype aes[] = { ENCTYPE_AES256_CTS_HMAC_SHA384_192, ENCTYPE_AES128_CTS_HMAC_SHA256_128,
-		ENCTYPE_AES256_CTS_HMAC_SHA1_96, ENCTYPE_AES128_CTS_HMAC_SHA1_96 };
+	static const krb5_enctype aes[] = { ENCTYPE_AES256_CTS_HMAC_SHA384_192,
+		ENCTYPE_AES128_CTS_HMAC_SHA256_128, ENCTYPE_AES256_CTS_HMAC_SHA1_96,
+		ENCTYPE_AES128_CTS_HMAC_SHA1_96 };
 
 	for (size_t i = 0; i < ARRAY_LEN(aes); i++) {
 		krb5_keytab_entry entry;

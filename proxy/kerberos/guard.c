@@ -10,9 +10,9 @@
 #include <sys/mman.h>
 
 struct page {
-	pthread_mutex_t lock;		/* held for the length of a logon */
+	pthread_mutex_t lock; /* held for the length of a logon */
 	uint8_t keytab[SHA256_SIZE];
-	int64_t refused_at;		/* seconds, CLOCK_BOOTTIME; 0: never */
+	int64_t refused_at; /* seconds, CLOCK_BOOTTIME; 0: never */
 };
 
 static struct page *page;
@@ -22,7 +22,7 @@ static int64_t now_seconds(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (int64_t)t.tv_sec + 1;	/* never 0 */
+	return (int64_t)t.tv_sec + 1; /* never 0 */
 }
 
 int guard_setup(void)
@@ -51,7 +51,8 @@ int guard_setup(void)
 	return 0;
 }
 
-/* A holder that died leaves the page as it was: the refusal is written in one act, behind the hash. */
+/* A holder that died leaves the page as it was: the refusal is written in one act, behind the hash.
+ */
 static bool take(unsigned wait_ms)
 {
 	struct timespec until;
@@ -78,7 +79,8 @@ bool guard_enter(const uint8_t keytab[SHA256_SIZE], unsigned wait_ms, bool *refu
 	if (guard_setup() < 0 || !take(wait_ms))
 		return false;
 	age = now_seconds() - page->refused_at;
-	if (page->refused_at != 0 && age < GUARD_SECONDS && CRYPTO_memcmp(page->keytab, keytab, SHA256_SIZE) == 0) {
+	if (page->refused_at != 0 && age < GUARD_SECONDS &&
+	    CRYPTO_memcmp(page->keytab, keytab, SHA256_SIZE) == 0) {
 		*refused = true;
 		pthread_mutex_unlock(&page->lock);
 		return false;

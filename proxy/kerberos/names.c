@@ -1,20 +1,21 @@
 /*
- * names: accounts that no ticket is made for, whatever else holds. Knows no directory and no ticket.
- * Runs in the *kerberos* process.
+ * names: accounts that no ticket is made for, whatever else holds. Knows no directory and no
+ * ticket. Runs in the *kerberos* process.
  */
 #include "proxy/kerberos/names.h"
 
 #include "common/directory/ask.h"
 #include "common/text.h"
 
-_Static_assert(sizeof(((struct krb_name *)0)->name) == ACCOUNT_NAME_MAX, "a name of the directory fits");
+_Static_assert(
+    sizeof(((struct krb_name *)0)->name) == ACCOUNT_NAME_MAX, "a name of the directory fits");
 
 static bool is_realm(struct strv realm)
 {
 	for (size_t i = 0; i < realm.n; i++) {
 		char c = realm.p[i];
-		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-			c == '_'))
+		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+			c == '.' || c == '-' || c == '_'))
 			return false;
 	}
 	return realm.n > 0;
@@ -40,7 +41,8 @@ int krb_name_parse(struct krb_name *out, const char *text)
 
 	if (realm.p == NULL || !is_realm(realm) || !is_account_name(name, "/"))
 		return -1;
-	if (text_copy(n.name, sizeof(n.name), name) < 0 || text_copy(n.realm, sizeof(n.realm), realm) < 0)
+	if (text_copy(n.name, sizeof(n.name), name) < 0 ||
+	    text_copy(n.realm, sizeof(n.realm), realm) < 0)
 		return -1;
 	*out = n;
 	return 0;
@@ -48,13 +50,15 @@ int krb_name_parse(struct krb_name *out, const char *text)
 
 const char *krb_name_refused(const char *sam, const char *realm, const struct krb_name *own)
 {
-	static const char *const never[] = { "administrator", "krbtgt", "guest", "defaultaccount", "wdagutilityaccount" };
+	static const char *const never[] = { "administrator", "krbtgt", "guest", "defaultaccount",
+		"wdagutilityaccount" };
 	struct strv name = strv_from(sam);
 
 	if (!is_account_name(name, ""))
 		return "this is no sAMAccountName";
 	if (strcmp(realm, own->realm) != 0)
-		return "the account is of another realm than proxy.kerberos.principal: only that one is served";
+		return "the account is of another realm than proxy.kerberos.principal: only that "
+		       "one is served";
 	if (name.p[name.n - 1] == '$')
 		return "computers and trusts get no ticket in their name";
 	/* krbtgt_12345 are the read-only DCs' */

@@ -1,6 +1,6 @@
 /*
- * pac: reads KERB_VALIDATION_INFO as the KDC marshalled it. The bytes come out of a ticket that our own key opened, and
- * are still treated as hostile. Runs in the *kerberos* process; no allocation.
+ * pac: reads KERB_VALIDATION_INFO as the KDC marshalled it. The bytes come out of a ticket that our
+ * own key opened, and are still treated as hostile. Runs in the *kerberos* process; no allocation.
  */
 #include "proxy/kerberos/pac.h"
 
@@ -37,7 +37,9 @@ static uint32_t ndr_u32(struct ndr *r)
 
 	ndr_align(r);
 	b = ndr_bytes(r, 4);
-	return b == NULL ? 0 : (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+	if (b == NULL)
+		return 0;
+	return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
 static uint16_t ndr_u16(struct ndr *r)
@@ -76,7 +78,8 @@ static struct strv ndr_string_tail(struct ndr *r, const struct ndr_string *s)
 	max = ndr_u32(r);
 	offset = ndr_u32(r);
 	actual = ndr_u32(r);
-	if (offset != 0 || actual > max || max > 32768 || s->bytes % 2 != 0 || actual != s->bytes / 2) {
+	if (offset != 0 || actual > max || max > 32768 || s->bytes % 2 != 0 ||
+	    actual != s->bytes / 2) {
 		r->bad = true;
 		return (struct strv){ NULL, 0 };
 	}
@@ -95,7 +98,8 @@ static void ndr_sid(struct ndr *r, struct sid *out)
 		return;
 	}
 	b = ndr_bytes(r, 8 + 4 * (size_t)parts);
-	if (b == NULL || sid_from_bytes((struct strv){ (const char *)b, 8 + 4 * (size_t)parts }, out) < 0)
+	if (b == NULL ||
+	    sid_from_bytes((struct strv){ (const char *)b, 8 + 4 * (size_t)parts }, out) < 0)
 		r->bad = true;
 }
 
@@ -147,7 +151,7 @@ static int put_name(char out[ACCOUNT_NAME_MAX], struct strv utf16)
 			text[n++] = (char)(0x80 | (c & 0x3f));
 		} else {
 			if (c >= 0xd800 && c < 0xe000)
-				return -1;	/* sAMAccountName has no characters above the BMP */
+				return -1; /* sAMAccountName has no characters above the BMP */
 			text[n++] = (char)(0xe0 | c >> 12);
 			text[n++] = (char)(0x80 | (c >> 6 & 0x3f));
 			text[n++] = (char)(0x80 | (c & 0x3f));
@@ -158,7 +162,8 @@ static int put_name(char out[ACCOUNT_NAME_MAX], struct strv utf16)
 
 /* The fixed part: what is needed later. */
 struct logon_info {
-	struct ndr_string text[6];	/* EffectiveName, FullName, LogonScript, ProfilePath, HomeDirectory, HomeDirectoryDrive */
+	/* EffectiveName, FullName, LogonScript, ProfilePath, HomeDirectory, HomeDirectoryDrive */
+	struct ndr_string text[6];
 	struct ndr_string server, domain;
 	uint32_t user_rid, primary_rid;
 	uint32_t groups_n, groups, domain_sid;
@@ -168,19 +173,19 @@ struct logon_info {
 
 static void read_fixed(struct ndr *r, struct logon_info *i)
 {
-	(void)ndr_bytes(r, 6 * 8);		/* LogonTime ... PasswordMustChange */
+	(void)ndr_bytes(r, 6 * 8); /* LogonTime ... PasswordMustChange */
 	for (size_t k = 0; k < ARRAY_LEN(i->text); k++)
 		i->text[k] = ndr_string_head(r);
-	(void)ndr_bytes(r, 4);			/* LogonCount, BadPasswordCount */
+	(void)ndr_bytes(r, 4); /* LogonCount, BadPasswordCount */
 	i->user_rid = ndr_u32(r);
 	i->primary_rid = ndr_u32(r);
 	i->groups_n = ndr_u32(r);
 	i->groups = ndr_u32(r);
-	(void)ndr_bytes(r, 4 + 16);		/* UserFlags, UserSessionKey */
+	(void)ndr_bytes(r, 4 + 16); /* UserFlags, UserSessionKey */
 	i->server = ndr_string_head(r);
 	i->domain = ndr_string_head(r);
 	i->domain_sid = ndr_u32(r);
-	(void)ndr_bytes(r, 8 + 4 + 4 + 8 + 8 + 4 + 4);	/* Reserved1 ... Reserved3 */
+	(void)ndr_bytes(r, 8 + 4 + 4 + 8 + 8 + 4 + 4); /* Reserved1 ... Reserved3 */
 	i->extra_n = ndr_u32(r);
 	i->extra = ndr_u32(r);
 	i->resource_domain = ndr_u32(r);
@@ -189,7 +194,8 @@ static void read_fixed(struct ndr *r, struct logon_info *i)
 }
 
 /* An array of { RID, attributes } behind its count. */
-static void read_rids(struct ndr *r, uint32_t pointer, uint32_t expected, uint32_t rid[PAC_SIDS_MAX], size_t *n)
+static void read_rids(
+    struct ndr *r, uint32_t pointer, uint32_t expected, uint32_t rid[PAC_SIDS_MAX], size_t *n)
 {
 	*n = 0;
 	if (pointer == 0) {
@@ -246,7 +252,8 @@ static void read_deferred(struct ndr *r, const struct logon_info *i, struct pac_
 	(void)ndr_string_tail(r, &i->domain);
 	if (i->domain_sid != 0)
 		ndr_sid(r, &domain);
-	if (r->bad || sid_in_domain(&domain, i->user_rid, &out->own) < 0 || put_name(out->name, name) < 0) {
+	if (r->bad || sid_in_domain(&domain, i->user_rid, &out->own) < 0 ||
+	    put_name(out->name, name) < 0) {
 		r->bad = true;
 		return;
 	}
@@ -271,7 +278,8 @@ int pac_identity_parse(struct strv bytes, struct pac_identity *out)
 	out->own.n = 0;
 	out->n = 0;
 	out->name[0] = '\0';
-	/* Type serialization version 1 (MS-RPCE 2.2.6): version, little endian, length 8; then the object's length. */
+	/* Type serialization version 1 (MS-RPCE 2.2.6): version, little endian, length 8; then the
+	 * object's length. */
 	head = ndr_bytes(&r, 8);
 	if (head == NULL || head[0] != 1 || head[1] != 0x10 || head[2] != 8 || head[3] != 0)
 		return -1;

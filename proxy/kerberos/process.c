@@ -1,6 +1,7 @@
 /*
- * process: the *kerberos* role: takes keytab and vouchers' key, closes the doors behind itself, serves the workers' wires.
- * No listener, no device's byte, and of a worker's bytes only two fixed structures. Blocks on the KDC, with deadlines.
+ * process: the *kerberos* role: takes keytab and vouchers' key, closes the doors behind itself,
+ * serves the workers' wires. No listener, no device's byte, and of a worker's bytes only two fixed
+ * structures. Blocks on the KDC, with deadlines.
  */
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@
 #include "proxy/settings.h"
 
 #define READY_EVERY_MS 10000
-#define DRAIN_MS       30000	/* workers let go of their wires long before */
+#define DRAIN_MS 30000 /* workers let go of their wires long before */
 
 struct kerberos;
 
@@ -47,9 +48,10 @@ static void serve_token(struct wire *w, uint64_t number, const void *body, size_
 
 	(void)n;
 	if (number == 0)
-		return;		/* a question told, not asked: nobody waits */
+		return; /* a question told, not asked: nobody waits */
 	memcpy(&ask, body, sizeof(ask));
-	answerer_ask(&peer->k->answerer, &ask, loop_wall(child_loop(peer->k->child)), &head, &token);
+	answerer_ask(
+	    &peer->k->answerer, &ask, loop_wall(child_loop(peer->k->child)), &head, &token);
 	answer = malloc(sizeof(head) + token.length);
 	if (answer == NULL) {
 		wire_answer(w, number, NULL, 0);
@@ -80,8 +82,10 @@ static void serve_forget(struct wire *w, uint64_t number, const void *body, size
 }
 
 static const struct wire_verb verbs[] = {
-	{ KERBEROS_TOKEN, "token", sizeof(struct kerberos_ask), sizeof(struct kerberos_ask), serve_token },
-	{ KERBEROS_FORGET, "forget", sizeof(struct kerberos_forget), sizeof(struct kerberos_forget), serve_forget },
+	{ KERBEROS_TOKEN, "token", sizeof(struct kerberos_ask), sizeof(struct kerberos_ask),
+	    serve_token },
+	{ KERBEROS_FORGET, "forget", sizeof(struct kerberos_forget), sizeof(struct kerberos_forget),
+	    serve_forget },
 	{ 0, NULL, 0, 0, NULL },
 };
 
@@ -105,7 +109,8 @@ static void on_closed(struct wire *w, void *arg)
 	end_when_alone(k);
 }
 
-/* An older wire to the same worker stays until that process has closed it: it may still wait for an answer. */
+/* An older wire to the same worker stays until that process has closed it: it may still wait for an
+ * answer. */
 static void on_link(struct child *child, enum role role, unsigned index, int fd, void *arg)
 {
 	struct kerberos *k = arg;
@@ -159,16 +164,19 @@ static void on_ready(struct deadline *d)
 	deadline_arm(child_loop(k->child), d, READY_EVERY_MS, on_ready);
 }
 
-static int take_files(struct child *child, const struct kerberos_settings *s, struct strv *keytab, struct strv *key)
+static int take_files(
+    struct child *child, const struct kerberos_settings *s, struct strv *keytab, struct strv *key)
 {
 	struct bundle *b = child_bundle(child);
 
 	if (!bundle_get(b, s->keytab, keytab)) {
-		log_say(LOG_ERROR, "kerberos_unusable", "proxy.kerberos.keytab: %s was not handed to this process", s->keytab);
+		log_say(LOG_ERROR, "kerberos_unusable",
+		    "proxy.kerberos.keytab: %s was not handed to this process", s->keytab);
 		return -1;
 	}
 	if (!bundle_get(b, VOUCH_KEY_NAME, key) || key->n != VOUCH_KEY_SIZE) {
-		log_say(LOG_ERROR, "kerberos_unusable", "the key of the directory's vouchers was not handed to this process");
+		log_say(LOG_ERROR, "kerberos_unusable",
+		    "the key of the directory's vouchers was not handed to this process");
 		return -1;
 	}
 	return 0;
@@ -213,13 +221,16 @@ int kerberos_process(struct child *child)
 	struct krb_name own;
 	int fd, rc = 1;
 
-	if (settings->proxy.kerberos == NULL || krb_name_parse(&own, settings->proxy.kerberos->principal) < 0) {
-		log_say(LOG_ERROR, "kerberos_unusable", "proxy.kerberos.principal: expected sAMAccountName@REALM");
+	if (settings->proxy.kerberos == NULL ||
+	    krb_name_parse(&own, settings->proxy.kerberos->principal) < 0) {
+		log_say(LOG_ERROR, "kerberos_unusable",
+		    "proxy.kerberos.principal: expected sAMAccountName@REALM");
 		return 1;
 	}
 	fd = environment_enter(own.realm);
 	if (fd < 0) {
-		log_say(LOG_ERROR, "kerberos_unusable", "cannot set the Kerberos library up: %s", strerror(-fd));
+		log_say(LOG_ERROR, "kerberos_unusable", "cannot set the Kerberos library up: %s",
+		    strerror(-fd));
 		return 1;
 	}
 	child_handle(child, &handlers, &k);

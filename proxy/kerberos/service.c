@@ -1,6 +1,6 @@
 /*
- * service: logs on with the keytab and keeps the ticket. Makes no ticket for anybody else (s4u.c does).
- * Runs in the *kerberos* process.
+ * service: logs on with the keytab and keeps the ticket. Makes no ticket for anybody else (s4u.c
+ * does). Runs in the *kerberos* process.
  */
 #include "proxy/kerberos/service.h"
 
@@ -12,9 +12,11 @@
 #include "proxy/kerberos/environment.h"
 #include "proxy/kerberos/guard.h"
 
-static void fault_of(struct service *s, enum krb_step step, krb5_error_code rc, struct krb_fault *fault)
+static void fault_of(
+    struct service *s, enum krb_step step, krb5_error_code rc, struct krb_fault *fault)
 {
-	struct krb_parties who = { .principal = s->principal_text, .kdcs = transport_names(s->transport) };
+	struct krb_parties who = { .principal = s->principal_text,
+		.kdcs = transport_names(s->transport) };
 
 	krb_fault_from_code(step, rc, false, &who, fault);
 }
@@ -28,7 +30,8 @@ static int hash_keytab(struct service *s, struct strv keytab)
 
 	if (md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
 	    EVP_DigestUpdate(md, s->principal_text, strlen(s->principal_text) + 1) == 1 &&
-	    EVP_DigestUpdate(md, keytab.p, keytab.n) == 1 && EVP_DigestFinal_ex(md, s->keytab_hash, &n) == 1)
+	    EVP_DigestUpdate(md, keytab.p, keytab.n) == 1 &&
+	    EVP_DigestFinal_ex(md, s->keytab_hash, &n) == 1)
 		rc = 0;
 	EVP_MD_CTX_free(md);
 	return rc;
@@ -53,8 +56,8 @@ static krb5_error_code open_all(struct service *s, struct strv keytab)
 	return rc;
 }
 
-int service_init(struct service *s, struct transport *transport, const char *principal, struct strv keytab,
-    unsigned timeout_ms, struct krb_fault *fault)
+int service_init(struct service *s, struct transport *transport, const char *principal,
+    struct strv keytab, unsigned timeout_ms, struct krb_fault *fault)
 {
 	krb5_error_code rc;
 
@@ -66,7 +69,8 @@ int service_init(struct service *s, struct transport *transport, const char *pri
 		    "proxy.kerberos.principal: expected sAMAccountName@REALM");
 		return -1;
 	}
-	snprintf(s->principal_text, sizeof(s->principal_text), "%s@%s", s->name.name, s->name.realm);
+	snprintf(
+	    s->principal_text, sizeof(s->principal_text), "%s@%s", s->name.name, s->name.realm);
 	if (hash_keytab(s, keytab) < 0) {
 		krb_fault_say(fault, KERBEROS_BROKEN, REMEDY_WAIT, "out of memory");
 		return -1;
@@ -98,12 +102,12 @@ int64_t service_time(struct service *s)
 
 	if (krb5_timeofday(s->context, &t) != 0)
 		return (int64_t)time(NULL);
-	return (int64_t)(uint32_t)t;	/* RFC 4120 times past 2038 are kept as unsigned */
+	return (int64_t)(uint32_t)t; /* RFC 4120 times past 2038 are kept as unsigned */
 }
 
 /*
- * One AS exchange. krb5_init_creds_get() and not krb5_get_init_creds_keytab(): that one asks again "at the primary KDC" after a
- * refusal, and each time counts against the account.
+ * One AS exchange. krb5_init_creds_get() and not krb5_get_init_creds_keytab(): that one asks again
+ * "at the primary KDC" after a refusal, and each time counts against the account.
  */
 static krb5_error_code get_ticket(struct service *s, krb5_creds *out)
 {
@@ -113,7 +117,8 @@ static krb5_error_code get_ticket(struct service *s, krb5_creds *out)
 
 	if (rc != 0)
 		return rc;
-	krb5_get_init_creds_opt_set_forwardable(opt, 1);	/* else no S4U2Self ticket could be passed on */
+	krb5_get_init_creds_opt_set_forwardable(
+	    opt, 1); /* else no S4U2Self ticket could be passed on */
 	krb5_get_init_creds_opt_set_address_list(opt, NULL);
 	rc = krb5_init_creds_init(s->context, s->principal, NULL, NULL, 0, opt, &ic);
 	if (rc == 0)
@@ -144,8 +149,8 @@ static krb5_error_code keep_ticket(struct service *s, krb5_creds *creds)
 	life = s->end > now ? s->end - now : 0;
 	/* The accounts' tickets end with this one: a new one early enough keeps theirs long. */
 	s->renew = s->end - life / 4;
-	log_say(LOG_INFO, "kerberos_ready", "logged on as %s: ticket for %lld minutes, KDCs %s", s->principal_text,
-	    (long long)(life / 60), transport_names(s->transport));
+	log_say(LOG_INFO, "kerberos_ready", "logged on as %s: ticket for %lld minutes, KDCs %s",
+	    s->principal_text, (long long)(life / 60), transport_names(s->transport));
 	return 0;
 }
 
@@ -159,22 +164,41 @@ static void remember(struct service *s, const struct krb_fault *fault)
 	s->broken_until_ms = loop_now_fresh() + SERVICE_PAUSE_MS;
 }
 
+/* May this process log on now? 0, then guard_leave() is due; or -1 with *fault. Thousands of
+ * questions may stand behind this one. */
+static int enter_guard(struct service *s, struct krb_fault *fault)
+{
+	bool refused = false;
+
+	if (transport_resting(s->transport)) {
+		fault_of(s, STEP_LOGIN, KRB5_KDC_UNREACH, fault);
+		return -1;
+	}
+	if (loop_now_fresh() >= s->busy_until_ms) {
+		if (guard_enter(s->keytab_hash, s->timeout_ms, &refused))
+			return 0;
+		if (!refused)
+			s->busy_until_ms = loop_now_fresh() + TRANSPORT_REST_MS;
+	}
+	if (refused)
+		krb_fault_say(fault, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB,
+		    "the KDC has refused this keytab of %s: export a new keytab and reload; not "
+		    "tried again with this one "
+		    "(but once after a restart in %d minutes), which would lock the account",
+		    s->principal_text, GUARD_SECONDS / 60);
+	else
+		krb_fault_say(fault, KERBEROS_NO_KDC, REMEDY_NONE,
+		    "another kerberos process is still logging on as %s", s->principal_text);
+	return -1;
+}
+
 static int logon(struct service *s, struct krb_fault *fault)
 {
 	krb5_creds creds = { 0 };
 	krb5_error_code rc;
-	bool refused;
 
-	if (!guard_enter(s->keytab_hash, s->timeout_ms, &refused)) {
-		if (refused)
-			krb_fault_say(fault, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB,
-			    "the KDC has refused this keytab of %s: not tried again for %d minutes, which would lock the account; "
-			    "export a new keytab and reload", s->principal_text, GUARD_SECONDS / 60);
-		else
-			krb_fault_say(fault, KERBEROS_NO_KDC, REMEDY_NONE, "another kerberos process is still logging on as %s",
-			    s->principal_text);
+	if (enter_guard(s, fault) < 0)
 		return -1;
-	}
 	rc = get_ticket(s, &creds);
 	if (rc == 0) {
 		rc = keep_ticket(s, &creds);
@@ -182,7 +206,8 @@ static int logon(struct service *s, struct krb_fault *fault)
 	}
 	if (rc != 0)
 		fault_of(s, STEP_LOGIN, rc, fault);
-	guard_leave(s->keytab_hash, rc == KRB5KDC_ERR_PREAUTH_FAILED || rc == KRB5KRB_AP_ERR_BAD_INTEGRITY);
+	guard_leave(
+	    s->keytab_hash, rc == KRB5KDC_ERR_PREAUTH_FAILED || rc == KRB5KRB_AP_ERR_BAD_INTEGRITY);
 	return rc == 0 ? 0 : -1;
 }
 

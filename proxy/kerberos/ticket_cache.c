@@ -10,8 +10,8 @@
 
 struct node {
 	struct ticket_entry entry;
-	struct node *next;		/* of the slot */
-	struct node *newer, *older;	/* ring of use */
+	struct node *next;          /* of the slot */
+	struct node *newer, *older; /* ring of use */
 	uint32_t hash;
 	unsigned service;
 	char sam[];
@@ -19,14 +19,15 @@ struct node {
 
 struct ticket_cache {
 	struct node **slot;
-	size_t slots;			/* a power of two */
+	size_t slots; /* a power of two */
 	size_t n, max;
 	struct node *newest, *oldest;
 	void (*drop)(struct s4u_ticket *t, void *arg);
 	void *arg;
 };
 
-/* By the account alone, and folded, so that one slot holds all that an account's change concerns. */
+/* By the account alone, and folded, so that one slot holds all that an account's change concerns.
+ */
 static uint32_t hash_of(const char *sam)
 {
 	uint32_t h = 2166136261u;
@@ -36,7 +37,8 @@ static uint32_t hash_of(const char *sam)
 	return h;
 }
 
-struct ticket_cache *ticket_cache_new(size_t max, void (*drop)(struct s4u_ticket *t, void *arg), void *arg)
+struct ticket_cache *ticket_cache_new(
+    size_t max, void (*drop)(struct s4u_ticket *t, void *arg), void *arg)
 {
 	struct ticket_cache *c = calloc(1, sizeof(*c));
 
@@ -158,7 +160,8 @@ static struct node *fresh(struct ticket_cache *c, const char *sam, unsigned serv
 	return n;
 }
 
-struct ticket_entry *ticket_cache_put(struct ticket_cache *c, const char *sam, unsigned service, const struct s4u_ticket *ticket)
+struct ticket_entry *ticket_cache_put(
+    struct ticket_cache *c, const char *sam, unsigned service, const struct s4u_ticket *ticket)
 {
 	struct s4u_ticket taken = *ticket;
 	struct node *n = fresh(c, sam, service);
@@ -171,7 +174,8 @@ struct ticket_entry *ticket_cache_put(struct ticket_cache *c, const char *sam, u
 	return &n->entry;
 }
 
-void ticket_cache_deny(struct ticket_cache *c, const char *sam, unsigned service, const struct krb_fault *fault, uint64_t until_ms)
+void ticket_cache_deny(struct ticket_cache *c, const char *sam, unsigned service,
+    const struct krb_fault *fault, uint64_t until_ms)
 {
 	struct node *n = fresh(c, sam, service);
 

@@ -1,6 +1,6 @@
 /*
- * transport: framed TCP to the KDCs with a deadline. Knows no key and no ticket; passes sealed bytes on.
- * Runs in the *kerberos* process, which may block.
+ * transport: framed TCP to the KDCs with a deadline. Knows no key and no ticket; passes sealed
+ * bytes on. Runs in the *kerberos* process, which may block.
  */
 #include "proxy/kerberos/transport.h"
 
@@ -27,31 +27,31 @@ struct transport {
 	struct kdc kdc[TRANSPORT_KDCS_MAX];
 	unsigned n, last_good;
 	unsigned timeout_ms;
-	uint64_t budget_end;		/* 0: none */
-	uint64_t rest_until;		/* no question before; 0: the KDCs are well */
-	unsigned failures;		/* exchanges without an answer, in a row */
+	uint64_t budget_end; /* 0: none */
+	uint64_t rest_until; /* no question before; 0: the KDCs are well */
+	unsigned failures;   /* exchanges without an answer, in a row */
 	uint64_t exchanges;
 	char names[NAMES_MAX];
 };
 
 /* One connection of an exchange. */
 struct attempt {
-	int fd;				/* -1: over */
+	int fd; /* -1: over */
 	unsigned kdc;
 	size_t sent;
 	uint8_t head[4];
-	size_t got, want;		/* of head and body together; want 0: length not known yet */
+	size_t got, want; /* of head and body together; want 0: length not known yet */
 	char *body;
 };
 
 struct exchange {
 	struct transport *t;
-	const uint8_t *question;	/* with its length in front */
+	const uint8_t *question; /* with its length in front */
 	size_t question_n;
 	uint64_t end, next_start;
 	unsigned started;
 	struct attempt attempt[TRANSPORT_KDCS_MAX];
-	char *unavailable;		/* an answer that says "not now": better than none */
+	char *unavailable; /* an answer that says "not now": better than none */
 	size_t unavailable_n;
 };
 
@@ -70,7 +70,8 @@ static void add_address(struct transport *t, const struct addrinfo *ai)
 	if (t->n == TRANSPORT_KDCS_MAX || ai->ai_addrlen > sizeof(t->kdc[0].sa))
 		return;
 	for (unsigned i = 0; i < t->n; i++) {
-		if (t->kdc[i].len == ai->ai_addrlen && memcmp(&t->kdc[i].sa, ai->ai_addr, ai->ai_addrlen) == 0)
+		if (t->kdc[i].len == ai->ai_addrlen &&
+		    memcmp(&t->kdc[i].sa, ai->ai_addr, ai->ai_addrlen) == 0)
 			return;
 	}
 	memcpy(&t->kdc[t->n].sa, ai->ai_addr, ai->ai_addrlen);
@@ -79,7 +80,8 @@ static void add_address(struct transport *t, const struct addrinfo *ai)
 
 static int resolve(struct transport *t, const char *kdc, char *why, size_t why_size)
 {
-	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV }, *list = NULL;
+	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV },
+			*list = NULL;
 	char host[256], service[8];
 	uint16_t port;
 	int rc;
@@ -91,8 +93,9 @@ static int resolve(struct transport *t, const char *kdc, char *why, size_t why_s
 	snprintf(service, sizeof(service), "%u", port);
 	rc = getaddrinfo(host, service, &hint, &list);
 	if (rc != 0) {
-		snprintf(why, why_size, "proxy.kerberos.kdcs: %s: %s: correct the name, or the DNS of this machine", host,
-		    gai_strerror(rc));
+		snprintf(why, why_size,
+		    "proxy.kerberos.kdcs: %s: %s: correct the name, or the DNS of this machine",
+		    host, gai_strerror(rc));
 		log_say(LOG_WARNING, "kdc_unresolved", "%s", why);
 		return 0;
 	}
@@ -102,12 +105,15 @@ static int resolve(struct transport *t, const char *kdc, char *why, size_t why_s
 	return 0;
 }
 
-struct transport *transport_new(const char *const *kdcs, unsigned n, unsigned timeout_ms, char *why, size_t why_size)
+struct transport *transport_new(
+    const char *const *kdcs, unsigned n, unsigned timeout_ms, char *why, size_t why_size)
 {
 	struct transport *t = calloc(1, sizeof(*t));
 	size_t at = 0;
 
-	snprintf(why, why_size, "%s", t == NULL ? "out of memory" : "proxy.kerberos.kdcs is empty: name the DCs as host:port");
+	snprintf(why, why_size, "%s",
+	    t == NULL ? "out of memory"
+		      : "proxy.kerberos.kdcs is empty: name the DCs as host:port");
 	if (t == NULL)
 		return NULL;
 	t->timeout_ms = timeout_ms;
@@ -115,7 +121,8 @@ struct transport *transport_new(const char *const *kdcs, unsigned n, unsigned ti
 		if (resolve(t, kdcs[i], why, why_size) < 0)
 			goto failed;
 		if (at < sizeof(t->names))
-			at += (size_t)snprintf(t->names + at, sizeof(t->names) - at, "%s%s", i > 0 ? ", " : "", kdcs[i]);
+			at += (size_t)snprintf(t->names + at, sizeof(t->names) - at, "%s%s",
+			    i > 0 ? ", " : "", kdcs[i]);
 	}
 	if (t->n > 0)
 		return t;
@@ -132,6 +139,11 @@ void transport_free(struct transport *t)
 void transport_budget(struct transport *t, unsigned ms)
 {
 	t->budget_end = ms == 0 ? 0 : now_ms() + ms;
+}
+
+bool transport_resting(const struct transport *t)
+{
+	return now_ms() < t->rest_until;
 }
 
 const char *transport_names(const struct transport *t)
@@ -170,7 +182,8 @@ static void attempt_start(struct exchange *x)
 	a->fd = socket(t->kdc[a->kdc].sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (a->fd < 0)
 		return;
-	if (connect(a->fd, (const struct sockaddr *)&t->kdc[a->kdc].sa, t->kdc[a->kdc].len) < 0 && errno != EINPROGRESS)
+	if (connect(a->fd, (const struct sockaddr *)&t->kdc[a->kdc].sa, t->kdc[a->kdc].len) < 0 &&
+	    errno != EINPROGRESS)
 		attempt_end(a);
 }
 
@@ -187,7 +200,8 @@ static int attempt_write(struct exchange *x, struct attempt *a)
 
 static int attempt_length(struct attempt *a)
 {
-	uint32_t n = (uint32_t)a->head[0] << 24 | (uint32_t)a->head[1] << 16 | (uint32_t)a->head[2] << 8 | a->head[3];
+	uint32_t n = (uint32_t)a->head[0] << 24 | (uint32_t)a->head[1] << 16 |
+	    (uint32_t)a->head[2] << 8 | a->head[3];
 
 	if (n == 0 || n > TRANSPORT_ANSWER_MAX)
 		return -1;
@@ -293,7 +307,8 @@ static struct attempt *run(struct exchange *x)
 		if (wait_for_sockets(x, now, p) <= 0)
 			continue;
 		for (unsigned i = 0; i < x->started; i++) {
-			if (x->attempt[i].fd >= 0 && p[i].revents != 0 && attempt_step(x, &x->attempt[i]))
+			if (x->attempt[i].fd >= 0 && p[i].revents != 0 &&
+			    attempt_step(x, &x->attempt[i]))
 				return &x->attempt[i];
 		}
 	}
@@ -326,7 +341,8 @@ static void settle(struct transport *t, const struct attempt *good, bool any)
 		return;
 	}
 	if (t->failures++ == 0)
-		log_say(LOG_WARNING, "kdc_down", "no KDC answered in time (%s): cached tickets go on being used", t->names);
+		log_say(LOG_WARNING, "kdc_down",
+		    "no KDC answered in time (%s): cached tickets go on being used", t->names);
 	t->last_good = (t->last_good + 1) % t->n;
 	t->rest_until = now_ms() + TRANSPORT_REST_MS;
 }
@@ -345,7 +361,8 @@ static int frame(struct strv question, uint8_t **out)
 	return 0;
 }
 
-krb5_error_code transport_exchange(struct transport *t, struct strv question, char **answer, size_t *answer_n)
+krb5_error_code transport_exchange(
+    struct transport *t, struct strv question, char **answer, size_t *answer_n)
 {
 	uint64_t now = now_ms(), ms = time_for(t, now);
 	struct exchange x = { .t = t, .question_n = question.n + 4, .end = now + ms };
@@ -379,8 +396,8 @@ krb5_error_code transport_exchange(struct transport *t, struct strv question, ch
 }
 
 /* The library's hook: never lets it go on to a transport of its own. */
-static krb5_error_code on_send(krb5_context context, void *data, const krb5_data *realm, const krb5_data *message,
-    krb5_data **new_message, krb5_data **reply)
+static krb5_error_code on_send(krb5_context context, void *data, const krb5_data *realm,
+    const krb5_data *message, krb5_data **new_message, krb5_data **reply)
 {
 	struct transport *t = data;
 	krb5_data answer = { 0 };

@@ -31,9 +31,9 @@ struct asker {
 	void *arg;
 	struct wire *wire;		/* current; NULL: none */
 	struct wire *old[OLD_MAX];	/* finishing what they were asked */
-	struct waiting head;		/* all questions, oldest first */
 	unsigned count;
 	uint64_t next_number;
+	struct waiting head;		/* all questions, oldest first; its own bytes are never used */
 };
 
 static void put(struct waiting *q);

@@ -12,6 +12,7 @@
 #define HIGH	    (64u << 10)	/* more than this unsent, and the source is paused */
 #define COALESCE    (16u << 10)	/* a body this small goes out with its head, in one record */
 #define INTERIM_MAX 16
+#define TURNS	    8		/* reads of one device's body before the others' turn */
 
 enum pump { PUMP_WAIT = 0, PUMP_GONE };	/* PUMP_GONE: the session is closed or answered; touch it no more */
 
@@ -176,7 +177,7 @@ static void balance(struct session *s, bool more)
 	if (buffer_len(&s->in) == 0)
 		buffer_release_empty(&s->in);
 	session_pause(s, blocked);
-	if (!blocked && more && SSL_has_pending(s->ssl))
+	if (!blocked && more)
 		session_again(s);
 	hold(s, s->x->request.holds && s->x->body_done && !s->x->answer_started);
 }
@@ -206,9 +207,9 @@ static enum pump pump_request(struct session *s, bool announced)
 {
 	enum http_result rc = HTTP_MORE;
 	enum io io = IO_OK;
-	int moved;
+	int moved, turns;
 
-	for (int turns = 0; turns < 8; turns++) {
+	for (turns = 0; turns < TURNS; turns++) {
 		moved = pass_body(s, &rc);
 		if (moved == -2) {
 			session_refuse(s, rc == HTTP_TOO_LARGE ? FACT_BODY_TOO_LARGE : FACT_MALFORMED, http_result_text(rc));
@@ -230,7 +231,8 @@ static enum pump pump_request(struct session *s, bool announced)
 			break;
 	}
 	rearm(s);
-	balance(s, io == IO_OK);
+	/* others get their turn; what was read last has not been passed on yet */
+	balance(s, turns == TURNS);
 	return PUMP_WAIT;
 }
 
@@ -254,7 +256,7 @@ static void finish(struct session *s)
 static int begin_answer(struct session *s, const struct http_head *head)
 {
 	struct exchange *x = s->x;
-	struct relay_answer answer = { .public_host = s->host_name };
+	struct relay_answer answer = { .public_host = s->host_name, .no_challenge = s->peer->has_certificate };
 	struct upstream_conn *u = s->upstream;
 
 	x->answer_started = true;
@@ -303,7 +305,7 @@ static int read_answer_head(struct session *s)
 		}
 		buffer_eat(&u->in, used);	/* 100: we have answered the device ourselves; others say nothing it needs */
 	}
-	if (head.status == 401 && s->peer->has_certificate) {
+	if ((head.status == 401 || head.status == 407) && s->peer->has_certificate) {
 		metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_AUTH, 1);
 		session_refuse(s, FACT_UPSTREAM_AUTH, upstream_server_name(u));
 		return -1;

@@ -35,14 +35,18 @@ static bool equals_folded(struct strv name, struct strv other)
 
 /* In lower case with '-': what mail servers and the proxies before them take somebody's identity or address from. */
 static const struct strv dropped_prefixes[] = {
-	{ "x-forwarded", 11 }, { "x-original", 10 }, { "x-remote", 8 }, { "x-real-ip", 9 }, { "x-webobjects", 12 }, { "x-ssl", 5 },
-	{ "x-client", 8 }, { "ssl-", 4 }, { "x-user", 6 }, { "x-eas-", 6 }, { "x-rewrite-url", 13 }, { "x-http-method", 13 },
-	{ "front-end-https", 15 }, { "proxy-", 6 }, { "remote-", 7 }, { "x-auth", 6 }, { "x-arr-", 6 }, { "authorization", 13 },
-	{ "forwarded", 9 }, { "true-client-ip", 14 }, { "x-cluster-client", 16 }, { "x-common-access-token", 21 },
-	{ "transfer-encoding", 17 }, { "content-length", 14 }, { "host", 4 },
+	{ "x-forward", 9 }, { "x-original", 10 }, { "x-remote", 8 }, { "x-real-ip", 9 }, { "x-webobjects", 12 }, { "x-ssl", 5 },
+	{ "x-client", 8 }, { "x-user", 6 }, { "x-eas-", 6 }, { "x-rewrite-url", 13 }, { "x-http-method", 13 }, { "x-auth", 6 },
+	{ "x-webauth", 9 }, { "x-proxy", 7 }, { "x-arr-", 6 }, { "x-cluster-client", 16 }, { "x-common-access-token", 21 },
+	{ "x-commonaccesstoken", 19 }, { "x-explicitlogonuser", 19 }, { "x-host", 6 }, { "ssl-", 4 }, { "proxy-", 6 }, { "remote-", 7 },
+	{ "client-cert", 11 },
+};
+static const struct strv dropped_names[] = {
+	{ "authorization", 13 }, { "forwarded", 9 }, { "front-end-https", 15 }, { "true-client-ip", 14 }, { "client-ip", 9 },
+	{ "cf-connecting-ip", 16 }, { "transfer-encoding", 17 }, { "content-length", 14 }, { "host", 4 },
 };
 
-/* Look-ups by the first letter spare most fields the walk. */
+/* Looking at the first letter spares most fields the walk. */
 static bool maybe_dropped(struct strv name)
 {
 	char c = name.n > 0 ? fold(name.p[0]) : 'x';
@@ -59,13 +63,12 @@ bool relay_drops_request_field(const struct http_field *field, struct strv trust
 	if (!maybe_dropped(name))
 		return false;
 	for (size_t i = 0; i < ARRAY_LEN(dropped_prefixes); i++) {
-		const struct strv *p = &dropped_prefixes[i];
-		if (!starts_folded(name, *p))
-			continue;
-		/* the last rows are whole names */
-		if (p->p[0] != 'x' && p->p[p->n - 1] != '-' && name.n != p->n)
-			continue;
-		return true;
+		if (starts_folded(name, dropped_prefixes[i]))
+			return true;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(dropped_names); i++) {
+		if (equals_folded(name, dropped_names[i]))
+			return true;
 	}
 	return false;
 }
@@ -211,6 +214,8 @@ int relay_response_head(struct buffer *out, const struct http_head *head, const 
 		const struct http_field *f = &head->field[i];
 		int rc;
 		if (is_hop(f->id) || (has_connection && http_is_connection_option(head, f->name)))
+			continue;
+		if (answer->no_challenge && f->id == HTTP_WWW_AUTHENTICATE)
 			continue;
 		rc = f->id == HTTP_X_MS_LOCATION || f->id == HTTP_LOCATION ? put_location(out, f, answer) : put_field(out, f->name, f->value);
 		if (rc < 0)

@@ -20,8 +20,9 @@ struct relay_identity {
 
 /*
  * True for a field that a device must not send on: identity-bearing or hop-by-hop, with '_' and '.' counted as '-':
- * Authorization, the trusted user header, X-Forwarded-*, X-Original-*, Forwarded, X-Remote-*, X-Real-IP, X-WebObjects-*,
- * X-SSL-*, X-Client-*, SSL-*, Front-End-Https, X-User*, X-EAS-*, Proxy-*, X-Rewrite-URL, X-HTTP-Method*.
+ * Authorization, the trusted user header, X-Forward*, X-Original*, Forwarded, X-Remote*, X-Real-IP, X-WebObjects*, X-SSL*,
+ * X-Client*, Client-Cert*, SSL-*, Front-End-Https, X-User*, X-Auth*, X-EAS-*, X-Proxy*, Proxy-*, Remote-*, X-Rewrite-URL,
+ * X-HTTP-Method*, X-Host*, ...: the tables in relay_head.c are the list.
  */
 bool relay_drops_request_field(const struct http_field *field, struct strv trusted_name);
 
@@ -34,6 +35,7 @@ MUST_CHECK int relay_request_head(struct buffer *out, const struct http_head *he
 struct relay_answer {
 	bool chunked;			/* send the body chunked; else as `length`, or none, or until close */
 	bool close;			/* Connection: close */
+	bool no_challenge;		/* the device has a certificate: nothing may ask its owner for a password */
 	const struct strv *upstream_names;	/* X-MS-Location and Location of these hosts are rewritten... */
 	size_t upstream_names_n;
 	const char *public_host;	/* ... to this one */

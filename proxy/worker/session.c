@@ -623,7 +623,9 @@ void sessions_drain(struct worker *w)
 
 	for (s = w->newest; s != NULL; s = next) {
 		next = s->next;
-		if (s->state == SESSION_REQUEST && buffer_len(&s->in) == 0)
+		/* nobody waits for an answer there */
+		if (s->state == SESSION_PROXY || s->state == SESSION_HANDSHAKE || s->state == SESSION_LINGER ||
+		    (s->state == SESSION_REQUEST && buffer_len(&s->in) == 0))
 			session_close(s, "shutting down");
 		else if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started)
 			session_refuse(s, FACT_SHUTTING_DOWN, NULL);

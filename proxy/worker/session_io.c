@@ -19,6 +19,9 @@ enum io session_read(struct session *s)
 
 	if (want == 0)
 		return IO_AGAIN;
+	/* the buffer may move: a head that was parsed in it points nowhere then */
+	if (s->worker->head_owner == s)
+		s->worker->head_owner = NULL;
 	/* a request is small: a body, when one is under way, gets more room at once */
 	if (s->state != SESSION_RELAY && want > 4096)
 		want = 4096;

@@ -53,7 +53,7 @@ struct exchange {
 	/* for the log */
 	enum fact fact;
 	const char *detail;
-	char text[96];			/* detail that is no static text */
+	char text[256];			/* detail that is no static text */
 	char server[96];
 	bool ticket;			/* a credential was asked of kerberos */
 	struct buffer collected;	/* SESSION_COLLECT */

@@ -348,6 +348,11 @@ static void on_attempt(void *arg, struct upstream_conn *c)
 	done(done_arg, c);
 }
 
+static struct upstream_server *server_of(const struct upstream_conn *c)
+{
+	return &c->owner->groups[c->group].servers[c->server];
+}
+
 /* Neither ended nor talking unasked, as of now: its event may stand in the queue behind the one that brought the request. */
 static bool is_silent(const struct upstream_conn *c)
 {
@@ -366,7 +371,8 @@ int upstream_get(struct upstreams *u, unsigned group, const uint8_t account[SHA2
 		if (c->group != group || memcmp(c->account, account, SHA256_SIZE) != 0)
 			continue;
 		forget_idle(c);
-		if (!is_silent(c)) {
+		/* a server that says it is ill gets nothing more, not even on what it once accepted */
+		if (!is_silent(c) || !server_of(c)->healthy) {
 			upstream_close(c);
 			continue;
 		}
@@ -403,11 +409,6 @@ void upstream_cancel(struct upstream_op *op)
 }
 
 /* --- what is known of them --- */
-
-static struct upstream_server *server_of(const struct upstream_conn *c)
-{
-	return &c->owner->groups[c->group].servers[c->server];
-}
 
 const char *upstream_server_name(const struct upstream_conn *c) { return server_of(c)->text; }
 

@@ -4,6 +4,7 @@
 #include "proxy/worker/worker.h"
 
 #include <libxml/parser.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@
 
 #define SWEEP_MS	   5000
 #define DIRECTORY_EXTRA_MS 1000
+#define MEMORY_STEP	   64	/* fewer sessions than this are not worth a trim */
+#define POOL_KEEP	   16
 
 /* Inherited over fork; the only thing that workers share by memory. */
 static struct {
@@ -278,11 +281,24 @@ void worker_session_gone(struct worker *w)
 		accept_resume(w);
 }
 
+/* After a rush has gone, what it needed goes back to the system instead of staying for the next one. */
+static void give_back_memory(struct worker *w)
+{
+	if (w->sessions > w->most_sessions)
+		w->most_sessions = w->sessions;
+	if (w->most_sessions < MEMORY_STEP || w->sessions > w->most_sessions / 2)
+		return;
+	w->most_sessions = w->sessions;
+	buffer_pool_trim(POOL_KEEP);
+	malloc_trim(0);
+}
+
 static void on_sweep(struct deadline *d)
 {
 	struct worker *w = CONTAINER_OF(d, struct worker, sweep);
 
 	sessions_sweep(w);
+	give_back_memory(w);
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
 }
 
@@ -336,6 +352,7 @@ static void tear_down(struct worker *w)
 	credentials_free(w->credentials);
 	revocation_free(w->revocation);
 	devices_free(w->devices);
+	settings_free(w->first);
 	asker_free(w->directory);
 	asker_free(w->revocation_asker);
 	for (unsigned i = 0; i < w->kerberos_n; i++)
@@ -344,6 +361,15 @@ static void tear_down(struct worker *w)
 		evdns_base_free(w->dns, 0);
 	free(w);
 	xmlCleanupParser();
+}
+
+/* A copy of their own: what `now` points to goes with the next reload. */
+static struct settings *first_settings(struct bundle *files)
+{
+	struct config_error error;
+	struct strv text;
+
+	return bundle_get(files, MASTER_CONFIG_NAME, &text) ? settings_load("configuration", text, &error) : NULL;
 }
 
 int worker_process(struct child *child)
@@ -364,7 +390,8 @@ int worker_process(struct child *child)
 	w->now = config_from(w, child_bundle(child));
 	if (w->now == NULL || set_up_ways(w) < 0)
 		goto out;
-	w->devices = devices_new(w->loop, w->now->settings->common.redis, child_bundle(child), tables.devices);
+	w->first = first_settings(child_bundle(child));
+	w->devices = w->first != NULL ? devices_new(w->loop, w->first->common.redis, child_bundle(child), tables.devices) : NULL;
 	if (w->devices == NULL)
 		goto out;
 	child_handle(child, &handlers, w);

@@ -44,11 +44,12 @@ struct worker {
 	struct credentials *credentials;
 	struct revocation *revocation;
 	struct devices *devices;
+	struct settings *first;			/* as at the start: devices borrow its redis section, which no reload changes */
 	struct listener *listeners;	/* accept.c */
 	struct admin *admin;		/* admin.c */
 	char directory_down[256];	/* what *directory* last said it misses; "": nothing */
 	struct session *newest;		/* all sessions of this worker */
-	unsigned sessions;
+	unsigned sessions, most_sessions;	/* now; since memory was given back last */
 	uint64_t next_session;
 	bool draining;
 	struct deadline drain_end, sweep;

@@ -26,6 +26,7 @@ from site_.relay import Relay
 def pytest_configure(config):
     """The process that was started by hand owns the run's directory and the keeper; xdist's workers use them."""
     config.addinivalue_line("markers", "slow: takes more than some seconds")
+    config.addinivalue_line("markers", "quick: part of the developer's round, make check-quick")
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     directory = tempfile.mkdtemp(prefix="easgate-", dir="/tmp")     # short, for unix sockets
@@ -202,3 +203,26 @@ def phone(pki, made):
             kw.setdefault("netns", proxy.netns)
         return made(Device(address, identity, ca=kw.pop("ca", pki.server_ca.pem), **kw))
     return make
+
+
+@pytest.fixture
+def kerberos_proxy(ad, place, configure, start_proxy):
+    """kerberos_proxy(server=ad, changes={...}, redis=None): easproxy in the domain's namespace: LDAPS directory, Kerberos to
+    its httpd, revocation from CRLs, and with `redis` (a RedisServer) from there too."""
+    def start(server=None, changes=None, redis=None, node="node", **kw):
+        site = server or ad
+        more = {"proxy.upstreams": [settings.kerberos_upstream(site)], "proxy.kerberos": settings.kerberos(site),
+                "proxy.policies.0.required_group": site.users}
+        if redis:
+            more.update(settings.redis(redis, place))
+        return start_proxy(configure("https://unused", ad=site, changes={**more, **(changes or {})}, node=node),
+                           netns=site.netns, **kw)
+    return start
+
+
+@pytest.fixture
+def revocation_in_redis(pki, redis_server):
+    """A Redis that says of every CA of a device's chain that its revocations are kept there."""
+    for ca in (pki.device_ca, pki.root):
+        redis_server.crl(ca)
+    return redis_server

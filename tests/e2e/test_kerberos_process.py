@@ -17,7 +17,8 @@ from site_ import relay as relays
 from site_.process import LineLog, die_with_parent
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-DRIVER = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools", "kerberos_driver")
+TOOLS = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools")
+DRIVER, AGING = os.path.join(TOOLS, "kerberos_driver"), os.path.join(TOOLS, "kerberos_aging")
 REALM = "CORP.EXAMPLE"
 MAIL, NOT_LISTED, UNKNOWN, HEADER = range(4)        # upstreams of the configuration below
 
@@ -50,18 +51,16 @@ def configuration(place, ad, **kerberos):
     return path
 
 
-class Kerberos:
-    """One kerberos process and the driver beside it. The machine's own Kerberos configuration is poison to it."""
+class Tool:
+    """A program that is told a line and answers one. The machine's own Kerberos configuration is poison to it."""
 
-    def __init__(self, place, ad, **kerberos):
-        assert os.access(DRIVER, os.X_OK), DRIVER + " is not built: make tests-bin"
-        self.ad = ad
+    def __init__(self, program, place, ad, **kerberos):
+        assert os.access(program, os.X_OK), program + " is not built: make tests-bin"
         env = dict(os.environ, KRB5_CONFIG="/proc/poison/krb5.conf", KRB5_KTNAME="FILE:/proc/poison", KRB5CCNAME="KCM:")
-        self.popen = subprocess.Popen(ad.netns.command([DRIVER, configuration(str(place), ad, **kerberos)]), env=env,
+        self.popen = subprocess.Popen(ad.netns.command([program, configuration(str(place), ad, **kerberos)]), env=env,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       preexec_fn=die_with_parent)
         self.log = LineLog(self.popen.stderr)
-        self._answer()
 
     def _answer(self):
         line = self.popen.stdout.readline()
@@ -72,6 +71,25 @@ class Kerberos:
         self.popen.stdin.write((" ".join(map(str, words)) + "\n").encode())
         self.popen.stdin.flush()
         return self._answer()
+
+    def close(self):
+        if self.popen.poll() is None:
+            try:
+                self.popen.stdin.close()
+            except BrokenPipeError:
+                pass
+            self.popen.wait(60)
+        self.popen.stdout.close()
+        self.log.join()
+        assert "Sanitizer" not in "\n".join(self.log.lines), self.log.tail(60)
+
+
+class Kerberos(Tool):
+    """One kerberos process and the driver beside it."""
+
+    def __init__(self, place, ad, **kerberos):
+        super().__init__(DRIVER, place, ad, **kerberos)
+        self._answer()
 
     def token(self, sam, upstream=MAIL, voucher="good", realm=REALM):
         answer = self._do("token", sam, realm, upstream, voucher)
@@ -100,16 +118,27 @@ class Kerberos:
     def drain(self):
         return self._do("drain")
 
-    def close(self):
-        if self.popen.poll() is None:
-            try:
-                self.popen.stdin.close()
-            except BrokenPipeError:
-                pass
-            self.popen.wait(60)
-        self.popen.stdout.close()
-        self.log.join()
-        assert "Sanitizer" not in "\n".join(self.log.lines), self.log.tail(60)
+
+class Aging(Tool):
+    """The inside of a kerberos process, whose tickets a test may let grow old."""
+
+    def __init__(self, place, ad, **kerberos):
+        super().__init__(AGING, place, ad, **kerberos)
+
+    def token(self, sam):
+        """"fresh", "cached" or "none"."""
+        answer = self._do("token", sam)
+        assert (answer["result"] == 1) == (answer["bytes"] > 0), answer
+        return "none" if answer["result"] != 1 else "cached" if answer["cached"] else "fresh"
+
+    def age_ticket(self, sam, hours):
+        return self._do("age-ticket", sam, int(hours * 3600))["left"]
+
+    def age_own(self, hours):
+        return self._do("age-own", int(hours * 3600))["left"]
+
+    def state(self):
+        return self._do("state")
 
 
 def ask_mail_server(ad, token):
@@ -384,6 +413,57 @@ def _until_ok(process, sam):
         if answer["result"] == "ok" or time.monotonic() > deadline:
             return answer
         time.sleep(0.1)
+
+
+# --- tickets grow old (the bed's KDC gives 10 hours) ---
+
+@pytest.fixture
+def age(made, place, ad):
+    return lambda bed=ad, **kerberos: made(Aging(place, bed, **kerberos))
+
+
+def test_a_ticket_is_renewed_before_its_end_and_never_used_after_it(age):
+    inside = age()
+    assert [inside.token("alice"), inside.token("alice")] == ["fresh", "cached"]
+    inside.age_ticket("alice", 7)               # three hours left
+    assert inside.token("alice") == "cached"
+    inside.age_ticket("alice", 2)               # one hour left
+    assert [inside.token("alice"), inside.token("alice")] == ["fresh", "cached"]
+    assert inside.age_ticket("alice", 10) <= 0
+    assert inside.token("alice") == "fresh"
+
+
+def test_the_own_ticket_is_renewed_before_its_end(age):
+    inside = age()
+    inside.token("alice")
+    inside.age_own(7)                           # three hours left
+    inside.token("bob")
+    assert inside.state()["own_left"] < 4 * 3600
+    inside.age_own(1)
+    assert inside.token("load01") == "fresh"
+    assert inside.state()["own_left"] > 9 * 3600
+
+
+def test_without_a_kdc_a_ticket_that_should_be_renewed_serves_to_its_end_and_not_beyond(age, own_ad):
+    inside = age(own_ad)
+    inside.token("alice")
+    own_ad.block("kdc")
+    inside.age_ticket("alice", 9)
+    inside.age_own(9)
+    assert [inside.token("alice"), inside.token("alice")] == ["cached", "cached"]
+    inside.age_ticket("alice", 1)
+    assert inside.token("alice") == "none"
+
+
+def test_after_the_kdc_has_changed_its_key_the_process_logs_on_anew_within_the_same_question(start, own_ad):
+    process = start(own_ad)
+    assert process.token("alice")["result"] == "ok"
+    for number in range(2):                     # AD keeps the key before the last
+        own_ad.run("samba-tool", "user", "setpassword", "krbtgt", "--newpassword=Passw0rd.krbtgt%d" % number,
+                   "-s", own_ad.place + "/smb.conf", "-H", own_ad.place + "/samba/private/sam.ldb")
+    answer = process.token("bob")
+    assert (answer["result"], answer["cached"]) == ("ok", 0), answer
+    assert len(process.log.find(lambda line: '"kerberos_ready"' in line)) == 2
 
 
 # --- a captured worker ---

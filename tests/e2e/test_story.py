@@ -1,41 +1,10 @@
 """The main job on real parts: a certificate that names only a UPN, a real AD, a mail server that takes only Kerberos, Redis."""
 import time
 
-import pytest
-
-from site_ import settings
-
-SECRET = b"a secret of the fleet, for tests only"
-
-
-@pytest.fixture
-def kerberos_proxy(ad, pki, place, configure, start_proxy, redis_server):
-    """easproxy in the AD's namespace: LDAPS directory, Kerberos to the bed's httpd, revocation in Redis and a CRL."""
-    def start(server=None, changes=None, **kw):
-        site = server or ad
-        secret = settings._write(place, "fleet.secret", SECRET + b"\n", 0o600)
-        config = configure("https://unused", ad=site, changes=dict({
-            "proxy.upstreams": [settings.kerberos_upstream(site)],
-            "proxy.kerberos": settings.kerberos(site),
-            "proxy.policies.0.required_group": site.users,
-            "redis": {"servers": ["unix:" + redis_server.socket_path], "fleet_secret_file": secret},
-            "proxy.revocation.redis": True,
-        }, **(changes or {})))
-        return start_proxy(config, netns=site.netns, **kw)
-    return start
-
-
-@pytest.fixture
-def revocation_in_redis(pki, redis_server):
-    for ca in (pki.device_ca, pki.root):
-        redis_server.crl(ca)
-    return redis_server
-
-
 def test_alice_syncs_whatever_happens_to_her_password_until_she_is_disabled(ad, pki, phone, kerberos_proxy, revocation_in_redis):
     """Certificate with her UPN only -> mail as alice@REALM; new password: goes on; disabled: 403 and her held Ping ends."""
     sam = ad.account()
-    proxy = kerberos_proxy()
+    proxy = kerberos_proxy(redis=revocation_in_redis)
     device = phone(proxy, pki.device_ca.device(sam + "@corp.example"), user=sam)
     log = ad.mail.mark()
     assert device.sync().status == 200
@@ -64,7 +33,7 @@ def test_alice_syncs_whatever_happens_to_her_password_until_she_is_disabled(ad, 
 def test_a_certificate_revoked_in_redis_loses_every_live_connection_within_a_second(
         ad, pki, phone, kerberos_proxy, revocation_in_redis):
     sam = ad.account()
-    proxy = kerberos_proxy(changes={"proxy.workers": 2})
+    proxy = kerberos_proxy(changes={"proxy.workers": 2}, redis=revocation_in_redis)
     identity = pki.device_ca.device(sam + "@corp.example")
     devices = [phone(proxy, identity, user=sam) for _ in range(4)]
     pings = [device.ping() for device in devices]
@@ -78,7 +47,7 @@ def test_a_certificate_revoked_in_redis_loses_every_live_connection_within_a_sec
 
 
 def test_an_account_that_is_no_mail_user_or_a_protected_one_gets_403(ad, pki, phone, kerberos_proxy, revocation_in_redis):
-    proxy = kerberos_proxy()
+    proxy = kerberos_proxy(redis=revocation_in_redis)
     cases = {"henry": "not-in-group", "carol": "account-disabled", "dave": "account-expired", "frank": "delegation-forbidden"}
     for sam, reason in cases.items():
         identity = pki.device_ca.device(sam + "@corp.example")

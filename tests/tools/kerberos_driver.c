@@ -1,15 +1,18 @@
 /*
- * kerberos_driver: plays master, directory and worker for one real *kerberos* process, for tests against a real AD.
- * Reads commands from standard input, one a line, and answers each with one line of JSON. The child logs to standard error.
+ * kerberos_driver: plays master, directory and worker for one real *kerberos* process, for tests
+ * against a real AD. Reads commands from standard input, one a line, and answers each with one line
+ * of JSON. The child logs to standard error.
  *
  *   kerberos_driver CONFIG
- *   token SAM REALM UPSTREAM [good|none|forged|expired|far|other-account|other-certificate|unterminated]
- *   many N SAM REALM UPSTREAM      N tokens one after the other
- *   rounds N SAM REALM UPSTREAM    N times: forget, then a token
- *   flood N SAM REALM UPSTREAM     N questions at once; SAM%d makes them different accounts
- *   forget SAM REALM               raw VERB HEX        link        state        drain
+ *
+ *   token SAM REALM UPSTREAM [VOUCHER]   good, none, forged, expired, far, other-account,
+ *                                        other-certificate, or unterminated (the name)
+ *   many N SAM REALM UPSTREAM            N tokens one after the other
+ *   rounds N SAM REALM UPSTREAM          N times: forget, then a token
+ *   flood N SAM REALM UPSTREAM           N questions at once; SAM%d: of different accounts
+ *   raw VERB HEX                         any bytes under any verb
+ *   forget SAM REALM / link / state / drain
  */
-#include <ctype.h>
 #include <fcntl.h>
 #include <openssl/rand.h>
 #include <poll.h>
@@ -29,7 +32,7 @@
 #include "proxy/kerberos/guard.h"
 #include "proxy/settings.h"
 
-#define FLOOD_MAX  1000
+#define FLOOD_MAX 1000
 #define TIMEOUT_MS 120000
 
 struct driver {
@@ -48,8 +51,8 @@ struct reply {
 	enum wire_status status;
 	struct kerberos_token token;
 	uint8_t bytes[WIRE_BODY_MAX];
-	size_t n;			/* of the token */
-	unsigned waiting;		/* answers still to come */
+	size_t n;         /* of the token */
+	unsigned waiting; /* answers still to come */
 	unsigned result[KERBEROS_BROKEN + 1], failed;
 	double first_ms, last_ms, began;
 };
@@ -86,7 +89,9 @@ static int make_link(struct driver *d)
 static void start_child(struct driver *d)
 {
 	const char *files[] = { d->settings->proxy.kerberos->keytab };
-	struct child_start start = { .role = ROLE_KERBEROS, .run = kerberos_process, .settings = d->settings,
+	struct child_start start = { .role = ROLE_KERBEROS,
+		.run = kerberos_process,
+		.settings = d->settings,
 		.user = d->settings->common.user };
 	struct control_message m;
 	char why[512];
@@ -95,7 +100,8 @@ static void start_child(struct driver *d)
 
 	if (RAND_bytes(d->key, sizeof(d->key)) != 1)
 		die("no random bytes");
-	fd = bundle_build_with(files, 1, VOUCH_KEY_NAME, (struct strv){ (const char *)d->key, sizeof(d->key) }, why, sizeof(why));
+	fd = bundle_build_with(files, 1, VOUCH_KEY_NAME,
+	    (struct strv){ (const char *)d->key, sizeof(d->key) }, why, sizeof(why));
 	if (fd < 0)
 		die(why);
 	if (guard_setup() < 0 || wire_pair(fds) < 0)
@@ -138,7 +144,8 @@ static void drain(struct driver *d)
 	d->wire = NULL;
 	control_send(d->control, &m, -1);
 	waitpid(d->child, &status, 0);
-	printf("{\"exit\": %d}\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	printf(
+	    "{\"exit\": %d}\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
 /* --- questions --- */
@@ -175,18 +182,22 @@ static void put_text(char *out, size_t size, const char *text)
 }
 
 /* `how`: which voucher; see the head. */
-static void make_ask(struct driver *d, struct kerberos_ask *ask, const char *sam, const char *realm, unsigned upstream,
-    const char *how)
+static void make_ask(struct driver *d, struct kerberos_ask *ask, const char *sam, const char *realm,
+    unsigned upstream, const char *how)
 {
 	bool other = strcmp(how, "other-account") == 0;
-	time_t until = time(NULL) + (strcmp(how, "expired") == 0 ? -5 : strcmp(how, "far") == 0 ? 86400 : 300);
+	time_t until = time(NULL) +
+	    (strcmp(how, "expired") == 0      ? -5
+		    : strcmp(how, "far") == 0 ? 86400
+					      : 300);
 
 	memset(ask, 0, sizeof(*ask));
 	put_text(ask->sam, sizeof(ask->sam), sam);
 	put_text(ask->realm, sizeof(ask->realm), realm);
 	memset(ask->certificate, 0x5a, sizeof(ask->certificate));
 	ask->upstream = upstream;
-	if (vouch_make(d->key, other ? "somebody" : sam, realm, ask->certificate, until, ask->voucher) < 0)
+	if (vouch_make(
+		d->key, other ? "somebody" : sam, realm, ask->certificate, until, ask->voucher) < 0)
 		die("no voucher can be made");
 	if (strcmp(how, "none") == 0)
 		memset(ask->voucher, 0, sizeof(ask->voucher));
@@ -231,11 +242,12 @@ static void command_token(struct driver *d, struct reply *r, char **word)
 	static char base64[4 * ((WIRE_BODY_MAX + 2) / 3) + 1];
 	struct kerberos_ask ask;
 
-	make_ask(d, &ask, word[1], word[2], (unsigned)atoi(word[3]), word[4] != NULL ? word[4] : "good");
+	make_ask(
+	    d, &ask, word[1], word[2], (unsigned)atoi(word[3]), word[4] != NULL ? word[4] : "good");
 	question(d, r, &ask);
 	text_base64(base64, r->bytes, r->n);
-	printf("{\"result\": \"%s\", \"wire\": %d, \"cached\": %u, \"ms\": %.3f", result_name(r->token.result), r->status,
-	    r->token.cached, r->last_ms);
+	printf("{\"result\": \"%s\", \"wire\": %d, \"cached\": %u, \"ms\": %.3f",
+	    result_name(r->token.result), r->status, r->token.cached, r->last_ms);
 	print_text("text", r->token.text);
 	print_text("token", base64);
 	printf("}\n");
@@ -266,7 +278,8 @@ static void command_many(struct driver *d, struct reply *r, char **word, bool ro
 		asked += r->last_ms;
 		good += r->token.result == KERBEROS_OK && r->token.cached == !rounds;
 	}
-	printf("{\"n\": %d, \"good\": %d, \"each_ms\": %.4f, \"all_ms\": %.1f}\n", n, good, asked / n, now_ms() - began);
+	printf("{\"n\": %d, \"good\": %d, \"each_ms\": %.4f, \"all_ms\": %.1f}\n", n, good,
+	    asked / n, now_ms() - began);
 }
 
 static void command_flood(struct driver *d, struct reply *r, char **word)
@@ -283,14 +296,18 @@ static void command_flood(struct driver *d, struct reply *r, char **word)
 	r->began = now_ms();
 	for (unsigned i = 0; i < n; i++) {
 		char *mark = strstr(word[2], "%d");
-		snprintf(sam, sizeof(sam), "%.*s%02u", mark != NULL ? (int)(mark - word[2]) : 60, word[2], i + 1);
-		make_ask(d, &ask, mark != NULL ? sam : word[2], word[3], (unsigned)atoi(word[4]), "good");
-		if (wire_ask(d->wire, KERBEROS_TOKEN, &ask, sizeof(ask), TIMEOUT_MS, on_reply, r) == 0)
+		snprintf(sam, sizeof(sam), "%.*s%02u", mark != NULL ? (int)(mark - word[2]) : 60,
+		    word[2], i + 1);
+		make_ask(d, &ask, mark != NULL ? sam : word[2], word[3], (unsigned)atoi(word[4]),
+		    "good");
+		if (wire_ask(d->wire, KERBEROS_TOKEN, &ask, sizeof(ask), TIMEOUT_MS, on_reply, r) ==
+		    0)
 			die("the wire takes no question");
 	}
 	if (loop_run(d->loop) < 0)
 		die("the loop failed");
-	printf("{\"failed\": %u, \"first_ms\": %.1f, \"last_ms\": %.1f", r->failed, r->first_ms, r->last_ms);
+	printf("{\"failed\": %u, \"first_ms\": %.1f, \"last_ms\": %.1f", r->failed, r->first_ms,
+	    r->last_ms);
 	for (uint32_t i = 0; i <= KERBEROS_BROKEN; i++)
 		printf(", \"%s\": %u", result_name(i), r->result[i]);
 	printf("}\n");
@@ -336,8 +353,9 @@ static long status_line(pid_t pid, const char *key)
 
 static void command_state(struct driver *d)
 {
-	printf("{\"pid\": %d, \"rss_kb\": %ld, \"uid\": %ld, \"no_new_privs\": %ld}\n", (int)d->child,
-	    status_line(d->child, "VmRSS:"), status_line(d->child, "Uid:"), status_line(d->child, "NoNewPrivs:"));
+	printf("{\"pid\": %d, \"rss_kb\": %ld, \"uid\": %ld, \"no_new_privs\": %ld}\n",
+	    (int)d->child, status_line(d->child, "VmRSS:"), status_line(d->child, "Uid:"),
+	    status_line(d->child, "NoNewPrivs:"));
 }
 
 static void obey(struct driver *d, struct reply *r, char **word, int n)
@@ -393,7 +411,8 @@ int main(int argc, char **argv)
 		char *word[8] = { NULL }, *at = line;
 		int words = 0;
 
-		while (words < 7 && (word[words] = strtok_r(words == 0 ? at : NULL, " \n", &at)) != NULL)
+		while (words < 7 &&
+		    (word[words] = strtok_r(words == 0 ? at : NULL, " \n", &at)) != NULL)
 			words++;
 		if (words > 0)
 			obey(&d, &r, word, words);

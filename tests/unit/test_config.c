@@ -262,12 +262,19 @@ static void long_values_and_names_do_not_break_the_line(void **state)
 
 static void deep_nesting_ends(void **state)
 {
-	char *text = malloc(100001);
+	enum { DEPTH = 50000 };
+	char *text = malloc(2 * DEPTH + 1);
+	struct config_error error;
 
 	(void)state;
-	memset(text, '[', 100000);
-	text[100000] = '\0';
-	refused(text, "x.yaml:1: ");
+	memset(text, '[', DEPTH);
+	memset(text + DEPTH, ']', DEPTH);
+	text[2 * DEPTH] = '\0';
+	assert_null(load(strv_from(text), &error));
+	assert_non_null(strstr(error.text, "x.yaml:1: "));
+	text[DEPTH] = '\0';
+	assert_null(load(strv_from(text), &error));
+	assert_non_null(strstr(error.text, "this is no YAML"));
 	free(text);
 }
 

@@ -201,7 +201,7 @@ static void node_stop(struct node *n)
 	free(n->settings.fleet_secret_file);
 }
 
-static void cli(const struct redis_server *s, const char *fmt, ...)
+PRINTF(2, 3) static void cli(const struct redis_server *s, const char *fmt, ...)
 {
 	char command[1024], words[768];
 	va_list ap;

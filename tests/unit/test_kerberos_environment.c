@@ -40,7 +40,8 @@ static void put_counted(struct bytes *b, const char *text)
 }
 
 /* An entry of keytab format 5.2: one-component principal. */
-static void put_entry(struct bytes *b, const char *name, const char *realm, uint32_t enctype, uint32_t key_size)
+static void put_entry(
+    struct bytes *b, const char *name, const char *realm, uint32_t enctype, uint32_t key_size)
 {
 	static const uint8_t key[64] = { 7 };
 	struct bytes e = { .n = 0 };
@@ -92,7 +93,8 @@ static void the_profile_is_ours_and_the_callers_variables_have_no_say(void **sta
 	krb5_free_default_realm(context, realm);
 	assert_int_equal(krb5_get_permitted_enctypes(context, &types), 0);
 	for (; types[n] != 0; n++)
-		assert_true(types[n] >= ENCTYPE_AES128_CTS_HMAC_SHA1_96 && types[n] <= ENCTYPE_AES256_CTS_HMAC_SHA384_192);
+		assert_true(types[n] >= ENCTYPE_AES128_CTS_HMAC_SHA1_96 &&
+		    types[n] <= ENCTYPE_AES256_CTS_HMAC_SHA384_192);
 	assert_int_equal(n, 4);
 	krb5_free_enctypes(context, types);
 }
@@ -110,9 +112,10 @@ static void a_keytab_is_read_from_bytes_and_serves_its_principal_alone(void **st
 	assert_int_equal(krb5_parse_name(context, "svc", &own), 0);
 	assert_int_equal(krb5_parse_name(context, "old", &other), 0);
 	assert_int_equal(krb5_parse_name(context, "svc@OTHER", &none), 0);
-	assert_int_equal(environment_keytab(context, (struct strv){ (const char *)b.p, b.n }, &keytab), 0);
+	assert_int_equal(
+	    environment_keytab(context, (struct strv){ (const char *)b.p, b.n }, &keytab), 0);
 	assert_true(environment_keytab_serves(context, keytab, own));
-	assert_false(environment_keytab_serves(context, keytab, other));	/* RC4 alone does not do */
+	assert_false(environment_keytab_serves(context, keytab, other)); /* RC4 alone does not do */
 	assert_false(environment_keytab_serves(context, keytab, none));
 	krb5_kt_close(context, keytab);
 	krb5_free_principal(context, own);
@@ -133,7 +136,8 @@ static void what_is_no_keytab_is_refused_whole(void **state)
 	put(&b, "\x05\x02", 2);
 	put_entry(&b, "svc", "CORP.EXAMPLE", ENCTYPE_AES256_CTS_HMAC_SHA1_96, 32);
 	for (size_t n = 0; n < b.n; n++) {
-		krb5_error_code rc = environment_keytab(context, (struct strv){ (const char *)b.p, n }, &keytab);
+		krb5_error_code rc =
+		    environment_keytab(context, (struct strv){ (const char *)b.p, n }, &keytab);
 		assert_int_not_equal(rc, 0);
 		assert_null(keytab);
 	}
@@ -150,7 +154,9 @@ static void no_descriptor_is_left_behind(void **state)
 	put(&b, "\x05\x02", 2);
 	put_entry(&b, "svc", "CORP.EXAMPLE", ENCTYPE_AES256_CTS_HMAC_SHA1_96, 32);
 	for (int i = 0; i < 50; i++) {
-		assert_int_equal(environment_keytab(context, (struct strv){ (const char *)b.p, b.n }, &keytab), 0);
+		assert_int_equal(
+		    environment_keytab(context, (struct strv){ (const char *)b.p, b.n }, &keytab),
+		    0);
 		krb5_kt_close(context, keytab);
 		assert_int_not_equal(environment_keytab(context, STRV("bad"), &keytab), 0);
 	}

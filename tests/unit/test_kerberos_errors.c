@@ -1,5 +1,6 @@
 /*
- * The table of krb5 codes: each gives the answer, the remedy and a sentence with cause and cure; the rest fails closed.
+ * The table of krb5 codes: each gives the answer, the remedy and a sentence with cause and cure;
+ * the rest fails closed.
  */
 #include <errno.h>
 #include <krb5/krb5.h>
@@ -12,7 +13,8 @@
 #include "common/text.h"
 #include "proxy/kerberos/errors.h"
 
-static const struct krb_parties who = { "svc@CORP.EXAMPLE", "alice@CORP.EXAMPLE", "HTTP/mail.corp.example", "dc1:88, dc2:88" };
+static const struct krb_parties who = { "svc@CORP.EXAMPLE", "alice@CORP.EXAMPLE",
+	"HTTP/mail.corp.example", "dc1:88, dc2:88" };
 
 static struct krb_fault fault(enum krb_step step, long code, bool forwardable)
 {
@@ -26,47 +28,69 @@ static struct krb_fault fault(enum krb_step step, long code, bool forwardable)
 	return f;
 }
 
+static const struct {
+	enum krb_step step;
+	long code;
+	bool forwardable;
+	enum kerberos_result result;
+	enum krb_remedy remedy;
+	const char *words;
+} cases[] = {
+	{ STEP_LOGIN, KRB5_KDC_UNREACH, false, KERBEROS_NO_KDC, REMEDY_NONE,
+	    "dc1:88, dc2:88" },
+	{ STEP_SELF, KRB5_KDC_UNREACH, false, KERBEROS_NO_KDC, REMEDY_NONE,
+	    "no KDC answered" },
+	{ STEP_PROXY, KRB5_KDC_UNREACH, true, KERBEROS_NO_KDC, REMEDY_NONE,
+	    "no KDC answered" },
+	{ STEP_SELF, KRB5KDC_ERR_SVC_UNAVAILABLE, false, KERBEROS_NO_KDC, REMEDY_NONE,
+	    "not available" },
+	{ STEP_LOGIN, KRB5KRB_AP_ERR_SKEW, false, KERBEROS_BROKEN, REMEDY_WAIT, "clock" },
+	{ STEP_LOGIN, KRB5KDC_ERR_PREAUTH_FAILED, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB,
+	    "keytab of svc@CORP.EXAMPLE" },
+	{ STEP_LOGIN, KRB5KRB_AP_ERR_BAD_INTEGRITY, false, KERBEROS_BROKEN,
+	    REMEDY_NEW_KEYTAB, "export a new keytab" },
+	{ STEP_KEYTAB, KRB5_KT_NOTFOUND, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB,
+	    "holds no AES key of svc@CORP.EXAMPLE" },
+	{ STEP_KEYTAB, KRB5_KEYTAB_BADVNO, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB,
+	    "not a keytab" },
+	{ STEP_LOGIN, KRB5KDC_ERR_CLIENT_REVOKED, false, KERBEROS_BROKEN, REMEDY_WAIT,
+	    "disabled or locked out" },
+	{ STEP_LOGIN, KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN, false, KERBEROS_BROKEN, REMEDY_WAIT,
+	    "proxy.kerberos.principal" },
+	{ STEP_SELF, KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN, false, KERBEROS_DENIED, REMEDY_NONE,
+	    "Windows Authorization Access Group" },
+	{ STEP_SELF, KRB5KDC_ERR_POLICY, false, KERBEROS_DENIED, REMEDY_NONE,
+	    "alice@CORP.EXAMPLE" },
+	{ STEP_PROXY, KRB5KDC_ERR_POLICY, true, KERBEROS_DENIED, REMEDY_NONE, "disabled" },
+	{ STEP_SELF, KRB5KDC_ERR_CLIENT_REVOKED, false, KERBEROS_DENIED, REMEDY_NONE,
+	    "locked out" },
+	{ STEP_SELF, KRB5KDC_ERR_NAME_EXP, false, KERBEROS_DENIED, REMEDY_NONE,
+	    "has expired" },
+	{ STEP_PROXY, KRB5KDC_ERR_KEY_EXP, true, KERBEROS_DENIED, REMEDY_NONE, "password" },
+	{ STEP_SELF, KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, false, KERBEROS_DENIED, REMEDY_NONE,
+	    "setspn" },
+	{ STEP_PROXY, KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, true, KERBEROS_DENIED, REMEDY_NONE,
+	    "no account owns the SPN HTTP/mail" },
+	{ STEP_PROXY, KRB5KDC_ERR_BADOPTION, true, KERBEROS_DENIED, REMEDY_NONE,
+	    "msDS-AllowedToDelegateTo" },
+	{ STEP_PROXY, KRB5KDC_ERR_BADOPTION, false, KERBEROS_DENIED, REMEDY_NONE,
+	    "TRUSTED_TO_AUTH_FOR_DELEGATION" },
+	{ STEP_PROXY, KRB5KDC_ERR_ETYPE_NOSUPP, true, KERBEROS_DENIED, REMEDY_NONE, "AES" },
+	{ STEP_SELF, KRB5KRB_AP_ERR_TKT_EXPIRED, false, KERBEROS_DENIED, REMEDY_LOGIN_AGAIN,
+	    "expired" },
+	{ STEP_SELF, KRB5KDC_ERR_TGT_REVOKED, false, KERBEROS_DENIED, REMEDY_LOGIN_AGAIN,
+	    "revoked" },
+};
+
 static void each_case_of_the_table_names_cause_and_cure(void **state)
 {
-	static const struct {
-		enum krb_step step;
-		long code;
-		bool forwardable;
-		enum kerberos_result result;
-		enum krb_remedy remedy;
-		const char *words;
-	} cases[] = {
-		{ STEP_LOGIN, KRB5_KDC_UNREACH, false, KERBEROS_NO_KDC, REMEDY_NONE, "dc1:88, dc2:88" },
-		{ STEP_SELF, KRB5_KDC_UNREACH, false, KERBEROS_NO_KDC, REMEDY_NONE, "no KDC answered" },
-		{ STEP_PROXY, KRB5_KDC_UNREACH, true, KERBEROS_NO_KDC, REMEDY_NONE, "no KDC answered" },
-		{ STEP_SELF, KRB5KDC_ERR_SVC_UNAVAILABLE, false, KERBEROS_NO_KDC, REMEDY_NONE, "not available" },
-		{ STEP_LOGIN, KRB5KRB_AP_ERR_SKEW, false, KERBEROS_BROKEN, REMEDY_WAIT, "clock" },
-		{ STEP_LOGIN, KRB5KDC_ERR_PREAUTH_FAILED, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB, "keytab of svc@CORP.EXAMPLE" },
-		{ STEP_LOGIN, KRB5KRB_AP_ERR_BAD_INTEGRITY, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB, "export a new keytab" },
-		{ STEP_KEYTAB, KRB5_KT_NOTFOUND, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB, "holds no AES key of svc@CORP.EXAMPLE" },
-		{ STEP_KEYTAB, KRB5_KEYTAB_BADVNO, false, KERBEROS_BROKEN, REMEDY_NEW_KEYTAB, "not a keytab" },
-		{ STEP_LOGIN, KRB5KDC_ERR_CLIENT_REVOKED, false, KERBEROS_BROKEN, REMEDY_WAIT, "disabled or locked out" },
-		{ STEP_LOGIN, KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN, false, KERBEROS_BROKEN, REMEDY_WAIT, "proxy.kerberos.principal" },
-		{ STEP_SELF, KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN, false, KERBEROS_DENIED, REMEDY_NONE, "Windows Authorization Access Group" },
-		{ STEP_SELF, KRB5KDC_ERR_POLICY, false, KERBEROS_DENIED, REMEDY_NONE, "alice@CORP.EXAMPLE" },
-		{ STEP_PROXY, KRB5KDC_ERR_POLICY, true, KERBEROS_DENIED, REMEDY_NONE, "disabled" },
-		{ STEP_SELF, KRB5KDC_ERR_CLIENT_REVOKED, false, KERBEROS_DENIED, REMEDY_NONE, "locked out" },
-		{ STEP_SELF, KRB5KDC_ERR_NAME_EXP, false, KERBEROS_DENIED, REMEDY_NONE, "has expired" },
-		{ STEP_PROXY, KRB5KDC_ERR_KEY_EXP, true, KERBEROS_DENIED, REMEDY_NONE, "password" },
-		{ STEP_SELF, KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, false, KERBEROS_DENIED, REMEDY_NONE, "setspn" },
-		{ STEP_PROXY, KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, true, KERBEROS_DENIED, REMEDY_NONE, "no account owns the SPN HTTP/mail" },
-		{ STEP_PROXY, KRB5KDC_ERR_BADOPTION, true, KERBEROS_DENIED, REMEDY_NONE, "msDS-AllowedToDelegateTo" },
-		{ STEP_PROXY, KRB5KDC_ERR_BADOPTION, false, KERBEROS_DENIED, REMEDY_NONE, "TRUSTED_TO_AUTH_FOR_DELEGATION" },
-		{ STEP_PROXY, KRB5KDC_ERR_ETYPE_NOSUPP, true, KERBEROS_DENIED, REMEDY_NONE, "AES" },
-		{ STEP_SELF, KRB5KRB_AP_ERR_TKT_EXPIRED, false, KERBEROS_DENIED, REMEDY_LOGIN_AGAIN, "expired" },
-		{ STEP_SELF, KRB5KDC_ERR_TGT_REVOKED, false, KERBEROS_DENIED, REMEDY_LOGIN_AGAIN, "revoked" },
-	};
-
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct krb_fault f = fault(cases[i].step, cases[i].code, cases[i].forwardable);
-		if (f.result != cases[i].result || f.remedy != cases[i].remedy || strstr(f.text, cases[i].words) == NULL)
-			fail_msg("case %zu: result %d remedy %d: %s", i, f.result, f.remedy, f.text);
+		if (f.result != cases[i].result || f.remedy != cases[i].remedy ||
+		    strstr(f.text, cases[i].words) == NULL)
+			fail_msg(
+			    "case %zu: result %d remedy %d: %s", i, f.result, f.remedy, f.text);
 	}
 }
 
@@ -87,7 +111,8 @@ static void an_unknown_code_is_never_a_success_and_gives_its_number(void **state
 static void names_that_are_missing_or_too_long_do_no_harm(void **state)
 {
 	char longest[600];
-	struct krb_parties empty = { NULL, NULL, NULL, NULL }, huge = { longest, longest, longest, longest };
+	struct krb_parties empty = { NULL, NULL, NULL, NULL },
+			   huge = { longest, longest, longest, longest };
 	struct krb_fault f;
 
 	(void)state;

@@ -83,7 +83,8 @@ static void a_process_that_died_at_it_does_not_shut_the_others_out(void **state)
 	assert_int_equal(try_one(), 1);
 }
 
-static void what_one_process_saw_refused_no_other_tries_again_but_another_keytab_is_tried(void **state)
+static void what_one_process_saw_refused_no_other_tries_again_but_another_keytab_is_tried(
+    void **state)
 {
 	bool refused;
 
@@ -102,7 +103,8 @@ int main(void)
 		cmocka_unit_test(a_good_keytab_may_be_tried_by_everybody),
 		cmocka_unit_test(only_one_process_is_at_it_at_a_time),
 		cmocka_unit_test(a_process_that_died_at_it_does_not_shut_the_others_out),
-		cmocka_unit_test(what_one_process_saw_refused_no_other_tries_again_but_another_keytab_is_tried),
+		cmocka_unit_test(
+		    what_one_process_saw_refused_no_other_tries_again_but_another_keytab_is_tried),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

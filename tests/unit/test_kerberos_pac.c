@@ -1,5 +1,6 @@
 /*
- * SID and groups out of KERB_VALIDATION_INFO: well-formed ones by a writer of the test's own, and everything cut or bent.
+ * SID and groups out of KERB_VALIDATION_INFO: well-formed ones by a writer of the test's own, and
+ * everything cut or bent.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -85,7 +86,8 @@ struct logon {
 
 static void write_logon(struct writer *w, const struct logon *l)
 {
-	static const uint8_t head[] = { 1, 0x10, 8, 0, 0xcc, 0xcc, 0xcc, 0xcc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0 };
+	static const uint8_t head[] = { 1, 0x10, 8, 0, 0xcc, 0xcc, 0xcc, 0xcc, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 2, 0 };
 
 	w->n = 0;
 	put(w, head, sizeof(head));
@@ -140,8 +142,12 @@ static void write_logon(struct writer *w, const struct logon *l)
 }
 
 static const uint32_t plain_groups[] = { 513, 1104, 1105 };
-static const struct logon plain = { .name = "alice", .domain = "S-1-5-21-1-2-3", .rid = 1103, .primary = 513,
-	.groups = plain_groups, .groups_n = 3 };
+static const struct logon plain = { .name = "alice",
+	.domain = "S-1-5-21-1-2-3",
+	.rid = 1103,
+	.primary = 513,
+	.groups = plain_groups,
+	.groups_n = 3 };
 
 static struct writer w;
 static struct pac_identity who;
@@ -248,7 +254,8 @@ static void every_cut_is_refused_and_leaves_a_protected_nobody(void **state)
 		uint8_t *exact = malloc(n > 0 ? n : 1);
 		assert_non_null(exact);
 		memcpy(exact, w.bytes, n);
-		assert_int_equal(pac_identity_parse((struct strv){ (const char *)exact, n }, &who), -1);
+		assert_int_equal(
+		    pac_identity_parse((struct strv){ (const char *)exact, n }, &who), -1);
 		assert_true(protected_with(NULL));
 		free(exact);
 	}
@@ -277,13 +284,13 @@ static void lengths_that_contradict_each_other_are_refused(void **state)
 
 	(void)state;
 	assert_int_equal(parse(&plain), 0);
-	w.bytes[20 + 48] += 2;			/* EffectiveName: longer in its head than behind */
+	w.bytes[20 + 48] += 2; /* EffectiveName: longer in its head than behind */
 	assert_int_equal(pac_identity_parse((struct strv){ (const char *)w.bytes, w.n }, &who), -1);
 	assert_int_equal(parse(&plain), 0);
-	w.bytes[20 + 48 + 48 + 12]++;		/* GroupCount: one more than the array says */
+	w.bytes[20 + 48 + 48 + 12]++; /* GroupCount: one more than the array says */
 	assert_int_equal(pac_identity_parse((struct strv){ (const char *)w.bytes, w.n }, &who), -1);
 	assert_int_equal(parse(&plain), 0);
-	w.bytes[1] = 0;				/* big endian */
+	w.bytes[1] = 0; /* big endian */
 	assert_int_equal(pac_identity_parse((struct strv){ (const char *)w.bytes, w.n }, &who), -1);
 	for (size_t i = 0; i < ARRAY_LEN(many); i++)
 		many[i] = 5000 + (uint32_t)i;
@@ -291,7 +298,7 @@ static void lengths_that_contradict_each_other_are_refused(void **state)
 	l.groups_n = 1000;
 	assert_int_equal(parse(&l), 0);
 	assert_int_equal(who.n, 1001);
-	l.groups_n = PAC_SIDS_MAX;		/* and the primary one: too many */
+	l.groups_n = PAC_SIDS_MAX; /* and the primary one: too many */
 	assert_int_equal(parse(&l), -1);
 }
 

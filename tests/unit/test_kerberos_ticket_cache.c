@@ -1,5 +1,6 @@
 /*
- * The cache of tickets: bounded, the least recently used goes first, an account's change takes all that is its.
+ * The cache of tickets: bounded, the least recently used goes first, an account's change takes all
+ * that is its.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -155,7 +156,8 @@ int main(void)
 		cmocka_unit_test(what_was_put_is_found_for_this_account_and_service_alone),
 		cmocka_unit_test(a_new_ticket_drops_the_old_one),
 		cmocka_unit_test(the_least_recently_used_goes_first),
-		cmocka_unit_test(forgetting_takes_every_service_and_every_case_but_no_other_account),
+		cmocka_unit_test(
+		    forgetting_takes_every_service_and_every_case_but_no_other_account),
 		cmocka_unit_test(a_denial_takes_the_ticket_away_and_a_ticket_the_denial),
 		cmocka_unit_test(many_more_than_the_maximum_stay_bounded_and_all_are_dropped_once),
 	};

@@ -1,5 +1,6 @@
 /*
- * The way to the KDCs: one deadline however they behave. The KDCs here are children of the test, each with one manner.
+ * The way to the KDCs: one deadline however they behave. The KDCs here are children of the test,
+ * each with one manner.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +20,18 @@
 #include "common/log.h"
 #include "proxy/kerberos/transport.h"
 
-enum manner { ECHO, SILENT, CLOSES, CUTS, SLOW_BYTES, HUGE_LENGTH, NO_LENGTH, UNAVAILABLE, LARGE, DEAF };
+enum manner {
+	ECHO,
+	SILENT,
+	CLOSES,
+	CUTS,
+	SLOW_BYTES,
+	HUGE_LENGTH,
+	NO_LENGTH,
+	UNAVAILABLE,
+	LARGE,
+	DEAF
+};
 
 struct kdc {
 	pid_t pid;
@@ -70,9 +82,70 @@ static size_t read_question(int fd, char *out, size_t size)
 
 /* A KRB-ERROR with code 29, as DER: what a KDC sends that cannot now. */
 static const uint8_t not_now[] = {
-	0x7e, 0x3e, 0x30, 0x3c, 0xa0, 0x03, 0x02, 0x01, 0x05, 0xa1, 0x03, 0x02, 0x01, 0x1e, 0xa4, 0x11, 0x18, 0x0f, '2', '0', '2', '6',
-	'1', '1', '2', '3', '1', '0', '0', '0', '0', '0', 'Z', 0xa5, 0x03, 0x02, 0x01, 0x00, 0xa6, 0x03, 0x02, 0x01, 0x1d, 0xa9, 0x03,
-	0x1b, 0x01, 'R', 0xaa, 0x0e, 0x30, 0x0c, 0xa0, 0x03, 0x02, 0x01, 0x01, 0xa1, 0x05, 0x30, 0x03, 0x1b, 0x01, 'k',
+	0x7e,
+	0x3e,
+	0x30,
+	0x3c,
+	0xa0,
+	0x03,
+	0x02,
+	0x01,
+	0x05,
+	0xa1,
+	0x03,
+	0x02,
+	0x01,
+	0x1e,
+	0xa4,
+	0x11,
+	0x18,
+	0x0f,
+	'2',
+	'0',
+	'2',
+	'6',
+	'1',
+	'1',
+	'2',
+	'3',
+	'1',
+	'0',
+	'0',
+	'0',
+	'0',
+	'0',
+	'Z',
+	0xa5,
+	0x03,
+	0x02,
+	0x01,
+	0x00,
+	0xa6,
+	0x03,
+	0x02,
+	0x01,
+	0x1d,
+	0xa9,
+	0x03,
+	0x1b,
+	0x01,
+	'R',
+	0xaa,
+	0x0e,
+	0x30,
+	0x0c,
+	0xa0,
+	0x03,
+	0x02,
+	0x01,
+	0x01,
+	0xa1,
+	0x05,
+	0x30,
+	0x03,
+	0x1b,
+	0x01,
+	'k',
 };
 
 static void behave(int fd, enum manner manner)
@@ -97,7 +170,7 @@ static void behave(int fd, enum manner manner)
 		send_all(fd, &eight, 4);
 		for (int i = 0; i < 8; i++) {
 			poll(NULL, 0, 30);
-			send_all(fd, "12345678" + i, 1);
+			send_all(fd, &"12345678"[i], 1);
 		}
 		break;
 	case HUGE_LENGTH:
@@ -115,7 +188,7 @@ static void behave(int fd, enum manner manner)
 		break;
 	}
 	if (manner != CLOSES)
-		(void)recv(fd, text, 1, 0);	/* until the asker goes */
+		(void)recv(fd, text, 1, 0); /* until the asker goes */
 }
 
 NORETURN static void serve(int listener, enum manner manner)
@@ -138,7 +211,8 @@ NORETURN static void serve(int listener, enum manner manner)
 
 static void start(struct kdc *k, enum manner manner)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(sa);
 
 	k->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -147,7 +221,7 @@ static void start(struct kdc *k, enum manner manner)
 	snprintf(k->address, sizeof(k->address), "127.0.0.1:%u", ntohs(sa.sin_port));
 	k->pid = 0;
 	if (manner == DEAF)
-		return;		/* bound and not listening: refused */
+		return; /* bound and not listening: refused */
 	assert_int_equal(listen(k->listener, 64), 0);
 	k->pid = fork();
 	assert_true(k->pid >= 0);
@@ -219,7 +293,8 @@ static void an_answer_comes_back_as_it_was_sent(void **state)
 
 static void one_that_fails_in_any_manner_is_passed_over_for_one_that_answers(void **state)
 {
-	static const enum manner bad[] = { SILENT, CLOSES, CUTS, HUGE_LENGTH, NO_LENGTH, UNAVAILABLE, DEAF };
+	static const enum manner bad[] = { SILENT, CLOSES, CUTS, HUGE_LENGTH, NO_LENGTH,
+		UNAVAILABLE, DEAF };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -277,7 +352,7 @@ static void silence_everywhere_ends_at_the_deadline_and_then_fails_at_once(void 
 	assert_int_equal(transport_exchanges(t), 1);
 	poll(NULL, 0, TRANSPORT_REST_MS + 10);
 	assert_int_equal(ask(t, &ms), KRB5_KDC_UNREACH);
-	assert_true(ms >= 95 && ms < 300);	/* a quarter of the time, to see whether they are back */
+	assert_true(ms >= 95 && ms < 300); /* a quarter of the time, to see whether they are back */
 	transport_free(t);
 	stop(&k[0]);
 	stop(&k[1]);
@@ -379,8 +454,10 @@ static void if_all_say_not_now_that_answer_is_passed_on(void **state)
 
 static void names_that_are_no_host_and_port_are_refused_and_unknown_ones_left_out(void **state)
 {
-	static const char *const bad[] = { "", ":88", "a b:88", "host:", "host:0", "host:65536", "host:88x" };
-	static const char *const mixed[] = { "no-such-host.invalid:88", "127.0.0.1:88", "127.0.0.1:88", "[::1]:750", "127.0.0.1" };
+	static const char *const bad[] = { "", ":88", "a b:88", "host:", "host:0", "host:65536",
+		"host:88x" };
+	static const char *const mixed[] = { "no-such-host.invalid:88", "127.0.0.1:88",
+		"127.0.0.1:88", "[::1]:750", "127.0.0.1" };
 	struct transport *t;
 	char why[256];
 
@@ -407,11 +484,13 @@ int main(void)
 		cmocka_unit_test(several_silent_ones_do_not_eat_the_time_of_the_last),
 		cmocka_unit_test(silence_everywhere_ends_at_the_deadline_and_then_fails_at_once),
 		cmocka_unit_test(refusals_everywhere_end_at_once),
-		cmocka_unit_test(a_slow_answer_within_the_deadline_counts_and_a_slower_one_does_not),
+		cmocka_unit_test(
+		    a_slow_answer_within_the_deadline_counts_and_a_slower_one_does_not),
 		cmocka_unit_test(the_budget_of_a_question_ends_its_exchanges_early),
 		cmocka_unit_test(the_largest_answer_is_taken_whole),
 		cmocka_unit_test(if_all_say_not_now_that_answer_is_passed_on),
-		cmocka_unit_test(names_that_are_no_host_and_port_are_refused_and_unknown_ones_left_out),
+		cmocka_unit_test(
+		    names_that_are_no_host_and_port_are_refused_and_unknown_ones_left_out),
 	};
 	log_setup(LOG_ERROR, "test", -1);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,13 @@ import yaml
 USERS = "CN=EAS-Users,OU=Groups,DC=corp,DC=example"
 
 
+class _Plain(yaml.SafeDumper):
+    """The program takes no aliases, and equal lists are not the same one."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
 class AccountsFile:
     """Each change replaces the file at once; whoever reads it sees the old or the new one."""
 
@@ -36,6 +43,6 @@ class AccountsFile:
     def _write(self):
         part = self.path + ".part"
         with open(part, "w") as f:
-            yaml.safe_dump({"accounts": list(self.accounts.values())}, f, allow_unicode=True, sort_keys=False)
+            yaml.dump({"accounts": list(self.accounts.values())}, f, _Plain, allow_unicode=True, sort_keys=False)
         os.chmod(part, 0o644)
         os.rename(part, self.path)

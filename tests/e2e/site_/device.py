@@ -141,24 +141,30 @@ class Held:
 class Device:
     """A phone with a certificate (or none) that talks to the proxy at `address` ("127.0.0.1:PORT").
 
-    `ca`: PEM of what it trusts. `versions`: pair of ssl.TLSVersion. `before`: bytes before the handshake, for the
-    PROXY protocol. It keeps one connection, made at the first request; lines() are apart from that.
+    `ca`: PEM of what it trusts. `versions`: pair of ssl.TLSVersion. `ciphers`: OpenSSL's list for TLS 1.2, security
+    level included. `alpn`: protocols to offer. `before`: bytes before the handshake, for the PROXY protocol. It keeps
+    one connection, made at the first request; connect() makes others.
     """
 
     def __init__(self, address, identity=None, ca=None, user="alice", server_name="mail.example.com", netns=None,
-                 device_id="ApplTEST0001", device_type="iPhone", versions=None, before=b"", timeout=10.0, plain=False):
+                 device_id="ApplTEST0001", device_type="iPhone", versions=None, before=b"", timeout=10.0, plain=False,
+                 ciphers=None, alpn=()):
         host, _, port = address.rpartition(":")
         self.host, self.port = host, int(port)
         self.identity, self.user, self.server_name = identity, user, server_name
         self.netns, self.before, self.timeout = netns or Netns(), before, timeout
         self.device_id, self.device_type = device_id, device_type
-        self.context = None if plain else self._context(identity, ca, versions)
+        self.context = None if plain else self._context(identity, ca, versions, ciphers, alpn)
         self.line = None
         self._lines = []
 
     @staticmethod
-    def _context(identity, ca, versions):
+    def _context(identity, ca, versions, ciphers, alpn):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if ciphers:
+            context.set_ciphers(ciphers)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
         if ca:
             context.load_verify_locations(cadata=ca.decode() if isinstance(ca, bytes) else ca)
         else:

@@ -78,6 +78,15 @@ def follow(path):
     return LineLog(tail.stdout), close
 
 
+def wait_until(holds, timeout, every=0.05):
+    """For what no event tells, such as another server's recovery: asks until holds(); returns the seconds it took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < timeout, "not within %.1f s" % timeout
+        time.sleep(every)
+    return time.monotonic() - began
+
+
 def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -108,7 +108,7 @@ class RedisServer:
 
     def event(self, kind, mac=True, **fields):
         """An entry of the stream. `mac`: True for the right one, False for none, or the text to send."""
-        entry = {"type": kind, **{k: str(v) for k, v in fields.items()}}
+        entry = {"type": kind, "time": str(int(time.time())), **{k: str(v) for k, v in fields.items()}}
         if mac is True:
             entry["mac"] = event_mac(self.secret, entry)
         elif mac:
@@ -117,8 +117,8 @@ class RedisServer:
 
 
 def event_mac(secret, entry):
-    """HMAC-SHA256 over `name=value` lines in the order of the names, `mac` itself left out."""
-    text = "".join("%s=%s\n" % (k, entry[k]) for k in sorted(entry) if k != "mac")
+    """HMAC-SHA256 over these fields, one a line, empty where the entry has none."""
+    text = "\n".join(entry.get(k, "") for k in ("type", "issuer", "serial", "sid", "certificate", "time"))
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
 
 

@@ -83,6 +83,13 @@ def kerberos_upstream(ad, tls=True, **values):
         {"ca": mail.ca if tls else "", "server_name": mail.host, "credential": "kerberos", "spn": mail.spn}, **values))
 
 
+def redis(server, place):
+    """Changes that make Redis the state of all nodes, revocations too."""
+    secret = _write(str(place), "fleet.secret", server.secret + b"\n", 0o600)
+    return {"redis": {"servers": ["unix:" + server.socket_path], "fleet_secret_file": secret},
+            "proxy.revocation.redis": True}
+
+
 def changed(config, changes):
     """A copy with {"a.b.0.c": value} put in; a value of None takes the key away, an index past the end appends."""
     config = copy.deepcopy(config)
