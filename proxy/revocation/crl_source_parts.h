@@ -45,6 +45,6 @@ void crl_all_is_well(struct crl_source *s);
  * Looks at both lists and loads them. incoming[k]: that part was fetched anew and takes its name only if all is right. asked: the
  * servers were, in this round. 0: the index holds them now.
  */
-MUST_CHECK int crl_evaluate(struct crl_source *s, const bool incoming[PARTS], bool asked);
+int crl_evaluate(struct crl_source *s, const bool incoming[PARTS], bool asked);
 
 #endif

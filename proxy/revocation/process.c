@@ -19,6 +19,7 @@
 #include "proxy/revocation/issuers.h"
 #include "proxy/settings.h"
 
+#define READY_WITHIN_MS 1000	/* a source that is away must not keep the others from serving */
 #define LOCK_FILE     "revocation.lock"
 #define LOCK_AGAIN_MS 50
 #define PATHS_MAX     600
@@ -43,7 +44,8 @@ struct revocation {
 	unsigned sources_count;
 	struct follow *follow;
 	struct link *links;
-	struct deadline lock_again;
+	struct deadline lock_again, ready_again;
+	uint64_t ready_by_ms;
 	bool lock_said;
 	uint64_t told_generation, told_replacements;
 };
@@ -175,6 +177,11 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 }
 
 /* --- start and end --- */
+
+static bool nothing_to_load(const struct revocation *r)
+{
+	return r->settings->proxy.revocation.crls_count == 0 && !r->settings->proxy.revocation.redis;
+}
 
 static void say_start(const struct revocation *r)
 {
@@ -372,6 +379,7 @@ static void close_all(struct revocation *r)
 	unsigned i;
 
 	deadline_disarm(&r->lock_again);
+	deadline_disarm(&r->ready_again);
 	follow_free(r->follow);
 	for (i = 0; i < r->sources_count; i++)
 		crl_source_free(r->sources[i]);
@@ -387,6 +395,18 @@ static void close_all(struct revocation *r)
 		close(r->state_dir);
 }
 
+/* Ready means that devices can be let in: all sources have been loaded, or they had their time. */
+static void on_ready_again(struct deadline *d)
+{
+	struct revocation *r = CONTAINER_OF(d, struct revocation, ready_again);
+	bool loaded = r->index != NULL && (revocation_oldest(index_writer_view(r->index)) != 0 || nothing_to_load(r));
+
+	if (loaded || loop_now_ms(r->loop) >= r->ready_by_ms)
+		child_ready(r->child);
+	else
+		deadline_arm(r->loop, &r->ready_again, 0, on_ready_again);
+}
+
 int revocation_process(struct child *child)
 {
 	static const struct child_handlers handlers = { .link = on_link, .drain = on_drain };
@@ -398,7 +418,8 @@ int revocation_process(struct child *child)
 	/* After confine(): what is opened must be the user's own. */
 	if (confine(&r) < 0 || open_all(&r) < 0 || take_lock(&r) < 0)
 		goto out;
-	child_ready(child);
+	r.ready_by_ms = loop_now_ms(r.loop) + READY_WITHIN_MS;
+	deadline_arm(r.loop, &r.ready_again, 0, on_ready_again);
 	rc = loop_run(r.loop) < 0 ? 1 : 0;
 out:
 	close_all(&r);

@@ -78,6 +78,9 @@ enum revocation_answer revocation_check(struct revocation *r, const struct peer 
 
 	if (!peer->has_certificate)
 		return REVOCATION_GOOD;
+	/* the index may have been replaced a moment ago: better look than refuse */
+	if (r->view == NULL || revocation_is_stale(r->view))
+		revocation_remap(r);
 	if (r->view == NULL) {
 		metrics_add(M_REVOCATION_LOOKUPS, REVOCATION_UNKNOWN, 1);
 		return REVOCATION_UNKNOWN;

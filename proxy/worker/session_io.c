@@ -28,6 +28,9 @@ enum io session_read(struct session *s)
 	p = buffer_reserve(&s->in, want < READ_AT_ONCE ? want : READ_AT_ONCE, &room);
 	if (p == NULL)
 		return IO_ENDED;
+	/* the bytes that a parsed head points to may have moved */
+	if (s->worker->head_owner == s)
+		s->worker->head_owner = NULL;
 	ERR_clear_error();
 	n = SSL_read(s->ssl, p, (int)room);
 	if (n > 0) {

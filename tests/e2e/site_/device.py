@@ -291,9 +291,10 @@ def curl(address, *args, identity=None, ca=None, server_name="mail.example.com",
 
 def s_client(address, *args, identity=None, server_name="mail.example.com", send=b"", netns=None, timeout=20):
     """openssl s_client; what it printed, both streams together. `-sess_out FILE`, `-sess_in FILE` keep sessions
-    between different certificates, which Python's ssl does not let happen."""
+    between different certificates, which Python's ssl does not let happen. `server_name` None: no SNI is sent."""
     with tempfile.TemporaryDirectory() as place:
-        argv = ["openssl", "s_client", "-connect", address, "-servername", server_name, "-ign_eof"]
+        name = ["-servername", server_name] if server_name else ["-noservername"]
+        argv = ["openssl", "s_client", "-connect", address, *name, "-ign_eof"]
         if identity:
             cert, key = identity.write(place, "device")
             argv += ["-cert", cert, "-cert_chain", cert, "-key", key]
