@@ -5,10 +5,15 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/text.h"
@@ -24,6 +29,9 @@ static struct {
 	const char *process;
 	int index;
 	size_t pending_n;
+	enum { SINK_OTHER = 0, SINK_FILE, SINK_SOCKET } sink;
+	bool torn;		/* the last line was cut short */
+	uint64_t lost;		/* lines since the last one that was written */
 	time_t second;		/* that `date` was made for */
 	char date[24];
 	char pending[PENDING_MAX];
@@ -58,18 +66,98 @@ bool log_wanted(enum log_level level)
 	return level <= out.level;
 }
 
-/* Standard error may be a full pipe: a line is written whole or, after an error, dropped; logging never ends the service. */
-static void write_out(const char *p, size_t n)
+/* A few bytes of standard error, without waiting. -1: it takes none now. */
+static ssize_t write_now(const char *p, size_t n)
 {
-	while (n > 0) {
-		ssize_t w = write(STDERR_FILENO, p, n);
+	struct pollfd ready = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	switch (out.sink) {
+	case SINK_FILE:
+		return write(STDERR_FILENO, p, n);
+	case SINK_SOCKET:
+		return send(STDERR_FILENO, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	default:
+		/* a pipe that is writable takes PIPE_BUF bytes at once */
+		return poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0 ? write(STDERR_FILENO, p, n) : -1;
+	}
+}
+
+static bool write_whole(const char *p, size_t n)
+{
+	size_t at = 0;
+
+	while (at < n) {
+		ssize_t w = write_now(p + at, n - at);
 		if (w < 0 && errno == EINTR)
 			continue;
 		if (w <= 0)
-			return;
-		p += w;
-		n -= (size_t)w;
+			break;
+		at += (size_t)w;
 	}
+	out.torn = at > 0 && at < n;
+	return at == n;
+}
+
+/* Says what is missing before anything else is said; false: nobody reads yet. */
+static bool say_lost(void)
+{
+	char text[200];
+	int n;
+
+	if (out.torn && !write_whole("\n", 1))
+		return false;
+	if (out.lost == 0)
+		return true;
+	n = snprintf(text, sizeof(text), "{\"time\":\"%s.000Z\",\"level\":\"error\",\"process\":\"%s\",\"event\":\"log_lost\",\"lines\":%llu}\n",
+	    out.date, out.process, (unsigned long long)out.lost);
+	if (n < 0 || (size_t)n >= sizeof(text) || !write_whole(text, (size_t)n))
+		return false;
+	out.lost = 0;
+	return true;
+}
+
+static uint64_t lines_in(const char *p, size_t n)
+{
+	uint64_t lines = 0;
+
+	for (size_t i = 0; i < n; i++)
+		lines += p[i] == '\n';
+	return lines;
+}
+
+/* Standard error may be a pipe that nobody reads: a line is written whole or dropped and counted; logging never waits. */
+static void write_out(const char *p, size_t n)
+{
+	while (n > 0) {
+		size_t piece = n;
+		if (piece > PIPE_BUF) {
+			/* whole lines, so many as a pipe takes in one act */
+			const char *end = memrchr(p, '\n', PIPE_BUF);
+			piece = end != NULL ? (size_t)(end - p) + 1 : PIPE_BUF;
+		}
+		if (!say_lost() || !write_whole(p, piece))
+			out.lost += lines_in(p, piece);
+		p += piece;
+		n -= piece;
+	}
+}
+
+void log_never_block(void)
+{
+	struct stat st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) < 0)
+		return;
+	out.sink = S_ISREG(st.st_mode) ? SINK_FILE : S_ISSOCK(st.st_mode) ? SINK_SOCKET : SINK_OTHER;
+	if (!S_ISFIFO(st.st_mode))
+		return;
+	/* opened anew, so that whoever gave it to us keeps his as it was; where that is refused, poll() has to do */
+	fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)dup2(fd, STDERR_FILENO);
+	close(fd);
 }
 
 void log_flush(void)

@@ -13,6 +13,7 @@
 struct tls_socket {
 	int fd;
 	bool gathering;
+	bool held;		/* `left` waits for the next write, not for the socket */
 	char *left;		/* what the socket has not taken yet */
 	size_t left_n, left_at;
 };
@@ -82,6 +83,21 @@ static int send_gathered(struct tls_socket *t)
 	return 0;
 }
 
+/* What was held back goes in front of what is written now, where both fit. */
+static void take_along(struct tls_socket *t)
+{
+	if (!t->held)
+		return;
+	t->held = false;
+	if (gathered_n > 0 || t->left_n > GATHER_MAX)
+		return;		/* it goes by itself then */
+	memcpy(gathered, t->left, t->left_n);
+	gathered_n = t->left_n;
+	free(t->left);
+	t->left = NULL;
+	t->left_n = 0;
+}
+
 static int on_write(BIO *bio, const char *p, int n)
 {
 	struct tls_socket *t = BIO_get_data(bio);
@@ -89,6 +105,16 @@ static int on_write(BIO *bio, const char *p, int n)
 	int rc;
 
 	BIO_clear_retry_flags(bio);
+	take_along(t);
+	if (!t->gathering && gathered_n > 0) {
+		if ((size_t)n <= GATHER_MAX - gathered_n) {
+			memcpy(gathered + gathered_n, p, (size_t)n);
+			gathered_n += (size_t)n;
+			return send_gathered(t) < 0 ? -1 : n;
+		}
+		if (send_gathered(t) < 0)
+			return -1;
+	}
 	if (t->gathering && t->left_n == 0) {
 		if ((size_t)n <= GATHER_MAX - gathered_n) {
 			memcpy(gathered + gathered_n, p, (size_t)n);
@@ -190,11 +216,31 @@ void tls_socket_gather(SSL *ssl)
 	t->gathering = true;
 }
 
+int tls_socket_hold(SSL *ssl)
+{
+	struct tls_socket *t = BIO_get_data(SSL_get_wbio(ssl));
+	size_t n = gathered_n;
+
+	t->gathering = false;
+	gathered_n = 0;
+	if (n == 0 || t->left_n > 0)
+		return n == 0 ? 0 : -1;
+	t->left = malloc(n);
+	if (t->left == NULL)
+		return -1;
+	memcpy(t->left, gathered, n);
+	t->left_n = n;
+	t->left_at = 0;
+	t->held = true;
+	return 0;
+}
+
 int tls_socket_send(SSL *ssl)
 {
 	struct tls_socket *t = BIO_get_data(SSL_get_wbio(ssl));
 	int rc = send_left(t);
 
+	t->held = false;
 	t->gathering = false;
 	if (gathered_n == 0)
 		return rc;

@@ -16,6 +16,11 @@
 MUST_CHECK int tls_socket_set(SSL *ssl, int fd);
 /* Begins gathering: SSL_write() calls until tls_socket_send() reach the socket together. */
 void tls_socket_gather(SSL *ssl);
+/*
+ * Keeps what was gathered back until the next write, which takes it along in the same packet (a session ticket with the
+ * first answer). The caller calls tls_socket_send() when that write does not come soon. 0 or -1 (out of memory).
+ */
+MUST_CHECK int tls_socket_hold(SSL *ssl);
 /* Sends what was gathered or left. 1: all has gone; 0: the rest waits for the socket to be writable; -1: the connection failed. */
 MUST_CHECK int tls_socket_send(SSL *ssl);
 

@@ -113,5 +113,6 @@ int main(int argc, char **argv)
 		return check_run(config_file);
 	if (strcmp(command, "status") == 0)
 		return status(config_file);
+	log_never_block();
 	return master_run(&easproxy_program, config_file);
 }

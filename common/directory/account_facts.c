@@ -6,18 +6,18 @@
 
 #include "common/text.h"
 
-#define UAC_DISABLED	     0x00000002u
-#define UAC_NORMAL_ACCOUNT   0x00000200u
-#define UAC_NOT_DELEGATED    0x00100000u
-#define COMPUTED_LOCKED	     0x00000010u
+#define UAC_DISABLED		  0x00000002u
+#define UAC_NORMAL_ACCOUNT	  0x00000200u
+#define UAC_NOT_DELEGATED	  0x00100000u
+#define COMPUTED_LOCKED		  0x00000010u
 #define COMPUTED_PASSWORD_EXPIRED 0x00800000u
 
-#define NEVER	   INT64_MAX
-#define EPOCH_DIFF 11644473600LL	/* seconds from 1601 to 1970 */
+#define NEVER			  INT64_MAX
+#define EPOCH_DIFF		  11644473600LL /* seconds from 1601 to 1970 */
 
-#define RID_ADMINISTRATOR   500
-#define RID_KRBTGT	    502
-#define RID_PROTECTED_USERS 525
+#define RID_ADMINISTRATOR	  500
+#define RID_KRBTGT		  502
+#define RID_PROTECTED_USERS	  525
 
 int64_t facts_unix_time(int64_t filetime)
 {
@@ -33,7 +33,8 @@ void facts_from_numbers(struct account *a, const struct account_numbers *numbers
 {
 	uint32_t flags = 0;
 
-	if (numbers->has_control && !(numbers->control & UAC_DISABLED) && (numbers->control & UAC_NORMAL_ACCOUNT))
+	if (numbers->has_control && !(numbers->control & UAC_DISABLED) &&
+	    (numbers->control & UAC_NORMAL_ACCOUNT))
 		flags |= ACCOUNT_ENABLED;
 	if (!numbers->has_control || (numbers->control & UAC_NOT_DELEGATED))
 		flags |= ACCOUNT_NOT_DELEGATED;
@@ -70,28 +71,29 @@ int refused_groups_add(struct refused_groups *groups, const char *text)
 	return 0;
 }
 
-/* Groups of any domain whose members administrate it, or hold its keys or certificates (MS-DTYP 2.4.2.4). */
+/* Groups of any domain whose members administrate it, or hold its keys or certificates
+ * (MS-DTYP 2.4.2.4). */
 static bool is_admin_group(const struct sid *sid)
 {
 	static const uint32_t rids[] = {
-		498,	/* Enterprise Read-only Domain Controllers */
-		512,	/* Domain Admins */
-		516,	/* Domain Controllers */
-		517,	/* Cert Publishers */
-		518,	/* Schema Admins */
-		519,	/* Enterprise Admins */
-		520,	/* Group Policy Creator Owners */
-		521,	/* Read-only Domain Controllers */
-		526,	/* Key Admins */
-		527,	/* Enterprise Key Admins */
+		498, /* Enterprise Read-only Domain Controllers */
+		512, /* Domain Admins */
+		516, /* Domain Controllers */
+		517, /* Cert Publishers */
+		518, /* Schema Admins */
+		519, /* Enterprise Admins */
+		520, /* Group Policy Creator Owners */
+		521, /* Read-only Domain Controllers */
+		526, /* Key Admins */
+		527, /* Enterprise Key Admins */
 	};
 	static const char *const builtin[] = {
-		"S-1-5-32-544",	/* Administrators */
-		"S-1-5-32-548",	/* Account Operators */
-		"S-1-5-32-549",	/* Server Operators */
-		"S-1-5-32-550",	/* Print Operators */
-		"S-1-5-32-551",	/* Backup Operators */
-		"S-1-5-32-552",	/* Replicators */
+		"S-1-5-32-544", /* Administrators */
+		"S-1-5-32-548", /* Account Operators */
+		"S-1-5-32-549", /* Server Operators */
+		"S-1-5-32-550", /* Print Operators */
+		"S-1-5-32-551", /* Backup Operators */
+		"S-1-5-32-552", /* Replicators */
 		"S-1-5-9",	/* Enterprise Domain Controllers */
 	};
 	char text[ACCOUNT_SID_MAX];
@@ -112,26 +114,30 @@ static bool is_admin_group(const struct sid *sid)
 	return false;
 }
 
-static bool is_refused(const struct sid *sid, const struct sid *own, const struct refused_groups *refused)
+static bool is_refused(
+    const struct sid *sid, const struct sid *own, const struct refused_groups *refused)
 {
 	if (is_admin_group(sid))
 		return true;
 	for (unsigned i = 0; i < refused->count; i++) {
-		if (refused->group[i].sid.n != 0 ? sid_eq(sid, &refused->group[i].sid)
-						 : sid_same_domain(sid, own) && sid_rid(sid) == refused->group[i].rid)
+		if (refused->group[i].sid.n != 0
+			? sid_eq(sid, &refused->group[i].sid)
+			: sid_same_domain(sid, own) && sid_rid(sid) == refused->group[i].rid)
 			return true;
 	}
 	return false;
 }
 
-void facts_from_token(struct account *a, const struct sid *own, const struct sid *token, size_t count,
-    const struct sid *wanted, size_t wanted_count, const struct refused_groups *refused)
+void facts_from_token(struct account *a, const struct sid *own, const struct sid *token,
+    size_t count, const struct sid *wanted, size_t wanted_count,
+    const struct refused_groups *refused)
 {
 	size_t n = strlen(a->sam);
 
 	a->groups = 0;
-	if (count == 0 || own->n == 0 || n == 0 || a->sam[n - 1] == '$' || is_refused(own, own, refused) ||
-	    sid_rid(own) == RID_ADMINISTRATOR || sid_rid(own) == RID_KRBTGT)
+	if (count == 0 || own->n == 0 || n == 0 || a->sam[n - 1] == '$' ||
+	    is_refused(own, own, refused) || sid_rid(own) == RID_ADMINISTRATOR ||
+	    sid_rid(own) == RID_KRBTGT)
 		a->flags |= ACCOUNT_PROTECTED;
 	for (size_t i = 0; i < count; i++) {
 		if (is_refused(&token[i], own, refused))
@@ -149,5 +155,6 @@ bool facts_may_delegate(const struct account *a, time_t now)
 {
 	uint32_t flags = facts_flags_now(a, now);
 
-	return (flags & ACCOUNT_ENABLED) && !(flags & (ACCOUNT_EXPIRED | ACCOUNT_PROTECTED | ACCOUNT_NOT_DELEGATED));
+	return (flags & ACCOUNT_ENABLED) &&
+	       !(flags & (ACCOUNT_EXPIRED | ACCOUNT_PROTECTED | ACCOUNT_NOT_DELEGATED));
 }

@@ -11,19 +11,21 @@
 
 #define FACTS_REFUSED_MAX 256
 
-/* Attributes as read; `has_` is false when the directory did not return it (no such right, no such attribute). */
+/* Attributes as read; `has_` is false when the directory did not return it (no such right, no such
+ * attribute). */
 struct account_numbers {
 	bool has_control, has_computed, has_expires;
-	uint32_t control;	/* userAccountControl (MS-ADTS 2.2.16) */
-	uint32_t computed;	/* msDS-User-Account-Control-Computed: locked, password expired; 0 is a value */
-	int64_t expires;	/* accountExpires: 100 ns since 1601; 0 and 2^63 - 1: never */
+	uint32_t control;  /* userAccountControl (MS-ADTS 2.2.16) */
+	uint32_t computed; /* msDS-User-Account-Control-Computed: locked, password expired; 0 is a
+			      value */
+	int64_t expires;   /* accountExpires: 100 ns since 1601; 0 and 2^63 - 1: never */
 };
 
 /* Groups that the program refuses beyond the built-in ones. */
 struct refused_groups {
 	unsigned count;
 	struct {
-		struct sid sid;		/* n == 0: by rid, in the account's own domain */
+		struct sid sid; /* n == 0: by rid, in the account's own domain */
 		uint32_t rid;
 	} group[FACTS_REFUSED_MAX];
 };
@@ -34,17 +36,20 @@ MUST_CHECK int refused_groups_add(struct refused_groups *groups, const char *tex
 /* Seconds since the epoch; 0 for never. A moment before 1970 is 1: long past. */
 int64_t facts_unix_time(int64_t filetime);
 
-/* Fills a->flags and a->expires from the numbers. EXPIRED is as of `now`; ask facts_flags_now() again later. */
+/* Fills a->flags and a->expires from the numbers. EXPIRED is as of `now`; ask facts_flags_now()
+ * again later. */
 void facts_from_numbers(struct account *a, const struct account_numbers *numbers, time_t now);
 /* a->flags with EXPIRED as of `now`. */
 uint32_t facts_flags_now(const struct account *a, time_t now);
 
 /*
- * Adds to a->groups and a->flags what tokenGroups says: `token` holds its SIDs (count 0: not readable, and the account
- * counts as protected and a member of nothing), `wanted` the SIDs of the configured groups in bit order (n == 0: not known).
+ * Adds to a->groups and a->flags what tokenGroups says: `token` holds its SIDs (count 0: not
+ * readable, and the account counts as protected and a member of nothing), `wanted` the SIDs of the
+ * configured groups in bit order (n == 0: not known).
  */
-void facts_from_token(struct account *a, const struct sid *own, const struct sid *token, size_t count,
-    const struct sid *wanted, size_t wanted_count, const struct refused_groups *refused);
+void facts_from_token(struct account *a, const struct sid *own, const struct sid *token,
+    size_t count, const struct sid *wanted, size_t wanted_count,
+    const struct refused_groups *refused);
 
 /* May somebody get a Kerberos ticket in this account's name? */
 bool facts_may_delegate(const struct account *a, time_t now);

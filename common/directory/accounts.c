@@ -29,7 +29,7 @@ struct rows {
 };
 
 #define OPTIONAL_TEXT (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
-#define TEXT(key) CYAML_FIELD_STRING_PTR(#key, OPTIONAL_TEXT, struct row, key, 0, ACCOUNT_TEXT_MAX)
+#define TEXT(key)     CYAML_FIELD_STRING_PTR(#key, OPTIONAL_TEXT, struct row, key, 0, ACCOUNT_TEXT_MAX)
 
 static const cyaml_schema_value_t text_entry = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, DIRECTORY_CLAIM_MAX - 1),
@@ -47,19 +47,23 @@ static const cyaml_schema_field_t row_fields[] = {
 	CYAML_FIELD_BOOL("not_delegated", CYAML_FLAG_OPTIONAL, struct row, not_delegated),
 	CYAML_FIELD_BOOL("protected", CYAML_FLAG_OPTIONAL, struct row, protect),
 	CYAML_FIELD_SEQUENCE("groups", OPTIONAL_TEXT, struct row, groups, &text_entry, 0, 4096),
-	CYAML_FIELD_SEQUENCE_COUNT("alt_security_identities", OPTIONAL_TEXT, struct row, alt, alt_count, &text_entry, 0, 64),
+	CYAML_FIELD_SEQUENCE_COUNT("alt_security_identities", OPTIONAL_TEXT, struct row, alt,
+	    alt_count, &text_entry, 0, 64),
 	CYAML_FIELD_END,
 };
-static const cyaml_schema_value_t row_entry = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct row, row_fields) };
+static const cyaml_schema_value_t row_entry = { CYAML_VALUE_MAPPING(
+    CYAML_FLAG_DEFAULT, struct row, row_fields) };
 static const cyaml_schema_field_t top_fields[] = {
-	CYAML_FIELD_SEQUENCE("accounts", CYAML_FLAG_POINTER, struct rows, accounts, &row_entry, 0, 100000),
+	CYAML_FIELD_SEQUENCE(
+	    "accounts", CYAML_FLAG_POINTER, struct rows, accounts, &row_entry, 0, 100000),
 	CYAML_FIELD_END,
 };
-static const cyaml_schema_value_t top = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct rows, top_fields) };
+static const cyaml_schema_value_t top = { CYAML_VALUE_MAPPING(
+    CYAML_FLAG_POINTER, struct rows, top_fields) };
 
 struct accounts {
-	struct rows *rows;		/* alt_security_identities are read from here */
-	struct account *account;	/* one for each row */
+	struct rows *rows;	 /* alt_security_identities are read from here */
+	struct account *account; /* one for each row */
 	size_t count;
 };
 
@@ -81,13 +85,15 @@ static int parse_time(const char *text, int64_t *out)
 	given = tm;
 	t = timegm(&tm);
 	/* timegm() repairs 31 February; we do not. */
-	if (t <= 0 || tm.tm_mday != given.tm_mday || tm.tm_hour != given.tm_hour || tm.tm_sec != given.tm_sec)
+	if (t <= 0 || tm.tm_mday != given.tm_mday || tm.tm_hour != given.tm_hour ||
+	    tm.tm_sec != given.tm_sec)
 		return -1;
 	*out = t;
 	return 0;
 }
 
-/* A DN in one form whatever its spaces; a text that is no DN as it stands. ldap_memfree() it; NULL: out of memory. */
+/* A DN in one form whatever its spaces; a text that is no DN as it stands. ldap_memfree() it; NULL:
+ * out of memory. */
 static char *one_form(const char *dn)
 {
 	LDAPDN parsed = NULL;
@@ -99,7 +105,8 @@ static char *one_form(const char *dn)
 	return text != NULL ? text : ldap_strdup(dn);
 }
 
-static int fill_groups(struct account *a, const struct row *row, char *const *wanted, unsigned wanted_count)
+static int fill_groups(
+    struct account *a, const struct row *row, char *const *wanted, unsigned wanted_count)
 {
 	for (unsigned i = 0; i < row->groups_count; i++) {
 		char *dn = one_form(row->groups[i]);
@@ -142,27 +149,31 @@ static const char *fill(struct account *a, const struct row *row, const char **e
 	if (take_text(a->display_name, sizeof(a->display_name), row->display_name) < 0)
 		return "display_name";
 	*expected = "a SID such as S-1-5-21-1-2-3-1104";
-	if (sid_from_text(strv_from(row->sid), &sid) < 0 || sid_to_text(&sid, a->sid, sizeof(a->sid)) < 0)
+	if (sid_from_text(strv_from(row->sid), &sid) < 0 ||
+	    sid_to_text(&sid, a->sid, sizeof(a->sid)) < 0)
 		return "sid";
 	*expected = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z";
-	if (row->expires != NULL && row->expires[0] != '\0' && parse_time(row->expires, &a->expires) < 0)
+	if (row->expires != NULL && row->expires[0] != '\0' &&
+	    parse_time(row->expires, &a->expires) < 0)
 		return "expires";
-	a->flags = (row->enabled ? ACCOUNT_ENABLED : 0) | (row->not_delegated ? ACCOUNT_NOT_DELEGATED : 0) |
+	a->flags = (row->enabled ? ACCOUNT_ENABLED : 0) |
+		   (row->not_delegated ? ACCOUNT_NOT_DELEGATED : 0) |
 		   (row->protect ? ACCOUNT_PROTECTED : 0);
 	for (char *p = a->realm; *p != '\0'; p++)
 		*p = (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
 	return NULL;
 }
 
-static int fill_all(struct accounts *a, const char *name, struct strv text, char *const *wanted, unsigned wanted_count,
-    struct config_error *error)
+static int fill_all(struct accounts *a, const char *name, struct strv text, char *const *wanted,
+    unsigned wanted_count, struct config_error *error)
 {
 	for (size_t i = 0; i < a->count; i++) {
 		const char *expected, *key = fill(&a->account[i], &a->rows->accounts[i], &expected);
 		char path[64];
 		if (key != NULL) {
 			snprintf(path, sizeof(path), "accounts[%zu].%s", i, key);
-			config_fail(error, name, text, path, "is not usable: expected %s", expected);
+			config_fail(
+			    error, name, text, path, "is not usable: expected %s", expected);
 			return -1;
 		}
 		if (fill_groups(&a->account[i], &a->rows->accounts[i], wanted, wanted_count) < 0) {
@@ -176,7 +187,8 @@ static int fill_all(struct accounts *a, const char *name, struct strv text, char
 /* --- names that stand twice --- */
 
 struct name {
-	char key[8 + DIRECTORY_CLAIM_MAX + ACCOUNT_NAME_MAX];	/* "upn alice@corp.example", lower case */
+	char key[8 + DIRECTORY_CLAIM_MAX +
+		 ACCOUNT_NAME_MAX]; /* "upn alice@corp.example", lower case */
 	size_t account;
 };
 
@@ -185,13 +197,15 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(((const struct name *)a)->key, ((const struct name *)b)->key);
 }
 
-static void put_name(struct name *names, size_t *n, size_t account, const char *kind, const char *value, const char *realm)
+static void put_name(struct name *names, size_t *n, size_t account, const char *kind,
+    const char *value, const char *realm)
 {
 	struct name *out = &names[*n];
 
 	if (value[0] == '\0')
 		return;
-	snprintf(out->key, sizeof(out->key), "%s %s%s%s", kind, value, realm[0] != '\0' ? "@" : "", realm);
+	snprintf(out->key, sizeof(out->key), "%s %s%s%s", kind, value, realm[0] != '\0' ? "@" : "",
+	    realm);
 	text_lower(out->key, strlen(out->key));
 	out->account = account;
 	(*n)++;
@@ -220,12 +234,14 @@ static unsigned find_duplicates(const struct accounts *a, const char *file)
 	}
 	qsort(names, n, sizeof(*names), compare_names);
 	for (size_t i = 1; i < n; i++) {
-		if (strcmp(names[i].key, names[i - 1].key) != 0 || names[i].account == names[i - 1].account)
+		if (strcmp(names[i].key, names[i - 1].key) != 0 ||
+		    names[i].account == names[i - 1].account)
 			continue;
 		found++;
-		log_say(LOG_ERROR, "accounts_duplicate", "%s: \"%s\" stands at accounts %zu and %zu (counted from 1): "
-		    "whoever comes by that name is refused; give it to one of them only", file, names[i].key,
-		    names[i - 1].account + 1, names[i].account + 1);
+		log_say(LOG_ERROR, "accounts_duplicate",
+		    "%s: \"%s\" stands at accounts %zu and %zu (counted from 1): "
+		    "whoever comes by that name is refused; give it to one of them only",
+		    file, names[i].key, names[i - 1].account + 1, names[i].account + 1);
 	}
 	free(names);
 	return found;
@@ -233,8 +249,8 @@ static unsigned find_duplicates(const struct accounts *a, const char *file)
 
 /* --- the whole --- */
 
-struct accounts *accounts_load(const char *name, struct strv text, const char *const *groups, unsigned groups_count,
-    unsigned *duplicates, struct config_error *error)
+struct accounts *accounts_load(const char *name, struct strv text, const char *const *groups,
+    unsigned groups_count, unsigned *duplicates, struct config_error *error)
 {
 	struct accounts *a = calloc(1, sizeof(*a));
 	char *wanted[64] = { NULL };
@@ -243,7 +259,8 @@ struct accounts *accounts_load(const char *name, struct strv text, const char *c
 	bool good = false;
 
 	if (a == NULL || groups_count > ARRAY_LEN(wanted)) {
-		snprintf(error->text, sizeof(error->text), "%s: %s", name, a == NULL ? "out of memory" : "too many groups");
+		snprintf(error->text, sizeof(error->text), "%s: %s", name,
+		    a == NULL ? "out of memory" : "too many groups");
 		goto out;
 	}
 	if (config_load(name, text, &top, &data, error) < 0)
@@ -312,7 +329,8 @@ static bool has_name(const struct account *a, const struct row *row, const struc
 	return false;
 }
 
-enum account_result accounts_find(const struct accounts *a, uint32_t kind, const char *value, struct account *out)
+enum account_result accounts_find(
+    const struct accounts *a, uint32_t kind, const char *value, struct account *out)
 {
 	struct claim_search search[CLAIM_SEARCHES_MAX];
 	struct directory_names names = { NULL, NULL };
@@ -322,8 +340,10 @@ enum account_result accounts_find(const struct accounts *a, uint32_t kind, const
 	memset(out, 0, sizeof(*out));
 	for (size_t i = 0; i < a->count && found < 2; i++) {
 		const struct account *at = &a->account[i];
-		/* Each account is in a domain of its own saying, so that "our domain" is that account's. */
-		if (names.dns == NULL || strcmp(names.dns, at->realm) != 0 || strcmp(names.netbios, at->netbios) != 0) {
+		/* Each account is in a domain of its own saying, so that "our domain" is that
+		 * account's. */
+		if (names.dns == NULL || strcmp(names.dns, at->realm) != 0 ||
+		    strcmp(names.netbios, at->netbios) != 0) {
 			names = (struct directory_names){ at->realm, at->netbios };
 			n = claim_searches(kind, value, &names, search);
 		}

@@ -16,7 +16,8 @@
  *      groups: ["CN=EAS-Users,OU=Groups,DC=corp,DC=example"]
  *      alt_security_identities: ["X509:<SKI>..."]
  *
- * Claims find accounts as claim_search.h says, with cn = uid = sam and an implicit UPN of sam@realm.
+ * Claims find accounts as claim_search.h says, with cn = uid = sam and an implicit UPN of
+ * sam@realm.
  */
 #ifndef EASGATE_DIRECTORY_ACCOUNTS_H
 #define EASGATE_DIRECTORY_ACCOUNTS_H
@@ -28,17 +29,20 @@
 struct accounts;
 
 /*
- * Loads and checks `text`. groups: the DNs of the bits, borrowed for the call. *duplicates (may be NULL): how many names
- * stand at more than one account, each logged (`accounts_duplicate`); such a name finds ACCOUNT_AMBIGUOUS.
- * NULL: error->text has file, line, what was found and what was expected.
+ * Loads and checks `text`. groups: the DNs of the bits, borrowed for the call. *duplicates (may be
+ * NULL): how many names stand at more than one account, each logged (`accounts_duplicate`); such a
+ * name finds ACCOUNT_AMBIGUOUS. NULL: error->text has file, line, what was found and what was
+ * expected.
  */
-struct accounts *accounts_load(const char *name, struct strv text, const char *const *groups, unsigned groups_count,
-    unsigned *duplicates, struct config_error *error);
+struct accounts *accounts_load(const char *name, struct strv text, const char *const *groups,
+    unsigned groups_count, unsigned *duplicates, struct config_error *error);
 void accounts_free(struct accounts *a);
 size_t accounts_count(const struct accounts *a);
 /* ACCOUNT_FOUND with *out, ACCOUNT_UNKNOWN or ACCOUNT_AMBIGUOUS. `out` is zeroed otherwise. */
-enum account_result accounts_find(const struct accounts *a, uint32_t kind, const char *value, struct account *out);
-/* Calls `changed` with the SID of every account that is not the same in both. Either may be NULL. */
+enum account_result accounts_find(
+    const struct accounts *a, uint32_t kind, const char *value, struct account *out);
+/* Calls `changed` with the SID of every account that is not the same in both. Either may be NULL.
+ */
 void accounts_compare(const struct accounts *before, const struct accounts *after,
     void (*changed)(void *arg, const char *sid), void *arg);
 

@@ -1,7 +1,7 @@
 /*
  * cache: two hash tables over one set of packed entries, and a list in order of use.
- * A packed entry holds an account's texts without their empty room: a few hundred bytes instead of 1.6 kB.
- * Asks nobody, decides nothing about age. Runs in the *directory* process.
+ * A packed entry holds an account's texts without their empty room: a few hundred bytes instead
+ * of 1.6 kB. Asks nobody, decides nothing about age. Runs in the *directory* process.
  */
 #include "common/directory/cache.h"
 
@@ -13,19 +13,19 @@
 #include "common/text.h"
 
 struct entry {
-	struct entry *newer, *older;		/* in order of use */
-	struct entry *next_key;			/* of the slot by claim */
-	struct entry *next_sid, **at_sid;	/* of the slot by account; at_sid NULL: in none */
+	struct entry *newer, *older;	  /* in order of use */
+	struct entry *next_key;		  /* of the slot by claim */
+	struct entry *next_sid, **at_sid; /* of the slot by account; at_sid NULL: in none */
 	uint8_t key[SHA256_SIZE];
 	uint64_t fetched_ms;
 	uint32_t result;
-	uint32_t packed;			/* bytes of text */
+	uint32_t packed; /* bytes of text */
 	struct {
 		uint64_t groups;
 		uint32_t flags, bad_password_count, lockout_threshold;
 		int64_t expires;
 	} number;
-	char text[];				/* the account's texts in order, each with its NUL */
+	char text[]; /* the account's texts in order, each with its NUL */
 };
 
 struct cache {
@@ -35,10 +35,14 @@ struct cache {
 	uint8_t seed[32];
 };
 
-#define TEXT(member) { offsetof(struct account, member), sizeof(((struct account *)NULL)->member) }
+#define TEXT(member)                                                                       \
+	{                                                                                  \
+		offsetof(struct account, member), sizeof(((struct account *)NULL)->member) \
+	}
 static const struct {
 	size_t at, size;
-} texts[] = { TEXT(sid), TEXT(sam), TEXT(realm), TEXT(netbios), TEXT(upn), TEXT(mail), TEXT(display_name) };
+} texts[] = { TEXT(sid), TEXT(sam), TEXT(realm), TEXT(netbios), TEXT(upn), TEXT(mail),
+	TEXT(display_name) };
 
 struct cache *cache_new(size_t entries)
 {
@@ -78,7 +82,8 @@ void cache_key(const struct cache *c, uint32_t kind, const char *value, uint8_t 
 	memcpy(text + sizeof(c->seed), &kind, sizeof(kind));
 	memcpy(text + sizeof(c->seed) + sizeof(kind), value, n);
 	text_lower(text + sizeof(c->seed) + sizeof(kind), n);
-	if (EVP_Digest(text, sizeof(c->seed) + sizeof(kind) + n, out, NULL, EVP_sha256(), NULL) != 1)
+	if (EVP_Digest(text, sizeof(c->seed) + sizeof(kind) + n, out, NULL, EVP_sha256(), NULL) !=
+	    1)
 		bug("SHA-256 is not there");
 }
 
@@ -90,7 +95,8 @@ static size_t key_slot(const struct cache *c, const uint8_t key[SHA256_SIZE])
 	return head & (c->slots - 1);
 }
 
-/* A domain's SIDs differ in their last digits and are the directory's, not an attacker's: FNV-1a will do. */
+/* A domain's SIDs differ in their last digits and are the directory's, not an attacker's: FNV-1a
+ * will do. */
 static size_t sid_slot(const struct cache *c, const char *sid)
 {
 	uint64_t hash = 0xcbf29ce484222325u;

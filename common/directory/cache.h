@@ -1,6 +1,7 @@
 /*
- * cache: what the directory said, by claim; forgotten by account. Bounded; the least recently used answer leaves first.
- * Keys are keyed hashes, so that nobody outside can choose names that fall on one another. Knows no time limits: says how old.
+ * cache: what the directory said, by claim; forgotten by account. Bounded; the least recently used
+ * answer leaves first. Keys are keyed hashes, so that nobody outside can choose names that fall on
+ * one another. Knows no time limits: says how old.
  */
 #ifndef EASGATE_DIRECTORY_CACHE_H
 #define EASGATE_DIRECTORY_CACHE_H
@@ -11,15 +12,16 @@
 struct cache;
 
 struct cached {
-	uint32_t result;		/* enum account_result */
-	uint64_t fetched_ms;		/* when, on the monotonic clock */
-	struct account account;		/* all zero unless ACCOUNT_FOUND */
+	uint32_t result;	/* enum account_result */
+	uint64_t fetched_ms;	/* when, on the monotonic clock */
+	struct account account; /* all zero unless ACCOUNT_FOUND */
 };
 
 /* entries >= 1. NULL: out of memory or of randomness. */
 struct cache *cache_new(size_t entries);
 void cache_free(struct cache *c);
-/* The claim's name in the cache: kind and value (ASCII case does not count). Also of use as a key for searches under way. */
+/* The claim's name in the cache: kind and value (ASCII case does not count). Also of use as a key
+ * for searches under way. */
 void cache_key(const struct cache *c, uint32_t kind, const char *value, uint8_t out[SHA256_SIZE]);
 /* Marks it used and copies it. False: not there. */
 MUST_CHECK bool cache_get(struct cache *c, const uint8_t key[SHA256_SIZE], struct cached *out);

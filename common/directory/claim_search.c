@@ -1,6 +1,7 @@
 /*
- * claim_search: claim to attribute, value and filter. Asks nobody, decides nothing about the account.
- * Must never let a claim's byte become part of a filter's structure. Pure; runs in the *directory* process.
+ * claim_search: claim to attribute, value and filter. Asks nobody, decides nothing about the
+ * account. Must never let a claim's byte become part of a filter's structure. Pure; runs in the
+ * *directory* process.
  */
 #include "common/directory/claim_search.h"
 
@@ -46,7 +47,8 @@ int claim_filter(const struct claim_search *search, char *out, size_t size)
 	if (rc < 0 || (size_t)rc >= size)
 		return -1;
 	n = (size_t)rc;
-	if (claim_escape((struct strv){ search->value, search->n }, search->binary, out, size, &n) < 0)
+	if (claim_escape((struct strv){ search->value, search->n }, search->binary, out, size, &n) <
+	    0)
 		return -1;
 	if (size - n < sizeof(PERSON_TAIL))
 		return -1;
@@ -106,10 +108,10 @@ static void reverse_dn(const char *dn, size_t n, char *out)
 		end -= rdn;
 		memcpy(out + end, dn + at, rdn);
 		at += rdn;
-		if (at < n) {		/* the comma */
+		if (at < n) { /* the comma */
 			out[--end] = ',';
 			at++;
-			if (at == n)	/* nothing behind it: an empty last part */
+			if (at == n) /* nothing behind it: an empty last part */
 				break;
 		}
 	}
@@ -209,7 +211,7 @@ static void add_user(struct list *list, const char *value, const struct director
 	if (strchr(value, '\\') != NULL) {
 		domain = text_split(&rest, '\\');
 		if (domain.n > 0 && (text_eq_nocase(domain, strv_from(names->netbios)) ||
-		    text_eq_nocase(domain, strv_from(names->dns))))
+					text_eq_nocase(domain, strv_from(names->dns))))
 			add(list, "sAMAccountName", "", rest);
 		return;
 	}

@@ -1,6 +1,6 @@
 /*
- * dial: names to addresses to a connected socket. Speaks no protocol, retries nothing beyond the addresses of one name.
- * Runs in the *directory* process.
+ * dial: names to addresses to a connected socket. Speaks no protocol, retries nothing beyond the
+ * addresses of one name. Runs in the *directory* process.
  */
 #include "common/directory/dial.h"
 
@@ -15,12 +15,12 @@
 struct dial {
 	struct loop *loop;
 	struct evdns_getaddrinfo_request *request;
-	bool resolving;			/* the resolver still holds our pointer */
-	bool dead;			/* cancelled: free when the resolver lets go */
+	bool resolving; /* the resolver still holds our pointer */
+	bool dead;	/* cancelled: free when the resolver lets go */
 	struct evutil_addrinfo *list, *at;
 	unsigned timeout_ms, each_ms;
 	int fd, dns_error;
-	struct event *step;		/* the name is resolved, or the socket is writable or late */
+	struct event *step; /* the name is resolved, or the socket is writable or late */
 	struct deadline deadline;
 	char why[512], host[256];
 	uint16_t port;
@@ -86,12 +86,17 @@ static void set_options(int fd)
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },  { IPPROTO_TCP, TCP_KEEPIDLE, 30 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 5 }, { IPPROTO_TCP, TCP_KEEPCNT, 3 }, { IPPROTO_TCP, TCP_USER_TIMEOUT, 30000 },
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 30 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 5 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 30000 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
-		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+		(void)setsockopt(
+		    fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
 /* Starts with the next address that lets itself be started with. False: none is left. */
@@ -107,12 +112,15 @@ static bool next_address(struct dial *d)
 			continue;
 		}
 		set_options(d->fd);
-		if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) == 0 || errno == EINPROGRESS) {
-			event_assign(d->step, loop_base(d->loop), d->fd, EV_WRITE, event_get_callback(d->step), d);
+		if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) == 0 ||
+		    errno == EINPROGRESS) {
+			event_assign(d->step, loop_base(d->loop), d->fd, EV_WRITE,
+			    event_get_callback(d->step), d);
 			if (event_add(d->step, &limit) == 0)
 				return true;
 		}
-		snprintf(d->why, sizeof(d->why), "%s port %u: %s", d->host, d->port, strerror(errno));
+		snprintf(
+		    d->why, sizeof(d->why), "%s port %u: %s", d->host, d->port, strerror(errno));
 		close(d->fd);
 		d->fd = -1;
 	}
@@ -134,12 +142,14 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
 			finish(d);
 			return;
 		}
-		snprintf(d->why, sizeof(d->why), "%s port %u: %s", d->host, d->port, strerror(error));
+		snprintf(
+		    d->why, sizeof(d->why), "%s port %u: %s", d->host, d->port, strerror(error));
 		close(d->fd);
 		d->fd = -1;
 		d->at = d->at->ai_next;
 	} else if (d->dns_error != 0) {
-		snprintf(d->why, sizeof(d->why), "the name %s is not resolved: %s", d->host, evutil_gai_strerror(d->dns_error));
+		snprintf(d->why, sizeof(d->why), "the name %s is not resolved: %s", d->host,
+		    evutil_gai_strerror(d->dns_error));
 	}
 	if (!next_address(d))
 		finish(d);
@@ -172,19 +182,23 @@ static void on_deadline(struct deadline *deadline)
 	struct dial *d = CONTAINER_OF(deadline, struct dial, deadline);
 
 	if (d->resolving)
-		snprintf(d->why, sizeof(d->why), "no answer for the name %s in %u ms", d->host, d->timeout_ms);
+		snprintf(d->why, sizeof(d->why), "no answer for the name %s in %u ms", d->host,
+		    d->timeout_ms);
 	else
-		snprintf(d->why, sizeof(d->why), "%s port %u: no answer in %u ms", d->host, d->port, d->timeout_ms);
+		snprintf(d->why, sizeof(d->why), "%s port %u: no answer in %u ms", d->host, d->port,
+		    d->timeout_ms);
 	if (d->fd >= 0)
 		close(d->fd);
 	d->fd = -1;
 	finish(d);
 }
 
-struct dial *dial_start(struct loop *loop, struct evdns_base *dns, const char *host, uint16_t port, unsigned timeout_ms,
-    dial_done_fn *done, void *arg)
+struct dial *dial_start(struct loop *loop, struct evdns_base *dns, const char *host, uint16_t port,
+    unsigned timeout_ms, dial_done_fn *done, void *arg)
 {
-	struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
+	struct evutil_addrinfo hints = {
+		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP
+	};
 	struct dial *d = calloc(1, sizeof(*d));
 	struct evdns_getaddrinfo_request *request;
 	char service[8];

@@ -1,7 +1,8 @@
 /*
  * file: follows the accounts' file. Knows when to read, not what is in it (accounts.c).
- * Looks by stat(), which sees renames, symbolic links and mounts alike; inotify would miss some of them.
- * Runs in the *directory* process; the file's directory must stay readable to it (Landlock, modes).
+ * Looks by stat(), which sees renames, symbolic links and mounts alike; inotify would miss some of
+ * them. Runs in the *directory* process; the file's directory must stay readable to it (Landlock,
+ * modes).
  */
 #include "common/directory/file.h"
 
@@ -26,8 +27,8 @@ struct look {
 struct directory_file {
 	struct loop *loop;
 	struct directory_file_setup setup;
-	struct accounts *accounts;	/* NULL: none was ever good */
-	struct look read, last;		/* as it was when read; at the last look */
+	struct accounts *accounts; /* NULL: none was ever good */
+	struct look read, last;	   /* as it was when read; at the last look */
 	struct deadline next;
 	unsigned changes;
 };
@@ -37,7 +38,7 @@ static struct look look_at(const char *path)
 	struct look l;
 	struct stat st;
 
-	memset(&l, 0, sizeof(l));	/* compared as bytes */
+	memset(&l, 0, sizeof(l)); /* compared as bytes */
 	if (stat(path, &st) < 0) {
 		l.error = errno;
 		return l;
@@ -63,7 +64,8 @@ static void count_change(void *arg, const char *sid)
 	f->changes++;
 }
 
-static void tell_changes(struct directory_file *f, const struct accounts *before, const struct accounts *after)
+static void tell_changes(
+    struct directory_file *f, const struct accounts *before, const struct accounts *after)
 {
 	f->changes = 0;
 	accounts_compare(before, after, count_change, f);
@@ -79,15 +81,17 @@ static void take(struct directory_file *f, struct strv text)
 	struct accounts *old = f->accounts, *now;
 	unsigned duplicates = 0;
 
-	now = accounts_load(f->setup.path, text, f->setup.groups, f->setup.groups_count, &duplicates, &error);
+	now = accounts_load(
+	    f->setup.path, text, f->setup.groups, f->setup.groups_count, &duplicates, &error);
 	if (now == NULL) {
 		log_say(LOG_ERROR, "accounts_unusable", "%s; %s", error.text,
-		    old != NULL ? "the old accounts stay in force" : "nobody is let in until it is corrected");
+		    old != NULL ? "the old accounts stay in force"
+				: "nobody is let in until it is corrected");
 		return;
 	}
 	f->accounts = now;
-	log_say(LOG_INFO, "directory_up", "%s: %zu accounts, %u names stand twice", f->setup.path, accounts_count(now),
-	    duplicates);
+	log_say(LOG_INFO, "directory_up", "%s: %zu accounts, %u names stand twice", f->setup.path,
+	    accounts_count(now), duplicates);
 	tell_changes(f, old, now);
 	accounts_free(old);
 }
@@ -99,13 +103,16 @@ static void read_again(struct directory_file *f)
 	size_t n = 0;
 
 	if (f->last.error != 0) {
-		log_say(LOG_ERROR, "accounts_unusable", "%s: %s; the accounts last read stay in force: put the file back",
+		log_say(LOG_ERROR, "accounts_unusable",
+		    "%s: %s; the accounts last read stay in force: put the file back",
 		    f->setup.path, strerror(f->last.error));
 		return;
 	}
 	if (config_read_file(f->setup.path, &text, &n, &error) < 0) {
-		log_say(LOG_ERROR, "accounts_unusable", "%s changed and cannot be read (%s); the accounts last read stay in "
-		    "force: let the configured user read it, or reload", f->setup.path, error.text);
+		log_say(LOG_ERROR, "accounts_unusable",
+		    "%s changed and cannot be read (%s); the accounts last read stay in "
+		    "force: let the configured user read it, or reload",
+		    f->setup.path, error.text);
 		return;
 	}
 	take(f, (struct strv){ text, n });
@@ -126,7 +133,8 @@ static void on_look(struct deadline *d)
 	deadline_arm(f->loop, &f->next, LOOK_MS, on_look);
 }
 
-struct directory_file *directory_file_new(struct loop *loop, const struct directory_file_setup *setup, struct strv text)
+struct directory_file *directory_file_new(
+    struct loop *loop, const struct directory_file_setup *setup, struct strv text)
 {
 	struct directory_file *f = calloc(1, sizeof(*f));
 
@@ -136,7 +144,9 @@ struct directory_file *directory_file_new(struct loop *loop, const struct direct
 	f->setup = *setup;
 	f->read = f->last = look_at(setup->path);
 	if (time(NULL) - f->read.modified.tv_sec < 5)
-		memset(&f->read, 0, sizeof(f->read));	/* it may have changed after `text` was taken: read it again */
+		memset(&f->read, 0,
+		    sizeof(
+			f->read)); /* it may have changed after `text` was taken: read it again */
 	take(f, text);
 	deadline_arm(loop, &f->next, LOOK_MS, on_look);
 	return f;
@@ -151,8 +161,10 @@ void directory_file_free(struct directory_file *f)
 	free(f);
 }
 
-enum account_result directory_file_find(struct directory_file *f, uint32_t kind, const char *value, struct account *out)
+enum account_result directory_file_find(
+    struct directory_file *f, uint32_t kind, const char *value, struct account *out)
 {
 	memset(out, 0, sizeof(*out));
-	return f->accounts == NULL ? ACCOUNT_UNAVAILABLE : accounts_find(f->accounts, kind, value, out);
+	return f->accounts == NULL ? ACCOUNT_UNAVAILABLE
+				   : accounts_find(f->accounts, kind, value, out);
 }

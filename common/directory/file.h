@@ -10,7 +10,7 @@
 struct directory_file;
 
 struct directory_file_setup {
-	const char *path;			/* borrowed, as the groups */
+	const char *path; /* borrowed, as the groups */
 	const char *const *groups;
 	unsigned groups_count;
 	/* sid "" : more changed than is worth naming. From the loop. */
@@ -19,13 +19,16 @@ struct directory_file_setup {
 };
 
 /*
- * `text`: the contents that the process was given at start. A wrong file is logged (`accounts_unusable`) and the process
- * starts with no account at all: everybody is ACCOUNT_UNAVAILABLE until the file is right. NULL: out of memory.
- * The path is looked at four times a second, and read again once it has been quiet for one look; a wrong new file is
- * logged and the old accounts stay.
+ * `text`: the contents that the process was given at start. A wrong file is logged
+ * (`accounts_unusable`) and the process starts with no account at all: everybody is
+ * ACCOUNT_UNAVAILABLE until the file is right. NULL: out of memory. The path is looked at four
+ * times a second, and read again once it has been quiet for one look; a wrong new file is logged
+ * and the old accounts stay.
  */
-struct directory_file *directory_file_new(struct loop *loop, const struct directory_file_setup *setup, struct strv text);
+struct directory_file *directory_file_new(
+    struct loop *loop, const struct directory_file_setup *setup, struct strv text);
 void directory_file_free(struct directory_file *f);
-enum account_result directory_file_find(struct directory_file *f, uint32_t kind, const char *value, struct account *out);
+enum account_result directory_file_find(
+    struct directory_file *f, uint32_t kind, const char *value, struct account *out);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * kdc: carries Kerberos messages; understands none. So that libkrb5, which would wait, never opens a socket here.
- * Runs in the *directory* process.
+ * kdc: carries Kerberos messages; understands none. So that libkrb5, which would wait, never opens
+ * a socket here. Runs in the *directory* process.
  */
 #include "common/directory/kdc.h"
 
@@ -21,9 +21,9 @@ struct kdc_exchange {
 	int fd;
 	struct event *io;
 	struct deadline deadline;
-	char *out;			/* length and message */
+	char *out; /* length and message */
 	size_t out_n, sent;
-	char *in;			/* length and answer */
+	char *in; /* length and answer */
 	size_t in_size, got;
 	char why[600];
 	kdc_done_fn *done;
@@ -93,8 +93,8 @@ static int receive(struct kdc_exchange *x)
 			return -1;
 		if (n < 4)
 			return 0;
-		size = (size_t)(uint8_t)head[0] << 24 | (size_t)(uint8_t)head[1] << 16 | (size_t)(uint8_t)head[2] << 8 |
-		       (uint8_t)head[3];
+		size = (size_t)(uint8_t)head[0] << 24 | (size_t)(uint8_t)head[1] << 16 |
+		       (size_t)(uint8_t)head[2] << 8 | (uint8_t)head[3];
 		if (size == 0 || size > KDC_ANSWER_MAX)
 			return -1;
 		x->in_size = size + 4;
@@ -172,7 +172,8 @@ static int split_host(const char *text, char host[256], uint16_t *port)
 			return -1;
 		if (rest.n > 0 && rest.p[0] != ':')
 			return -1;
-		rest = rest.n > 0 ? (struct strv){ rest.p + 1, rest.n - 1 } : (struct strv){ NULL, 0 };
+		rest = rest.n > 0 ? (struct strv){ rest.p + 1, rest.n - 1 }
+				  : (struct strv){ NULL, 0 };
 	} else {
 		name = text_split(&rest, ':');
 	}
@@ -202,20 +203,23 @@ static void next_kdc(struct kdc_exchange *x)
 	while (x->tried < x->list->count) {
 		x->at = (x->list->best + x->tried++) % x->list->count;
 		if (split_host(x->list->hosts[x->at], host, &port) < 0) {
-			snprintf(x->why, sizeof(x->why), "KDC %s: expected host:port", x->list->hosts[x->at]);
+			snprintf(x->why, sizeof(x->why), "KDC %s: expected host:port",
+			    x->list->hosts[x->at]);
 			continue;
 		}
-		x->dial = dial_start(x->loop, x->dns, host, port, x->list->timeout_ms, on_dialled, x);
+		x->dial = dial_start(
+		    x->loop, x->dns, host, port, x->list->timeout_ms, on_dialled, x);
 		if (x->dial == NULL)
 			break;
 		deadline_arm(x->loop, &x->deadline, x->list->timeout_ms, on_late);
 		return;
 	}
-	deadline_arm(x->loop, &x->deadline, 0, on_nobody);	/* from the loop, also when this is the first try */
+	deadline_arm(x->loop, &x->deadline, 0,
+	    on_nobody); /* from the loop, also when this is the first try */
 }
 
-struct kdc_exchange *kdc_ask(struct loop *loop, struct evdns_base *dns, struct kdc_list *list, struct strv message,
-    kdc_done_fn *done, void *arg)
+struct kdc_exchange *kdc_ask(struct loop *loop, struct evdns_base *dns, struct kdc_list *list,
+    struct strv message, kdc_done_fn *done, void *arg)
 {
 	struct kdc_exchange *x = calloc(1, sizeof(*x));
 

@@ -1,8 +1,8 @@
 /*
  * ldap: which server is asked for an account, and for how long. Knows no byte of LDAP.
- * A lookup asks the first server that is well, the next one too if that is slow, and ends with the first answer.
- * Only one bind is tried at a time, and none after a refusal: a wrong password must not be tried once for each server.
- * Runs in the *directory* process.
+ * A lookup asks the first server that is well, the next one too if that is slow, and ends with the
+ * first answer. Only one bind is tried at a time, and none after a refusal: a wrong password must
+ * not be tried once for each server. Runs in the *directory* process.
  */
 #include "common/directory/ldap.h"
 
@@ -16,7 +16,7 @@
 #include "common/log.h"
 
 #define GROUPS_AGAIN_MS 1000
-#define BIND_ALONE_MS	1000	/* a server that does not answer a bind for so long lets others try */
+#define BIND_ALONE_MS	1000 /* a server that does not answer a bind for so long lets others try */
 
 struct ldap_lookup {
 	struct ldap_lookup *next, **at;
@@ -28,8 +28,8 @@ struct ldap_lookup {
 	unsigned running;
 	uint64_t started_us;
 	struct deadline deadline, hedge;
-	bool impatient;			/* the hedge has fired: one more server may be asked */
-	bool nobody;			/* the claim can name nobody in the servers' domain */
+	bool impatient; /* the hedge has fired: one more server may be asked */
+	bool nobody;	/* the claim can name nobody in the servers' domain */
 	directory_ldap_done_fn *done;
 	void *arg;
 };
@@ -62,7 +62,8 @@ void directory_ldap_cancel(struct ldap_lookup *l)
 		lookup_free(l);
 }
 
-static void lookup_end(struct ldap_lookup *l, enum account_result result, const struct account *account)
+static void lookup_end(
+    struct ldap_lookup *l, enum account_result result, const struct account *account)
 {
 	static const struct account none;
 	directory_ldap_done_fn *done = l->done;
@@ -77,7 +78,8 @@ static void lookup_end(struct ldap_lookup *l, enum account_result result, const 
 
 static void lookup_go_on(struct ldap_lookup *l);
 
-static void on_found(void *arg, struct ldap_conn *c, bool good, enum account_result result, const struct account *account)
+static void on_found(void *arg, struct ldap_conn *c, bool good, enum account_result result,
+    const struct account *account)
 {
 	struct ldap_lookup *l = arg;
 
@@ -89,7 +91,8 @@ static void on_found(void *arg, struct ldap_conn *c, bool good, enum account_res
 		lookup_go_on(l);
 }
 
-/* The first server that is well, answers in time and was not asked yet; failing that, one that is slow. */
+/* The first server that is well, answers in time and was not asked yet; failing that, one that is
+ * slow. */
 static struct ldap_conn *choose(const struct ldap_lookup *l)
 {
 	struct ldap_conn *slow = NULL;
@@ -111,10 +114,11 @@ static bool may_come(const struct directory_ldap *d)
 {
 	for (unsigned i = 0; i < d->conns; i++) {
 		const struct ldap_conn *c = &d->conn[i];
-		if (c->state != CONN_DOWN && c->state != CONN_REFUSED && c->state != CONN_READY && c->failures == 0)
+		if (c->state != CONN_DOWN && c->state != CONN_REFUSED && c->state != CONN_READY &&
+		    c->failures == 0)
 			return true;
 		if (c->state != CONN_READY && c->state != CONN_REFUSED && c->failures == 1)
-			return true;	/* its connection ended just now */
+			return true; /* its connection ended just now */
 	}
 	return false;
 }
@@ -125,7 +129,8 @@ static bool lookup_ask(struct ldap_lookup *l)
 	struct ldap_conn *c;
 
 	while ((l->running == 0 || l->impatient) && (c = choose(l)) != NULL) {
-		int rc = ldap_finding_start(c, l->kind, l->value, on_found, l, &l->finding[c->index]);
+		int rc = ldap_finding_start(
+		    c, l->kind, l->value, on_found, l, &l->finding[c->index]);
 		l->asked[c->index] = true;
 		if (rc > 0) {
 			l->nobody = true;
@@ -237,7 +242,8 @@ static void on_groups_due(struct deadline *deadline)
 
 void ldap_pool_groups_changed(struct directory_ldap *d)
 {
-	/* Members may be others now: at once. Whether our groups are still the same objects: once for a burst of changes. */
+	/* Members may be others now: at once. Whether our groups are still the same objects: once
+	 * for a burst of changes. */
 	d->setup.changed(d->setup.arg, "");
 	if (d->groups_due.next == NULL)
 		deadline_arm(d->loop, &d->groups_due, GROUPS_AGAIN_MS, on_groups_due);
@@ -301,7 +307,9 @@ void ldap_pool_refuse(struct ldap_conn *c, const char *fmt, ...)
 	log_cstr(&l, "server", c->url);
 	log_cstr(&l, "bind_name", d->setup.config->bind_name);
 	log_cstr(&l, "reason", d->refused);
-	log_cstr(&l, "cure", "correct it, then reload with the changed file or restart: until then no server is tried again, so "
+	log_cstr(&l, "cure",
+	    "correct it, then reload with the changed file or restart: until then no server is "
+	    "tried again, so "
 	    "that the account is not locked");
 	log_end(&l);
 	/* Those that wait for their turn end with it: ldap_pool_bind_next(). */
@@ -314,7 +322,9 @@ static int read_credential(struct directory_ldap *d, struct bundle *bundle)
 {
 	const struct config_ldap *config = d->setup.config;
 	struct ldap_tickets_setup setup = { .principal = config->bind_name,
-		.kdcs = { .hosts = d->setup.kdcs, .count = d->setup.kdcs_count, .timeout_ms = config->timeout_ms / 2 } };
+		.kdcs = { .hosts = d->setup.kdcs,
+		    .count = d->setup.kdcs_count,
+		    .timeout_ms = config->timeout_ms / 2 } };
 	struct strv secret;
 	char why[512];
 
@@ -326,17 +336,22 @@ static int read_credential(struct directory_ldap *d, struct bundle *bundle)
 			setup.kdcs.count = d->conns;
 		}
 		if (!bundle_get(bundle, config->keytab, &setup.keytab)) {
-			log_say(LOG_ERROR, "directory_unusable", "directory.ldap.keytab: %s is not there", config->keytab);
+			log_say(LOG_ERROR, "directory_unusable",
+			    "directory.ldap.keytab: %s is not there", config->keytab);
 			return -1;
 		}
 		d->tickets = ldap_tickets_new(d->loop, d->dns, &setup, why, sizeof(why));
 		if (d->tickets == NULL)
-			log_say(LOG_ERROR, "directory_unusable", "directory.ldap.keytab: %s: %s", config->keytab, why);
+			log_say(LOG_ERROR, "directory_unusable", "directory.ldap.keytab: %s: %s",
+			    config->keytab, why);
 		return d->tickets != NULL ? 0 : -1;
 	}
-	if (!bundle_get_secret(bundle, config->bind_password_file, &secret) || memchr(secret.p, '\0', secret.n) != NULL) {
-		log_say(LOG_ERROR, "directory_unusable", "directory.ldap.bind_password_file: %s: expected the password in the first "
-		    "line; an empty one is never used", config->bind_password_file);
+	if (!bundle_get_secret(bundle, config->bind_password_file, &secret) ||
+	    memchr(secret.p, '\0', secret.n) != NULL) {
+		log_say(LOG_ERROR, "directory_unusable",
+		    "directory.ldap.bind_password_file: %s: expected the password in the first "
+		    "line; an empty one is never used",
+		    config->bind_password_file);
 		return -1;
 	}
 	d->password = malloc(secret.n);
@@ -354,7 +369,8 @@ static int read_ca(struct directory_ldap *d, struct bundle *bundle)
 	char why[256];
 
 	if (file[0] != '\0' && !bundle_get(bundle, file, &ca)) {
-		log_say(LOG_ERROR, "directory_unusable", "directory.ldap.ca: %s is not there", file);
+		log_say(
+		    LOG_ERROR, "directory_unusable", "directory.ldap.ca: %s is not there", file);
 		return -1;
 	}
 	d->tls = ldap_tls_new(file[0] != '\0' ? &ca : NULL, why, sizeof(why));
@@ -369,7 +385,8 @@ static int set_up(struct directory_ldap *d, struct bundle *bundle)
 
 	if (config->servers_count == 0 || config->servers_count > LDAP_SERVERS_MAX ||
 	    d->setup.groups_count > LDAP_GROUPS_MAX) {
-		log_say(LOG_ERROR, "directory_unusable", "directory.ldap: expected 1 to %d servers and at most %d groups",
+		log_say(LOG_ERROR, "directory_unusable",
+		    "directory.ldap: expected 1 to %d servers and at most %d groups",
 		    LDAP_SERVERS_MAX, LDAP_GROUPS_MAX);
 		return -1;
 	}
@@ -380,13 +397,15 @@ static int set_up(struct directory_ldap *d, struct bundle *bundle)
 	}
 	d->dns = dial_dns_new(d->loop);
 	if (d->dns == NULL) {
-		log_say(LOG_ERROR, "directory_unusable", "names cannot be resolved: see /etc/resolv.conf and /etc/hosts");
+		log_say(LOG_ERROR, "directory_unusable",
+		    "names cannot be resolved: see /etc/resolv.conf and /etc/hosts");
 		return -1;
 	}
 	return read_ca(d, bundle) < 0 || read_credential(d, bundle) < 0 ? -1 : 0;
 }
 
-struct directory_ldap *directory_ldap_new(struct loop *loop, const struct directory_ldap_setup *setup, struct bundle *bundle)
+struct directory_ldap *directory_ldap_new(
+    struct loop *loop, const struct directory_ldap_setup *setup, struct bundle *bundle)
 {
 	struct directory_ldap *d = calloc(1, sizeof(*d));
 

@@ -1,11 +1,13 @@
 /*
- * ldap: Active Directory as the directory: several domain controllers, few connections, many searches at once.
+ * ldap: Active Directory as the directory: several domain controllers, few connections, many
+ * searches at once.
  *
- * A connection to every configured server is kept; searches go to the first one in the configuration's order that is well,
- * and to the next as well when it does not answer within a moment. Nothing here blocks: names, TCP, TLS, LDAP and Kerberos
- * all run on the loop. Servers are reached by TLS only, verified, by ldaps:// or StartTLS.
- * A refused bind is not tried again, on no server (five tries lock the account): `directory_refused` says so.
- * Log events: directory_up, directory_down, directory_refused, directory_group_missing, directory_search_failed.
+ * A connection to every configured server is kept; searches go to the first one in the
+ * configuration's order that is well, and to the next as well when it does not answer within a
+ * moment. Nothing here blocks: names, TCP, TLS, LDAP and Kerberos all run on the loop. Servers are
+ * reached by TLS only, verified, by ldaps:// or StartTLS. A refused bind is not tried again, on no
+ * server (five tries lock the account): `directory_refused` says so. Log events: directory_up,
+ * directory_down, directory_refused, directory_group_missing, directory_search_failed.
  */
 #ifndef EASGATE_DIRECTORY_LDAP_H
 #define EASGATE_DIRECTORY_LDAP_H
@@ -20,11 +22,12 @@ struct directory_ldap;
 struct ldap_lookup;
 
 struct directory_ldap_setup {
-	const struct config_ldap *config;	/* borrowed, as all below, until directory_ldap_free() */
-	const char *const *groups;		/* DNs, bit i each; at most 64 */
+	const struct config_ldap *config; /* borrowed, as all below, until directory_ldap_free() */
+	const char *const *groups;	  /* DNs, bit i each; at most 64 */
 	unsigned groups_count;
 	const struct refused_groups *refused;
-	const char *const *kdcs;		/* host[:port], for bind gssapi; none: port 88 of the LDAP servers */
+	const char *const
+	    *kdcs; /* host[:port], for bind gssapi; none: port 88 of the LDAP servers */
 	unsigned kdcs_count;
 	/* An account changed; "": lost track, forget all. From the loop. */
 	void (*changed)(void *arg, const char *sid);
@@ -35,14 +38,19 @@ struct directory_ldap_setup {
 	void *arg;
 };
 
-/* Reads secrets from the bundle (password, keytab, CA) and copies them. Call before child_confine(). NULL: logged why. */
-struct directory_ldap *directory_ldap_new(struct loop *loop, const struct directory_ldap_setup *setup, struct bundle *bundle);
+/* Reads secrets from the bundle (password, keytab, CA) and copies them. Call before
+ * child_confine(). NULL: logged why. */
+struct directory_ldap *directory_ldap_new(
+    struct loop *loop, const struct directory_ldap_setup *setup, struct bundle *bundle);
 /* Lookups under way end without their callback. */
 void directory_ldap_free(struct directory_ldap *d);
 
-/* ACCOUNT_UNAVAILABLE: no server answered. `account` is all zero unless ACCOUNT_FOUND; valid for the call. From the loop. */
-typedef void directory_ldap_done_fn(void *arg, enum account_result result, const struct account *account);
-/* `done` runs exactly once, within the configuration's timeout, unless cancelled. NULL: no server is well, or no memory. */
+/* ACCOUNT_UNAVAILABLE: no server answered. `account` is all zero unless ACCOUNT_FOUND; valid for
+ * the call. From the loop. */
+typedef void directory_ldap_done_fn(
+    void *arg, enum account_result result, const struct account *account);
+/* `done` runs exactly once, within the configuration's timeout, unless cancelled. NULL: no server
+ * is well, or no memory. */
 struct ldap_lookup *directory_ldap_find(struct directory_ldap *d, uint32_t kind, const char *value,
     directory_ldap_done_fn *done, void *arg);
 /* Accepts NULL. Not after `done` ran. */

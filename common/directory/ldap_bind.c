@@ -1,7 +1,8 @@
 /*
- * ldap_bind: who we are to an LDAP server: a simple bind with a password, or SASL GSS-SPNEGO with a Kerberos ticket, both
- * inside TLS (so without signing or sealing of their own, which AD refuses there), the latter bound to the TLS channel.
- * Never anonymous, never with an empty password (RFC 4513 5.1.2: that "succeeds"). A refusal is final. *directory* process.
+ * ldap_bind: who we are to an LDAP server: a simple bind with a password, or SASL GSS-SPNEGO with a
+ * Kerberos ticket, both inside TLS (so without signing or sealing of their own, which AD refuses
+ * there), the latter bound to the TLS channel. Never anonymous, never with an empty password (RFC
+ * 4513 5.1.2: that "succeeds"). A refusal is final. *directory* process.
  */
 #include <gssapi/gssapi_ext.h>
 #include <gssapi/gssapi_krb5.h>
@@ -18,11 +19,12 @@
 struct ldap_bind {
 	unsigned steps;
 	bool asking_ticket;
-	bool accepted;			/* the server has said yes */
+	bool accepted; /* the server has said yes */
 	gss_cred_id_t credential;
 	gss_ctx_id_t context;
 	gss_name_t target;
-	uint8_t binding[32 + EVP_MAX_MD_SIZE];	/* "tls-server-end-point:" and the certificate's hash */
+	uint8_t
+	    binding[32 + EVP_MAX_MD_SIZE]; /* "tls-server-end-point:" and the certificate's hash */
 	size_t binding_n;
 };
 
@@ -30,7 +32,8 @@ static gss_OID_desc spnego = { 6, (void *)"\x2b\x06\x01\x05\x05\x02" };
 
 /* --- what a refusal means --- */
 
-/* AD's diagnostic ends in "..., data 52e, v...": why, if the password was right (MS-ADTS; else always 52e or 775). */
+/* AD's diagnostic ends in "..., data 52e, v...": why, if the password was right (MS-ADTS; else
+ * always 52e or 775). */
 static const char *reason_of(const char *diagnostic)
 {
 	static const struct {
@@ -44,7 +47,8 @@ static const char *reason_of(const char *diagnostic)
 		{ "data 533", "the account is disabled: enable it" },
 		{ "data 701", "the account has expired: extend it" },
 		{ "data 773", "the password must be changed first: change it" },
-		{ "data 775", "the account is locked: unlock it, and see that the password is right" },
+		{ "data 775",
+		    "the account is locked: unlock it, and see that the password is right" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
@@ -70,7 +74,8 @@ static bool judge(struct ldap_conn *c, int code, const char *diagnostic)
 
 /* --- simple --- */
 
-static void simple_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void simple_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	(void)arg;
 	(void)result;
@@ -84,7 +89,8 @@ static void simple_start(struct ldap_conn *c)
 
 	if (password.bv_len == 0 || c->pool->setup.config->bind_name[0] == '\0')
 		ldap_pool_refuse(c, "an anonymous bind was about to be made");
-	else if (ldap_conn_sasl_bind(c, c->pool->setup.config->bind_name, LDAP_SASL_SIMPLE, &password, simple_done, NULL) < 0)
+	else if (ldap_conn_sasl_bind(c, c->pool->setup.config->bind_name, LDAP_SASL_SIMPLE,
+		     &password, simple_done, NULL) < 0)
 		ldap_conn_fail(c, "the bind cannot be sent");
 }
 
@@ -95,10 +101,12 @@ static void gss_failed(struct ldap_conn *c, const char *what, OM_uint32 major, O
 	gss_buffer_desc text = GSS_C_EMPTY_BUFFER;
 	OM_uint32 ignored, more = 0;
 
-	if (gss_display_status(&ignored, minor != 0 ? minor : major, minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
-	    minor != 0 ? &spnego : GSS_C_NO_OID, &more, &text) != GSS_S_COMPLETE)
+	if (gss_display_status(&ignored, minor != 0 ? minor : major,
+		minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE, minor != 0 ? &spnego : GSS_C_NO_OID,
+		&more, &text) != GSS_S_COMPLETE)
 		text.length = 0;
-	ldap_conn_fail(c, "%s: %.*s", what, (int)text.length, text.length > 0 ? (const char *)text.value : "");
+	ldap_conn_fail(
+	    c, "%s: %.*s", what, (int)text.length, text.length > 0 ? (const char *)text.value : "");
 	(void)gss_release_buffer(&ignored, &text);
 }
 
@@ -114,7 +122,8 @@ static bool bind_channel(struct ldap_conn *c, struct ldap_bind *b)
 
 	if (cert == NULL)
 		return false;
-	if (X509_get_signature_info(cert, &hash, NULL, NULL, NULL) == 1 && (hash == NID_sha384 || hash == NID_sha512))
+	if (X509_get_signature_info(cert, &hash, NULL, NULL, NULL) == 1 &&
+	    (hash == NID_sha384 || hash == NID_sha512))
 		md = EVP_get_digestbynid(hash);
 	memcpy(b->binding, label, sizeof(label) - 1);
 	good = md != NULL && X509_digest(cert, md, b->binding + sizeof(label) - 1, &n) == 1;
@@ -125,28 +134,34 @@ static bool bind_channel(struct ldap_conn *c, struct ldap_bind *b)
 
 static void gss_step(struct ldap_conn *c, struct strv token);
 
-static void gss_answered(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void gss_answered(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	struct berval *server = NULL;
 	struct strv token = { NULL, 0 };
 
 	(void)arg;
 	if (code == LDAP_INVALID_CREDENTIALS) {
-		/* The ticket, not a password: nothing is counted against the account. Next time with a new one. */
+		/* The ticket, not a password: nothing is counted against the account. Next time
+		 * with a new one. */
 		ldap_tickets_forget(c->pool->tickets);
-		ldap_conn_fail(c, "the server refuses the ticket: %s: see its clock and the SPN ldap/%s", diagnostic, c->host);
+		ldap_conn_fail(c,
+		    "the server refuses the ticket: %s: see its clock and the SPN ldap/%s",
+		    diagnostic, c->host);
 		return;
 	}
 	if (code != LDAP_SASL_BIND_IN_PROGRESS && !judge(c, code, diagnostic))
 		return;
-	if (ldap_parse_sasl_bind_result(c->ld, result, &server, 0) == LDAP_SUCCESS && server != NULL)
+	if (ldap_parse_sasl_bind_result(c->ld, result, &server, 0) == LDAP_SUCCESS &&
+	    server != NULL)
 		token = (struct strv){ server->bv_val, server->bv_len };
 	c->bind->accepted = code == LDAP_SUCCESS;
 	gss_step(c, token);
 	ber_bvfree(server);
 }
 
-/* Makes the next token from the server's. The context must be complete on both sides, so that the server is known too. */
+/* Makes the next token from the server's. The context must be complete on both sides, so that the
+ * server is known too. */
 static void gss_step(struct ldap_conn *c, struct strv token)
 {
 	struct ldap_bind *b = c->bind;
@@ -159,8 +174,9 @@ static void gss_step(struct ldap_conn *c, struct strv token)
 	struct berval credential;
 
 	if (first || token.n > 0)
-		major = gss_init_sec_context(&minor, b->credential, &b->context, b->target, &spnego, GSS_C_MUTUAL_FLAG, 0,
-		    &binding, first ? GSS_C_NO_BUFFER : &in, NULL, &out, NULL, NULL);
+		major = gss_init_sec_context(&minor, b->credential, &b->context, b->target, &spnego,
+		    GSS_C_MUTUAL_FLAG, 0, &binding, first ? GSS_C_NO_BUFFER : &in, NULL, &out, NULL,
+		    NULL);
 	credential = (struct berval){ out.length, out.value };
 	if (GSS_ERROR(major))
 		gss_failed(c, "SPNEGO", major, minor);
@@ -183,14 +199,17 @@ static OM_uint32 gss_names(struct ldap_conn *c, struct ldap_bind *b, OM_uint32 *
 	char name[600];
 
 	/* A principal, not host-based: so no name service is asked. */
-	text.length = (size_t)snprintf(name, sizeof(name), "ldap/%s@%s", c->host, ldap_tickets_realm(c->pool->tickets));
+	text.length = (size_t)snprintf(
+	    name, sizeof(name), "ldap/%s@%s", c->host, ldap_tickets_realm(c->pool->tickets));
 	text.value = name;
-	major = gss_import_name(minor, &text, (gss_OID)(uintptr_t)GSS_KRB5_NT_PRINCIPAL_NAME, &b->target);
+	major = gss_import_name(
+	    minor, &text, (gss_OID)(uintptr_t)GSS_KRB5_NT_PRINCIPAL_NAME, &b->target);
 	if (major == GSS_S_COMPLETE)
-		major = gss_acquire_cred_from(minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &mechs, GSS_C_INITIATE, &store,
-		    &b->credential, NULL, NULL);
+		major = gss_acquire_cred_from(minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &mechs,
+		    GSS_C_INITIATE, &store, &b->credential, NULL, NULL);
 	if (major == GSS_S_COMPLETE)
-		major = gss_set_cred_option(minor, &b->credential, (gss_OID)(uintptr_t)GSS_KRB5_CRED_NO_CI_FLAGS_X, &none);
+		major = gss_set_cred_option(
+		    minor, &b->credential, (gss_OID)(uintptr_t)GSS_KRB5_CRED_NO_CI_FLAGS_X, &none);
 	return major;
 }
 

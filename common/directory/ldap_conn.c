@@ -11,187 +11,14 @@
 #include "common/directory/ldap_parts.h"
 #include "common/log.h"
 
-/* Exported by libldap and used by others for the same purpose, but declared in no installed header. */
+/* Exported by libldap and used by others for the same purpose, but declared in no installed header.
+ */
 int ldap_init_fd(ber_socket_t fd, int proto, LDAP_CONST char *url, LDAP **ldp);
-#define LDAP_PROTO_EXT 4		/* "the caller brings the layers" */
+#define LDAP_PROTO_EXT 4 /* "the caller brings the layers" */
 
-#define MESSAGE_MAX  (1u << 20)		/* bytes of one answer */
-#define STEADY_MS    5000		/* a connection that lasted so long was a good one */
-#define BACK_OFF_MAX 5000
-
-static const struct timeval at_once = { 0, 0 };
-
-/* --- requests --- */
-
-static struct ldap_op **find_op(struct ldap_conn *c, int id)
-{
-	struct ldap_op **at = &c->ops[(unsigned)id % ARRAY_LEN(c->ops)];
-
-	while (*at != NULL && (*at)->id != id)
-		at = &(*at)->next;
-	return at;
-}
-
-static void on_silence(struct deadline *d);
-
-static void owe(struct ldap_conn *c)
-{
-	if (c->waiting++ > 0)
-		return;
-	c->since_ms = loop_now_ms(c->pool->loop);
-	deadline_arm(c->pool->loop, &c->silence, c->pool->setup.config->timeout_ms, on_silence);
-}
-
-static void on_silence(struct deadline *d)
-{
-	struct ldap_conn *c = CONTAINER_OF(d, struct ldap_conn, silence);
-	uint64_t quiet = loop_now_ms(c->pool->loop) - c->since_ms, limit = c->pool->setup.config->timeout_ms;
-
-	if (c->waiting == 0)
-		return;
-	if (quiet >= limit)
-		ldap_conn_fail(c, "no answer for %llu ms", (unsigned long long)quiet);
-	else
-		deadline_arm(c->pool->loop, d, limit - quiet, on_silence);
-}
-
-bool ldap_conn_is_slow(const struct ldap_conn *c)
-{
-	return c->waiting > 0 && loop_now_ms(c->pool->loop) - c->since_ms > LDAP_SLOW_MS;
-}
-
-/* After a call into libldap: sends what it wrote, and remembers the request. */
-static struct ldap_op *sent(struct ldap_conn *c, int rc, int id, const struct ldap_op *how)
-{
-	struct ldap_op *op;
-
-	if (rc != LDAP_SUCCESS) {
-		if (rc == LDAP_SERVER_DOWN || rc == LDAP_NO_MEMORY)
-			ldap_stream_break(&c->stream, "no more can be written");
-		return NULL;
-	}
-	op = malloc(sizeof(*op));
-	if (op == NULL) {
-		ldap_stream_break(&c->stream, "out of memory");
-		return NULL;
-	}
-	*op = *how;
-	op->id = id;
-	op->next = NULL;
-	*find_op(c, id) = op;	/* ids are new: this is the end of the slot */
-	if (!op->lasting)
-		owe(c);
-	ldap_stream_flush(&c->stream);
-	return op;
-}
-
-struct ldap_op *ldap_conn_search(struct ldap_conn *c, const struct ldap_query *q)
-{
-	struct ldap_op how = { .lasting = q->lasting, .entry = q->entry, .done = q->done, .arg = q->arg };
-	struct timeval limit = { c->pool->setup.config->timeout_ms / 1000 + 1, 0 };
-	int id = -1, rc;
-
-	if (c->ld == NULL || c->stream.broken)
-		return NULL;
-	rc = ldap_search_ext(c->ld, q->base, q->scope, q->filter != NULL ? q->filter : "(objectClass=*)",
-	    (char **)(uintptr_t)q->attributes, 0, q->controls, NULL, q->lasting ? NULL : &limit, q->size_limit, &id);
-	return sent(c, rc, id, &how);
-}
-
-int ldap_conn_sasl_bind(struct ldap_conn *c, const char *name, const char *mechanism, struct berval *credential,
-    ldap_done_fn *done, void *arg)
-{
-	struct ldap_op how = { .done = done, .arg = arg };
-	int id = -1, rc;
-
-	if (c->ld == NULL || c->stream.broken)
-		return -1;
-	rc = ldap_sasl_bind(c->ld, name, mechanism, credential, NULL, NULL, &id);
-	return sent(c, rc, id, &how) != NULL ? 0 : -1;
-}
-
-void ldap_op_cancel(struct ldap_op *op)
-{
-	if (op != NULL) {
-		op->entry = NULL;
-		op->done = NULL;
-	}
-}
-
-/* --- answers --- */
-
-static void take_result(struct ldap_conn *c, struct ldap_op *op, LDAPMessage *m)
-{
-	struct ldap_op **at = find_op(c, op->id);
-	char *diagnostic = NULL;
-	int code = LDAP_OTHER;
-
-	*at = op->next;
-	if (!op->lasting)
-		c->waiting--;
-	if (ldap_parse_result(c->ld, m, &code, NULL, &diagnostic, NULL, NULL, 0) != LDAP_SUCCESS)
-		code = LDAP_DECODING_ERROR;
-	if (op->done != NULL)
-		op->done(op->arg, c, code, diagnostic != NULL ? diagnostic : "", m);
-	ldap_memfree(diagnostic);
-	free(op);
-}
-
-static void take_message(struct ldap_conn *c, int type, LDAPMessage *m)
-{
-	struct ldap_op *op = *find_op(c, ldap_msgid(m));
-
-	if (op != NULL && type == LDAP_RES_SEARCH_ENTRY) {
-		if (op->entry != NULL)
-			op->entry(op->arg, c, m);
-	} else if (op != NULL && type != LDAP_RES_SEARCH_REFERENCE && type != LDAP_RES_INTERMEDIATE) {
-		take_result(c, op, m);
-	}
-	ldap_msgfree(m);
-}
-
-/* A message that belongs to no request (RFC 4511 4.4): AD's farewell. True: there was one. */
-static bool take_farewell(struct ldap_conn *c)
-{
-	struct timeval zero = at_once;
-	LDAPMessage *m = NULL;
-
-	if (ldap_result(c->ld, LDAP_RES_UNSOLICITED, LDAP_MSG_ONE, &zero, &m) <= 0)
-		return false;
-	ldap_msgfree(m);
-	ldap_conn_fail(c, "the server said good-bye");
-	return true;
-}
-
-static void on_received(void *arg)
-{
-	struct ldap_conn *c = arg;
-	unsigned generation = c->stream.generation;
-	bool odd = false;
-
-	c->since_ms = loop_now_ms(c->pool->loop);
-	while (evbuffer_get_length(c->stream.in) > 0) {
-		size_t before = evbuffer_get_length(c->stream.in);
-		struct timeval zero = at_once;
-		LDAPMessage *m = NULL;
-		int rc = ldap_result(c->ld, LDAP_RES_ANY, LDAP_MSG_ONE, &zero, &m);
-		if (rc < 0) {
-			ldap_conn_fail(c, "the server sent what is no LDAP message");
-			return;
-		}
-		if (rc > 0) {
-			take_message(c, rc, m);
-			if (c->stream.generation != generation)
-				return;
-			continue;
-		}
-		odd = true;	/* a part of a message, or one that nobody asked for */
-		if (evbuffer_get_length(c->stream.in) == before)
-			break;
-	}
-	if (odd)
-		(void)take_farewell(c);
-}
+#define MESSAGE_MAX    (1u << 20) /* bytes of one answer */
+#define STEADY_MS      5000	  /* a connection that lasted so long was a good one */
+#define BACK_OFF_MAX   5000
 
 static void on_stream_failed(void *arg, const char *why)
 {
@@ -215,7 +42,8 @@ static void on_limit(struct deadline *d)
 static void enter(struct ldap_conn *c, enum ldap_conn_state state)
 {
 	c->state = state;
-	if (state == CONN_READY || state == CONN_QUEUED || state == CONN_DOWN || state == CONN_REFUSED)
+	if (state == CONN_READY || state == CONN_QUEUED || state == CONN_DOWN ||
+	    state == CONN_REFUSED)
 		deadline_disarm(&c->limit);
 	else
 		deadline_arm(c->pool->loop, &c->limit, c->pool->setup.config->timeout_ms, on_limit);
@@ -225,14 +53,17 @@ static void enter(struct ldap_conn *c, enum ldap_conn_state state)
 static const char *cure_in(enum ldap_conn_state state, const char *why)
 {
 	if (state > CONN_DIALLING && strncmp(why, "no answer", 9) == 0)
-		return "see that the domain controller is well: it takes connections and says nothing";
+		return "see that the domain controller is well: it takes connections and says "
+		       "nothing";
 	switch (state) {
 	case CONN_DIALLING:
-		return "see that the domain controller runs, its name resolves and the port is open from here";
+		return "see that the domain controller runs, its name resolves and the port is "
+		       "open from here";
 	case CONN_STARTING_TLS:
 		return "give the domain controller a certificate, or use ldaps://";
 	case CONN_SECURING:
-		return "see that directory.ldap.ca holds the authority of the server's certificate, and that the certificate "
+		return "see that directory.ldap.ca holds the authority of the server's "
+		       "certificate, and that the certificate "
 		       "names the host of the URL";
 	case CONN_BINDING:
 		return "see that the domain controller and, for gssapi, the KDC answer";
@@ -248,7 +79,7 @@ static void tell_down(struct ldap_conn *c, enum ldap_conn_state state, const cha
 	struct log_line l;
 
 	if (strcmp(c->told, why) == 0 || c->pool->refused[0] != '\0')
-		return;		/* said before, or by directory_refused */
+		return; /* said before, or by directory_refused */
 	snprintf(c->told, sizeof(c->told), "%s", why);
 	/* A ready connection that ends once is no fault yet: domain controllers end idle ones. */
 	log_begin(&l, state == CONN_READY ? LOG_WARNING : LOG_ERROR, "directory_down");
@@ -263,7 +94,7 @@ static void tell_down(struct ldap_conn *c, enum ldap_conn_state state, const cha
 static void tear_down(struct ldap_conn *c, enum ldap_conn_state next, bool tell)
 {
 	bool was_well = c->state == CONN_READY;
-	struct ldap_op *gone = NULL, *op;
+	struct ldap_op *gone, *op;
 
 	enter(c, next);
 	ldap_watch_stop(c);
@@ -273,13 +104,7 @@ static void tear_down(struct ldap_conn *c, enum ldap_conn_state next, bool tell)
 	c->dial = NULL;
 	deadline_disarm(&c->silence);
 	deadline_disarm(&c->retry);
-	for (size_t i = 0; i < ARRAY_LEN(c->ops); i++) {
-		while ((op = c->ops[i]) != NULL) {
-			c->ops[i] = op->next;
-			op->next = gone;
-			gone = op;
-		}
-	}
+	gone = ldap_ops_take(c);
 	c->waiting = 0;
 	if (c->ld != NULL) {
 		(void)ldap_unbind_ext(c->ld, NULL, NULL);
@@ -322,8 +147,9 @@ void ldap_conn_fail(struct ldap_conn *c, const char *fmt, ...)
 	tear_down(c, refused ? CONN_REFUSED : CONN_DOWN, true);
 	tell_down(c, state, why);
 	if (c->state == CONN_DOWN)
-		deadline_arm(c->pool->loop, &c->retry, back_off[step] + (now * 7 + c->index * 37) % 100, on_retry);
-	ldap_pool_well(c->pool);	/* who waited for this one may have waited in vain */
+		deadline_arm(c->pool->loop, &c->retry,
+		    back_off[step] + (now * 7 + c->index * 37) % 100, on_retry);
+	ldap_pool_well(c->pool); /* who waited for this one may have waited in vain */
 }
 
 void ldap_conn_close(struct ldap_conn *c)
@@ -361,7 +187,8 @@ static void secure(struct ldap_conn *c)
 		ldap_conn_fail(c, "%s", c->stream.why);
 }
 
-static void on_tls_allowed(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void on_tls_allowed(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	(void)arg;
 	(void)result;
@@ -375,12 +202,8 @@ static void on_tls_allowed(void *arg, struct ldap_conn *c, int code, const char 
 
 static void start_tls(struct ldap_conn *c)
 {
-	struct ldap_op how = { .done = on_tls_allowed };
-	int id = -1, rc;
-
 	enter(c, CONN_STARTING_TLS);
-	rc = ldap_extended_operation(c->ld, LDAP_EXOP_START_TLS, NULL, NULL, NULL, &id);
-	if (sent(c, rc, id, &how) == NULL)
+	if (ldap_conn_ask_tls(c, on_tls_allowed) < 0)
 		ldap_conn_fail(c, "StartTLS cannot be sent");
 }
 
@@ -454,12 +277,14 @@ void ldap_conn_open(struct ldap_conn *c)
 	}
 	c->opened_ms = loop_now_ms(c->pool->loop);
 	enter(c, CONN_DIALLING);
-	c->dial = dial_start(c->pool->loop, c->pool->dns, c->host, c->port, c->pool->setup.config->timeout_ms, on_dialled, c);
+	c->dial = dial_start(c->pool->loop, c->pool->dns, c->host, c->port,
+	    c->pool->setup.config->timeout_ms, on_dialled, c);
 	if (c->dial == NULL)
 		ldap_conn_fail(c, "out of memory");
 }
 
-int ldap_conn_init(struct ldap_conn *c, struct directory_ldap *pool, unsigned index, const char *url)
+int ldap_conn_init(
+    struct ldap_conn *c, struct directory_ldap *pool, unsigned index, const char *url)
 {
 	LDAPURLDesc *parts = NULL;
 	int rc = -1;
@@ -468,19 +293,23 @@ int ldap_conn_init(struct ldap_conn *c, struct directory_ldap *pool, unsigned in
 	c->index = index;
 	c->url = url;
 	c->stream.fd = -1;
-	c->stream.received = on_received;
+	c->stream.received = ldap_conn_received;
 	c->stream.secured = on_secured;
 	c->stream.failed = on_stream_failed;
 	c->stream.arg = c;
-	if (ldap_url_parse(url, &parts) != LDAP_URL_SUCCESS || parts->lud_host == NULL || parts->lud_host[0] == '\0' ||
-	    strlen(parts->lud_host) >= sizeof(c->host) || parts->lud_port < 0 || parts->lud_port > 65535) {
-		log_say(LOG_ERROR, "directory_unusable", "directory.ldap.servers: \"%s\": expected ldaps://HOST or ldap://HOST", url);
+	if (ldap_url_parse(url, &parts) != LDAP_URL_SUCCESS || parts->lud_host == NULL ||
+	    parts->lud_host[0] == '\0' || strlen(parts->lud_host) >= sizeof(c->host) ||
+	    parts->lud_port < 0 || parts->lud_port > 65535) {
+		log_say(LOG_ERROR, "directory_unusable",
+		    "directory.ldap.servers: \"%s\": expected ldaps://HOST or ldap://HOST", url);
 		goto out;
 	}
 	c->ldaps = strcmp(parts->lud_scheme, "ldaps") == 0;
 	if (!c->ldaps && !pool->setup.config->start_tls) {
-		log_say(LOG_ERROR, "directory_unusable", "directory.ldap.servers: \"%s\" would be read in clear: use ldaps:// or "
-		    "start_tls: true", url);
+		log_say(LOG_ERROR, "directory_unusable",
+		    "directory.ldap.servers: \"%s\" would be read in clear: use ldaps:// or "
+		    "start_tls: true",
+		    url);
 		goto out;
 	}
 	memcpy(c->host, parts->lud_host, strlen(parts->lud_host) + 1);

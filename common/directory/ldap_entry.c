@@ -1,6 +1,6 @@
 /*
- * ldap_entry: typed values of an LDAP entry, with every length and form checked. Keeps nothing, asks nobody.
- * Runs in the *directory* process.
+ * ldap_entry: typed values of an LDAP entry, with every length and form checked. Keeps nothing,
+ * asks nobody. Runs in the *directory* process.
  */
 #include "common/directory/ldap_parts.h"
 #include "common/text.h"
@@ -19,7 +19,8 @@ static bool single(struct berval **values)
 bool ldap_entry_text(LDAP *ld, LDAPMessage *e, const char *attribute, char *out, size_t size)
 {
 	struct berval **values = ldap_get_values_len(ld, e, attribute);
-	bool good = single(values) && text_is_clean(view(values[0])) && text_copy(out, size, view(values[0])) == 0;
+	bool good = single(values) && text_is_clean(view(values[0])) &&
+		    text_copy(out, size, view(values[0])) == 0;
 
 	if (!good)
 		out[0] = '\0';
@@ -106,7 +107,8 @@ bool ldap_dn_domain(const char *dn, char *out, size_t size)
 {
 	LDAPDN parsed = NULL;
 	size_t n = 0;
-	bool good = ldap_str2dn(dn, &parsed, LDAP_DN_FORMAT_LDAPV3) == LDAP_SUCCESS && parsed != NULL;
+	bool good = ldap_str2dn(dn, &parsed, LDAP_DN_FORMAT_LDAPV3) == LDAP_SUCCESS &&
+		    parsed != NULL;
 
 	for (size_t i = 0; good && parsed[i] != NULL; i++) {
 		const LDAPAVA *ava = parsed[i][0];

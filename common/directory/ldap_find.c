@@ -1,10 +1,11 @@
 /*
  * ldap_find: one claim to one account on one connection.
  *
- * First all the searches of the claim at once, each with one equality; what they find is counted by SID. Then, for the one
- * account found, its tokenGroups (every nested membership, only to be had by a search of the object itself), and its
- * password settings object if it has one whose lock-out limit is not known yet. Nothing is repaired: an entry without a
- * usable SID, name or realm is no account, and an error is an error, never "unknown". *directory* process.
+ * First all the searches of the claim at once, each with one equality; what they find is counted by
+ * SID. Then, for the one account found, its tokenGroups (every nested membership, only to be had by
+ * a search of the object itself), and its password settings object if it has one whose lock-out
+ * limit is not known yet. Nothing is repaired: an entry without a usable SID, name or realm is no
+ * account, and an error is an error, never "unknown". *directory* process.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "common/log.h"
 #include "common/text.h"
 
-#define TOKEN_MAX 4096		/* SIDs in tokenGroups; Kerberos gives up at about 1,000 */
+#define TOKEN_MAX 4096 /* SIDs in tokenGroups; Kerberos gives up at about 1,000 */
 
 struct ldap_finding {
 	struct ldap_conn *conn;
@@ -26,9 +27,9 @@ struct ldap_finding {
 		unsigned index;
 	} asking[CLAIM_SEARCHES_MAX + 2];
 	unsigned pending;
-	int code;			/* the first that was not success */
-	unsigned found;			/* different accounts */
-	bool unusable;			/* some entry was no account that can be used */
+	int code;	/* the first that was not success */
+	unsigned found; /* different accounts */
+	bool unusable;	/* some entry was no account that can be used */
 	struct sid sid;
 	char dn[LDAP_DN_MAX], pso[256];
 	struct account account;
@@ -36,7 +37,7 @@ struct ldap_finding {
 	size_t token_count;
 };
 
-/* Answers of these are from the server: it is well, and asking another one again would say the same. */
+/* Places in `asking` behind those of the searches. */
 enum { ASK_TOKEN = CLAIM_SEARCHES_MAX, ASK_PSO };
 
 static void finding_free(struct ldap_finding *f)
@@ -71,8 +72,9 @@ static void fail(struct ldap_finding *f, int code, const char *diagnostic)
 
 	if (code != LDAP_SERVER_DOWN && c->told_code != code) {
 		c->told_code = code;
-		log_say(LOG_ERROR, "directory_search_failed", "%s: %s %s: see directory.ldap.base and the rights of bind_name",
-		    c->url, ldap_err2string(code), diagnostic);
+		log_say(LOG_ERROR, "directory_search_failed",
+		    "%s: %s %s: see directory.ldap.base and the rights of bind_name", c->url,
+		    ldap_err2string(code), diagnostic);
 	}
 	finish(f, false, ACCOUNT_UNAVAILABLE);
 }
@@ -98,7 +100,7 @@ static bool number_of(LDAP *ld, LDAPMessage *e, const char *attribute, uint32_t 
 
 	if (!ldap_entry_number(ld, e, attribute, &value) || value < INT32_MIN || value > UINT32_MAX)
 		return false;
-	*out = (uint32_t)value;		/* AD writes flags as a signed number */
+	*out = (uint32_t)value; /* AD writes flags as a signed number */
 	return true;
 }
 
@@ -108,9 +110,11 @@ static bool fill(struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
 	struct account_numbers numbers = { .control = 0 };
 	struct account *a = &f->account;
 
-	if (!ldap_entry_sid(ld, e, "objectSid", &f->sid) || sid_to_text(&f->sid, a->sid, sizeof(a->sid)) < 0 ||
-	    !ldap_entry_text(ld, e, "sAMAccountName", a->sam, sizeof(a->sam)) || a->sam[0] == '\0' ||
-	    !ldap_entry_dn(ld, e, f->dn, sizeof(f->dn)) || !ldap_dn_domain(f->dn, a->realm, sizeof(a->realm)))
+	if (!ldap_entry_sid(ld, e, "objectSid", &f->sid) ||
+	    sid_to_text(&f->sid, a->sid, sizeof(a->sid)) < 0 ||
+	    !ldap_entry_text(ld, e, "sAMAccountName", a->sam, sizeof(a->sam)) ||
+	    a->sam[0] == '\0' || !ldap_entry_dn(ld, e, f->dn, sizeof(f->dn)) ||
+	    !ldap_dn_domain(f->dn, a->realm, sizeof(a->realm)))
 		return false;
 	/* The short name is known for the server's own domain only. */
 	if (text_eq_nocase(strv_from(a->realm), strv_from(f->conn->domain.dns)))
@@ -122,7 +126,8 @@ static bool fill(struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
 	(void)ldap_entry_text(ld, e, "displayName", a->display_name, sizeof(a->display_name));
 	(void)ldap_entry_text(ld, e, "msDS-ResultantPSO", f->pso, sizeof(f->pso));
 	numbers.has_control = number_of(ld, e, "userAccountControl", &numbers.control);
-	numbers.has_computed = number_of(ld, e, "msDS-User-Account-Control-Computed", &numbers.computed);
+	numbers.has_computed = number_of(
+	    ld, e, "msDS-User-Account-Control-Computed", &numbers.computed);
 	numbers.has_expires = ldap_entry_number(ld, e, "accountExpires", &numbers.expires);
 	if (!number_of(ld, e, "badPwdCount", &a->bad_password_count))
 		a->bad_password_count = 0;
@@ -156,8 +161,8 @@ static void conclude(struct ldap_finding *f)
 	struct directory_ldap *d = f->conn->pool;
 	bool known;
 
-	facts_from_token(&f->account, &f->sid, f->token, f->token_count, f->conn->domain.group, d->setup.groups_count,
-	    d->setup.refused);
+	facts_from_token(&f->account, &f->sid, f->token, f->token_count, f->conn->domain.group,
+	    d->setup.groups_count, d->setup.refused);
 	f->account.lockout_threshold = threshold_of(f->conn, f->pso, &known);
 	f->conn->told_code = LDAP_SUCCESS;
 	finish(f, true, ACCOUNT_FOUND);
@@ -178,7 +183,8 @@ static void on_pso(void *arg, struct ldap_conn *c, LDAPMessage *e)
 		d->pso_count++;
 }
 
-static void pso_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void pso_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	struct asking *asking = arg;
 	struct ldap_finding *f = asking->finding;
@@ -189,7 +195,7 @@ static void pso_done(void *arg, struct ldap_conn *c, int code, const char *diagn
 	if (code == LDAP_SERVER_DOWN)
 		fail(f, code, diagnostic);
 	else
-		conclude(f);	/* not readable by everybody: then the limit is not known */
+		conclude(f); /* not readable by everybody: then the limit is not known */
 }
 
 static void on_token(void *arg, struct ldap_conn *c, LDAPMessage *e)
@@ -200,10 +206,12 @@ static void on_token(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	struct sid sid;
 
 	/* It must still be the same object: DNs can be given to another in between. */
-	if (f->token == NULL && n > 0 && n <= TOKEN_MAX && ldap_entry_sid(c->ld, e, "objectSid", &sid) && sid_eq(&sid, &f->sid))
+	if (f->token == NULL && n > 0 && n <= TOKEN_MAX &&
+	    ldap_entry_sid(c->ld, e, "objectSid", &sid) && sid_eq(&sid, &f->sid))
 		f->token = calloc(n, sizeof(*f->token));
 	for (size_t i = 0; f->token != NULL && i < n; i++) {
-		if (sid_from_bytes((struct strv){ values[i]->bv_val, values[i]->bv_len }, &f->token[i]) < 0) {
+		if (sid_from_bytes(
+			(struct strv){ values[i]->bv_val, values[i]->bv_len }, &f->token[i]) < 0) {
 			/* One that cannot be read may be the one that refuses. */
 			free(f->token);
 			f->token = NULL;
@@ -222,7 +230,8 @@ static bool ask_one(struct ldap_finding *f, unsigned which, struct ldap_query *q
 	return f->asking[which].op != NULL;
 }
 
-static void token_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void token_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	static const char *const attributes[] = { "msDS-LockoutThreshold", NULL };
 	struct asking *asking = arg;
@@ -236,8 +245,12 @@ static void token_done(void *arg, struct ldap_conn *c, int code, const char *dia
 		return;
 	}
 	(void)threshold_of(c, f->pso, &known);
-	if (known || !ask_one(f, ASK_PSO, &(struct ldap_query){ .base = f->pso, .scope = LDAP_SCOPE_BASE,
-	    .attributes = attributes, .entry = on_pso, .done = pso_done }))
+	if (known || !ask_one(f, ASK_PSO,
+			 &(struct ldap_query){ .base = f->pso,
+			     .scope = LDAP_SCOPE_BASE,
+			     .attributes = attributes,
+			     .entry = on_pso,
+			     .done = pso_done }))
 		conclude(f);
 }
 
@@ -254,12 +267,17 @@ static void count(struct ldap_finding *f, const char *diagnostic)
 		finish(f, true, ACCOUNT_AMBIGUOUS);
 	else if (f->found == 0 || f->unusable)
 		finish(f, true, ACCOUNT_UNKNOWN);
-	else if (!ask_one(f, ASK_TOKEN, &(struct ldap_query){ .base = f->dn, .scope = LDAP_SCOPE_BASE,
-	    .attributes = attributes, .entry = on_token, .done = token_done }))
+	else if (!ask_one(f, ASK_TOKEN,
+		     &(struct ldap_query){ .base = f->dn,
+			 .scope = LDAP_SCOPE_BASE,
+			 .attributes = attributes,
+			 .entry = on_token,
+			 .done = token_done }))
 		fail(f, LDAP_SERVER_DOWN, "");
 }
 
-static void account_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void account_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	struct asking *asking = arg;
 	struct ldap_finding *f = asking->finding;
@@ -268,7 +286,7 @@ static void account_done(void *arg, struct ldap_conn *c, int code, const char *d
 	(void)result;
 	asking->op = NULL;
 	if (code == LDAP_SIZELIMIT_EXCEEDED)
-		f->found += 2;		/* more than the two that were asked for */
+		f->found += 2; /* more than the two that were asked for */
 	else if (code != LDAP_SUCCESS && f->code == LDAP_SUCCESS)
 		f->code = code;
 	if (--f->pending == 0)
@@ -280,12 +298,19 @@ static bool ask_all(struct ldap_finding *f, unsigned n)
 	char filter[CLAIM_FILTER_MAX];
 
 	for (unsigned i = 0; i < n; i++) {
-		/* The one looked for comes last; where the list has it already the list ends before. */
-		const char *attributes[] = { "objectSid", "sAMAccountName", "userPrincipalName", "mail", "displayName",
-			"userAccountControl", "accountExpires", "msDS-User-Account-Control-Computed", "badPwdCount",
-			"msDS-ResultantPSO", NULL, NULL };
-		struct ldap_query q = { .base = f->conn->pool->setup.config->base, .scope = LDAP_SCOPE_SUBTREE,
-			.filter = filter, .attributes = attributes, .size_limit = 2, .entry = on_account, .done = account_done };
+		/* The one looked for comes last; where the list has it already the list ends
+		 * before. */
+		const char *attributes[] = { "objectSid", "sAMAccountName", "userPrincipalName",
+			"mail", "displayName", "userAccountControl", "accountExpires",
+			"msDS-User-Account-Control-Computed", "badPwdCount", "msDS-ResultantPSO",
+			NULL, NULL };
+		struct ldap_query q = { .base = f->conn->pool->setup.config->base,
+			.scope = LDAP_SCOPE_SUBTREE,
+			.filter = filter,
+			.attributes = attributes,
+			.size_limit = 2,
+			.entry = on_account,
+			.done = account_done };
 		size_t last = ARRAY_LEN(attributes) - 2, k;
 		for (k = 0; k < last && strcmp(attributes[k], f->search[i].attribute) != 0; k++)
 			;
@@ -298,8 +323,8 @@ static bool ask_all(struct ldap_finding *f, unsigned n)
 	return true;
 }
 
-int ldap_finding_start(struct ldap_conn *c, uint32_t kind, const char *value, ldap_found_fn *done, void *arg,
-    struct ldap_finding **out)
+int ldap_finding_start(struct ldap_conn *c, uint32_t kind, const char *value, ldap_found_fn *done,
+    void *arg, struct ldap_finding **out)
 {
 	struct directory_names names = { c->domain.dns, c->domain.netbios };
 	struct ldap_finding *f = calloc(1, sizeof(*f));

@@ -1,11 +1,15 @@
 /*
- * ldap_parts: what the files ldap*.c share: the pool of servers, one connection, one request on it. Nobody else includes this.
+ * ldap_parts: what the files ldap*.c share: the pool of servers, one connection, one request on it.
+ * Nobody else includes this.
  *
- *   ldap.c          the pool: which server is asked, failover, back-off
- *   ldap_conn.c     one connection's life: dial, TLS, bind, prepare, ready, down; requests and their answers
- *   ldap_bind.c     simple and GSS-SPNEGO        ldap_ticket.c  tickets for it    kdc.c  bytes to a KDC and back
+ *   ldap.c          the pool: which server is asked, failover
+ *   ldap_conn.c     one connection's life: dial, TLS, bind, prepare, ready, down, back-off
+ *   ldap_op.c       requests on it and their answers
+ *   ldap_bind.c     simple and GSS-SPNEGO
+ *   ldap_ticket.c   tickets for it (kdc.c: bytes to a KDC and back)
  *   ldap_prepare.c  what must be known of a server and its domain before the first search
- *   ldap_find.c     one account by one claim     ldap_entry.c   values of an entry
+ *   ldap_find.c     one account by one claim
+ *   ldap_entry.c    values of an entry
  *   ldap_watch.c    what changed
  */
 #ifndef EASGATE_DIRECTORY_LDAP_PARTS_H
@@ -23,22 +27,26 @@
 #define LDAP_DN_MAX	 1024
 #define LDAP_PSO_MAX	 8
 #define LDAP_SEEN_MAX	 64
-#define LDAP_SLOW_MS	 250	/* a server that owes an answer for so long is passed over, and its work asked for elsewhere too */
+#define LDAP_SLOW_MS                                                                           \
+	250 /* a server that owes an answer for so long is passed over, and its work asked for \
+	       elsewhere too */
 
 struct ldap_conn;
 
-/* --- requests (ldap_conn.c) --- */
+/* --- requests (ldap_op.c) --- */
 
 /* One entry of a search; the message is the connection's. */
 typedef void ldap_entry_fn(void *arg, struct ldap_conn *c, LDAPMessage *entry);
-/* The end: an LDAP result code, LDAP_SERVER_DOWN when the connection went away. `result` may be NULL. */
-typedef void ldap_done_fn(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result);
+/* The end: an LDAP result code, LDAP_SERVER_DOWN when the connection went away. `result` may be
+ * NULL. */
+typedef void ldap_done_fn(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result);
 
 struct ldap_op {
-	struct ldap_op *next;		/* of the slot by message id */
+	struct ldap_op *next; /* of the slot by message id */
 	int id;
-	bool lasting;			/* a notification: its end is not awaited */
-	ldap_entry_fn *entry;		/* NULL as `done`: cancelled, or of no interest */
+	bool lasting;	      /* a notification: its end is not awaited */
+	ldap_entry_fn *entry; /* NULL as `done`: cancelled, or of no interest */
 	ldap_done_fn *done;
 	void *arg;
 };
@@ -46,9 +54,9 @@ struct ldap_op {
 struct ldap_query {
 	const char *base;
 	int scope;
-	const char *filter;		/* NULL: (objectClass=*) */
-	const char *const *attributes;	/* NULL-terminated */
-	int size_limit;			/* 0: the server's */
+	const char *filter;	       /* NULL: (objectClass=*) */
+	const char *const *attributes; /* NULL-terminated */
+	int size_limit;		       /* 0: the server's */
 	LDAPControl **controls;
 	bool lasting;
 	ldap_entry_fn *entry;
@@ -59,15 +67,15 @@ struct ldap_query {
 /* --- one server --- */
 
 enum ldap_conn_state {
-	CONN_DOWN = 0,		/* waits for its next try */
+	CONN_DOWN = 0, /* waits for its next try */
 	CONN_DIALLING,
-	CONN_STARTING_TLS,	/* in clear, StartTLS asked for */
+	CONN_STARTING_TLS, /* in clear, StartTLS asked for */
 	CONN_SECURING,
-	CONN_QUEUED,		/* for the one place where a bind may be tried */
+	CONN_QUEUED, /* for the one place where a bind may be tried */
 	CONN_BINDING,
 	CONN_PREPARING,
 	CONN_READY,
-	CONN_REFUSED,		/* the credential was refused: no more tries */
+	CONN_REFUSED, /* the credential was refused: no more tries */
 };
 
 /* What is known of the server's domain; read anew on each connection. */
@@ -77,8 +85,8 @@ struct ldap_domain {
 	uint32_t lockout_threshold;
 	uint8_t invocation[16];
 	bool has_invocation;
-	uint64_t usn;				/* highestCommittedUSN when the connection was prepared */
-	struct sid group[LDAP_GROUPS_MAX];	/* n == 0: not found */
+	uint64_t usn; /* highestCommittedUSN when the connection was prepared */
+	struct sid group[LDAP_GROUPS_MAX]; /* n == 0: not found */
 	struct {
 		char dn[256];
 		uint32_t lockout_threshold;
@@ -90,21 +98,21 @@ struct ldap_domain {
 struct ldap_watch {
 	struct deadline next;
 	bool running;
-	bool known;				/* invocation and usn are of a watch that ran */
+	bool known; /* invocation and usn are of a watch that ran */
 	uint8_t invocation[16];
-	uint64_t usn;				/* the first one not yet looked at */
-	uint64_t highest;			/* of the poll under way */
+	uint64_t usn;	  /* the first one not yet looked at */
+	uint64_t highest; /* of the poll under way */
 	struct {
 		struct sid sid;
 		uint64_t usn;
-	} seen[LDAP_SEEN_MAX];			/* told already: notification and poll find the same change */
+	} seen[LDAP_SEEN_MAX]; /* told already: notification and poll find the same change */
 	unsigned seen_next;
 };
 
 struct ldap_conn {
 	struct directory_ldap *pool;
 	unsigned index;
-	const char *url;		/* as configured */
+	const char *url; /* as configured */
 	char host[256];
 	uint16_t port;
 	bool ldaps;
@@ -113,21 +121,21 @@ struct ldap_conn {
 	struct ldap_stream stream;
 	LDAP *ld;
 	struct ldap_op *ops[64];
-	unsigned waiting;		/* answers that are owed */
-	uint64_t since_ms;		/* since when nothing came though something is owed */
-	struct deadline limit;		/* of the state, while not ready */
-	struct deadline silence;	/* of an owed answer */
+	unsigned waiting;	 /* answers that are owed */
+	uint64_t since_ms;	 /* since when nothing came though something is owed */
+	struct deadline limit;	 /* of the state, while not ready */
+	struct deadline silence; /* of an owed answer */
 	struct deadline retry;
-	unsigned failures;		/* in a row */
+	unsigned failures; /* in a row */
 	uint64_t opened_ms, ready_ms;
-	bool was_ready;			/* since it was opened */
-	char told[512];			/* the last reason logged; "" after directory_up */
-	int told_code;			/* the last search failure logged */
+	bool was_ready; /* since it was opened */
+	char told[512]; /* the last reason logged; "" after directory_up */
+	int told_code;	/* the last search failure logged */
 	struct ldap_domain domain;
-	unsigned preparing;		/* answers that prepare waits for */
+	unsigned preparing; /* answers that prepare waits for */
 	char prepare_why[256];
 	struct ldap_watch watch;
-	struct ldap_bind *bind;		/* while binding */
+	struct ldap_bind *bind; /* while binding */
 };
 
 /* --- the pool --- */
@@ -139,48 +147,57 @@ struct directory_ldap {
 	SSL_CTX *tls;
 	struct ldap_conn conn[LDAP_SERVERS_MAX];
 	unsigned conns, well;
-	struct ldap_conn *binding;	/* who holds the place where a bind is tried */
+	struct ldap_conn *binding; /* who holds the place where a bind is tried */
 	struct deadline bind_limit, groups_due;
-	char refused[512];		/* why the credential was refused; "": it was not */
-	char *password;			/* simple */
+	char refused[512]; /* why the credential was refused; "": it was not */
+	char *password;	   /* simple */
 	size_t password_n;
-	struct ldap_tickets *tickets;	/* gssapi */
-	const char *kdc[LDAP_SERVERS_MAX];	/* the servers' hosts, where no KDCs are configured */
+	struct ldap_tickets *tickets;	   /* gssapi */
+	const char *kdc[LDAP_SERVERS_MAX]; /* the servers' hosts, where no KDCs are configured */
 	struct ldap_lookup *lookups;
 	bool closing;
 };
 
 /* ldap_conn.c */
-MUST_CHECK int ldap_conn_init(struct ldap_conn *c, struct directory_ldap *pool, unsigned index, const char *url);
+MUST_CHECK int ldap_conn_init(
+    struct ldap_conn *c, struct directory_ldap *pool, unsigned index, const char *url);
 void ldap_conn_open(struct ldap_conn *c);
-void ldap_conn_close(struct ldap_conn *c);	/* for good: no callbacks, no retry */
-/* The connection is of no use: tells, closes, ends its requests with LDAP_SERVER_DOWN, comes back after a while. */
+void ldap_conn_close(struct ldap_conn *c); /* for good: no callbacks, no retry */
+/* Of no use: tells, closes, ends its requests with LDAP_SERVER_DOWN, tries again after a while. */
 PRINTF(2, 3) void ldap_conn_fail(struct ldap_conn *c, const char *fmt, ...);
-bool ldap_conn_is_slow(const struct ldap_conn *c);
-/* NULL: could not be sent (the connection then fails from the loop). Borrows all of q for the call. */
+void ldap_conn_bind(struct ldap_conn *c);     /* by ldap.c: its turn has come */
+void ldap_conn_bound(struct ldap_conn *c);    /* by ldap_bind.c */
+void ldap_conn_prepared(struct ldap_conn *c); /* by ldap_prepare.c */
+
+/* ldap_op.c */
+/* NULL: could not be sent (the connection then fails from the loop). Borrows q for the call. */
 struct ldap_op *ldap_conn_search(struct ldap_conn *c, const struct ldap_query *q);
-MUST_CHECK int ldap_conn_sasl_bind(struct ldap_conn *c, const char *name, const char *mechanism, struct berval *credential,
-    ldap_done_fn *done, void *arg);
-void ldap_op_cancel(struct ldap_op *op);	/* accepts NULL; the answer is dropped when it comes */
-void ldap_conn_bind(struct ldap_conn *c);	/* by ldap.c: its turn has come */
-void ldap_conn_bound(struct ldap_conn *c);	/* by ldap_bind.c */
-void ldap_conn_prepared(struct ldap_conn *c);	/* by ldap_prepare.c */
+MUST_CHECK int ldap_conn_sasl_bind(struct ldap_conn *c, const char *name, const char *mechanism,
+    struct berval *credential, ldap_done_fn *done, void *arg);
+MUST_CHECK int ldap_conn_ask_tls(struct ldap_conn *c, ldap_done_fn *done);
+void ldap_op_cancel(struct ldap_op *op); /* accepts NULL; the answer is dropped when it comes */
+struct ldap_op *ldap_ops_take(struct ldap_conn *c); /* all that are under way, as a list */
+void ldap_conn_received(void *c);		    /* from the stream */
+/* It owes an answer and has said nothing for LDAP_SLOW_MS. */
+bool ldap_conn_is_slow(const struct ldap_conn *c);
 
 /* ldap_bind.c */
-void ldap_bind_start(struct ldap_conn *c);	/* ends with ldap_conn_bound(), ldap_conn_fail() or ldap_pool_refuse() */
+/* Ends with ldap_conn_bound(), ldap_conn_fail() or ldap_pool_refuse(). */
+void ldap_bind_start(struct ldap_conn *c);
 void ldap_bind_stop(struct ldap_conn *c);
 
 /* ldap_prepare.c */
-void ldap_prepare(struct ldap_conn *c);		/* ends with ldap_conn_prepared() or ldap_conn_fail() */
-void ldap_prepare_groups(struct ldap_conn *c);	/* again, on a ready connection */
+void ldap_prepare(struct ldap_conn *c); /* ends with ldap_conn_prepared() or ldap_conn_fail() */
+void ldap_prepare_groups(struct ldap_conn *c); /* again, on a ready connection */
 
 /* ldap_find.c */
 struct ldap_finding;
 /* good: the server answered; then `result` is what it says. Else the next server may be asked. */
-typedef void ldap_found_fn(void *arg, struct ldap_conn *c, bool good, enum account_result result, const struct account *account);
+typedef void ldap_found_fn(void *arg, struct ldap_conn *c, bool good, enum account_result result,
+    const struct account *account);
 /* 0: `done` will run. 1: the claim can name nobody. -1: could not be sent. */
-MUST_CHECK int ldap_finding_start(struct ldap_conn *c, uint32_t kind, const char *value, ldap_found_fn *done, void *arg,
-    struct ldap_finding **out);
+MUST_CHECK int ldap_finding_start(struct ldap_conn *c, uint32_t kind, const char *value,
+    ldap_found_fn *done, void *arg, struct ldap_finding **out);
 void ldap_finding_cancel(struct ldap_finding *f);
 
 /* ldap_watch.c */
@@ -188,8 +205,9 @@ void ldap_watch_start(struct ldap_conn *c);
 void ldap_watch_stop(struct ldap_conn *c);
 
 /* ldap.c */
-void ldap_pool_well(struct directory_ldap *d);			/* some connection became ready or ceased to be */
-void ldap_pool_bind_next(struct directory_ldap *d);		/* the place is free, or somebody new waits for it */
+void ldap_pool_well(struct directory_ldap *d); /* some connection became ready or ceased to be */
+void ldap_pool_bind_next(
+    struct directory_ldap *d); /* the place is free, or somebody new waits for it */
 void ldap_pool_bind_leave(struct ldap_conn *c);
 PRINTF(2, 3) void ldap_pool_refuse(struct ldap_conn *c, const char *fmt, ...);
 void ldap_pool_groups_changed(struct directory_ldap *d);
@@ -202,7 +220,8 @@ bool ldap_entry_sid(LDAP *ld, LDAPMessage *e, const char *attribute, struct sid 
 bool ldap_entry_has(LDAP *ld, LDAPMessage *e, const struct claim_search *search);
 bool ldap_entry_has_text(LDAP *ld, LDAPMessage *e, const char *attribute, const char *value);
 bool ldap_entry_dn(LDAP *ld, LDAPMessage *e, char *out, size_t size);
-/* "corp.example" from the DC parts of a DN. False: it has none, or they hold what no host name does. */
+/* "corp.example" from the DC parts of a DN. False: it has none, or they hold what no host name
+ * does. */
 bool ldap_dn_domain(const char *dn, char *out, size_t size);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * ldap_prepare: what must be known of a server and its domain before it is asked for accounts: the domain's names, the
- * lock-out limit, the SIDs of the configured groups, and where its change numbers stand.
- * Runs in the *directory* process.
+ * ldap_prepare: what must be known of a server and its domain before it is asked for accounts: the
+ * domain's names, the lock-out limit, the SIDs of the configured groups, and where its change
+ * numbers stand. Runs in the *directory* process.
  */
 #include <stdio.h>
 
@@ -9,7 +9,8 @@
 #include "common/log.h"
 #include "common/text.h"
 
-static void one_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result);
+static void one_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result);
 
 /* Sends one of the searches that prepare waits for. */
 static void ask(struct ldap_conn *c, struct ldap_query *q)
@@ -33,7 +34,8 @@ static void finish_if_last(struct ldap_conn *c)
 }
 
 /* Facts that may stay unknown; `arg` names one that may not. */
-static void one_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void one_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	const char *needed = arg;
 
@@ -42,7 +44,8 @@ static void one_done(void *arg, struct ldap_conn *c, int code, const char *diagn
 	if (code == LDAP_SERVER_DOWN)
 		return;
 	if (code != LDAP_SUCCESS && needed != NULL)
-		snprintf(c->prepare_why, sizeof(c->prepare_why), "%s: %s %s", needed, ldap_err2string(code), diagnostic);
+		snprintf(c->prepare_why, sizeof(c->prepare_why), "%s: %s %s", needed,
+		    ldap_err2string(code), diagnostic);
 	finish_if_last(c);
 }
 
@@ -53,14 +56,16 @@ static void take_head(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	int64_t threshold;
 
 	(void)arg;
-	if (ldap_entry_number(c->ld, e, "lockoutThreshold", &threshold) && threshold >= 0 && threshold <= UINT32_MAX)
+	if (ldap_entry_number(c->ld, e, "lockoutThreshold", &threshold) && threshold >= 0 &&
+	    threshold <= UINT32_MAX)
 		c->domain.lockout_threshold = (uint32_t)threshold;
 }
 
 static void take_partition(void *arg, struct ldap_conn *c, LDAPMessage *e)
 {
 	(void)arg;
-	(void)ldap_entry_text(c->ld, e, "nETBIOSName", c->domain.netbios, sizeof(c->domain.netbios));
+	(void)ldap_entry_text(
+	    c->ld, e, "nETBIOSName", c->domain.netbios, sizeof(c->domain.netbios));
 }
 
 static void take_service(void *arg, struct ldap_conn *c, LDAPMessage *e)
@@ -68,7 +73,8 @@ static void take_service(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	struct berval **values = ldap_get_values_len(c->ld, e, "invocationId");
 
 	(void)arg;
-	if (values != NULL && values[0] != NULL && values[0]->bv_len == sizeof(c->domain.invocation)) {
+	if (values != NULL && values[0] != NULL &&
+	    values[0]->bv_len == sizeof(c->domain.invocation)) {
 		memcpy(c->domain.invocation, values[0]->bv_val, sizeof(c->domain.invocation));
 		c->domain.has_invocation = true;
 	}
@@ -77,25 +83,37 @@ static void take_service(void *arg, struct ldap_conn *c, LDAPMessage *e)
 
 static void ask_domain(struct ldap_conn *c)
 {
-	static const char *const head[] = { "lockoutThreshold", NULL }, *const partition[] = { "nETBIOSName", NULL },
-				*const service[] = { "invocationId", NULL }, *const nothing[] = { LDAP_NO_ATTRS, NULL };
+	static const char *const head[] = { "lockoutThreshold", NULL },
+				 *const partition[] = { "nETBIOSName", NULL },
+				 *const service[] = { "invocationId", NULL },
+				 *const nothing[] = { LDAP_NO_ATTRS, NULL };
 	struct ldap_domain *d = &c->domain;
-	char filter[3 * LDAP_DN_MAX + 64] = "(&(objectClass=crossRef)(nCName=", base[LDAP_DN_MAX + 16];
+	char filter[3 * LDAP_DN_MAX + 64] = "(&(objectClass=crossRef)(nCName=",
+				      base[LDAP_DN_MAX + 16];
 	size_t n = strlen(filter);
 
-	ask(c, &(struct ldap_query){ .base = c->pool->setup.config->base, .scope = LDAP_SCOPE_BASE, .attributes = nothing,
-	    .arg = (char *)"directory.ldap.base cannot be read" });
-	ask(c, &(struct ldap_query){ .base = d->naming_context, .scope = LDAP_SCOPE_BASE, .attributes = head,
-	    .entry = take_head });
+	ask(c, &(struct ldap_query){ .base = c->pool->setup.config->base,
+		   .scope = LDAP_SCOPE_BASE,
+		   .attributes = nothing,
+		   .arg = (char *)"directory.ldap.base cannot be read" });
+	ask(c, &(struct ldap_query){ .base = d->naming_context,
+		   .scope = LDAP_SCOPE_BASE,
+		   .attributes = head,
+		   .entry = take_head });
 	if (d->service[0] != '\0')
-		ask(c, &(struct ldap_query){ .base = d->service, .scope = LDAP_SCOPE_BASE, .attributes = service,
-		    .entry = take_service });
+		ask(c, &(struct ldap_query){ .base = d->service,
+			   .scope = LDAP_SCOPE_BASE,
+			   .attributes = service,
+			   .entry = take_service });
 	snprintf(base, sizeof(base), "CN=Partitions,%s", d->configuration);
-	if (d->configuration[0] != '\0' &&
-	    claim_escape(strv_from(d->naming_context), false, filter, sizeof(filter) - 3, &n) == 0) {
+	if (d->configuration[0] != '\0' && claim_escape(strv_from(d->naming_context), false, filter,
+					       sizeof(filter) - 3, &n) == 0) {
 		memcpy(filter + n, "))", 3);
-		ask(c, &(struct ldap_query){ .base = base, .scope = LDAP_SCOPE_ONELEVEL, .filter = filter,
-		    .attributes = partition, .entry = take_partition });
+		ask(c, &(struct ldap_query){ .base = base,
+			   .scope = LDAP_SCOPE_ONELEVEL,
+			   .filter = filter,
+			   .attributes = partition,
+			   .entry = take_partition });
 	}
 }
 
@@ -114,7 +132,8 @@ static bool is_passing(int code)
 	       code == LDAP_OPERATIONS_ERROR || code == LDAP_ADMINLIMIT_EXCEEDED;
 }
 
-static void group_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void group_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	struct sid *sid = arg;
 	size_t i = (size_t)(sid - c->domain.group);
@@ -125,12 +144,14 @@ static void group_done(void *arg, struct ldap_conn *c, int code, const char *dia
 	if (code == LDAP_SERVER_DOWN)
 		return;
 	if (is_passing(code)) {
-		snprintf(c->prepare_why, sizeof(c->prepare_why), "a group cannot be read: %s", ldap_err2string(code));
+		snprintf(c->prepare_why, sizeof(c->prepare_why), "a group cannot be read: %s",
+		    ldap_err2string(code));
 	} else if (code != LDAP_SUCCESS || sid->n == 0) {
 		memset(sid, 0, sizeof(*sid));
-		log_say(LOG_ERROR, "directory_group_missing", "%s: the group \"%s\" is not found (%s %s): nobody counts as its "
-		    "member; correct required_group, or let the service account read it", c->url, c->pool->setup.groups[i],
-		    ldap_err2string(code), diagnostic);
+		log_say(LOG_ERROR, "directory_group_missing",
+		    "%s: the group \"%s\" is not found (%s %s): nobody counts as its "
+		    "member; correct required_group, or let the service account read it",
+		    c->url, c->pool->setup.groups[i], ldap_err2string(code), diagnostic);
 	}
 	finish_if_last(c);
 }
@@ -140,8 +161,12 @@ void ldap_prepare_groups(struct ldap_conn *c)
 	static const char *const attributes[] = { "objectSid", NULL };
 
 	for (unsigned i = 0; i < c->pool->setup.groups_count; i++) {
-		struct ldap_query q = { .base = c->pool->setup.groups[i], .scope = LDAP_SCOPE_BASE, .attributes = attributes,
-			.filter = "(objectClass=group)", .entry = take_group, .done = group_done,
+		struct ldap_query q = { .base = c->pool->setup.groups[i],
+			.scope = LDAP_SCOPE_BASE,
+			.attributes = attributes,
+			.filter = "(objectClass=group)",
+			.entry = take_group,
+			.done = group_done,
 			.arg = &c->domain.group[i] };
 		if (ldap_conn_search(c, &q) != NULL && c->state == CONN_PREPARING)
 			c->preparing++;
@@ -156,8 +181,10 @@ static void take_root(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	int64_t usn;
 
 	(void)arg;
-	(void)ldap_entry_text(c->ld, e, "defaultNamingContext", d->naming_context, sizeof(d->naming_context));
-	(void)ldap_entry_text(c->ld, e, "configurationNamingContext", d->configuration, sizeof(d->configuration));
+	(void)ldap_entry_text(
+	    c->ld, e, "defaultNamingContext", d->naming_context, sizeof(d->naming_context));
+	(void)ldap_entry_text(
+	    c->ld, e, "configurationNamingContext", d->configuration, sizeof(d->configuration));
 	(void)ldap_entry_text(c->ld, e, "dsServiceName", d->service, sizeof(d->service));
 	if (ldap_entry_number(c->ld, e, "highestCommittedUSN", &usn) && usn >= 0)
 		d->usn = (uint64_t)usn;
@@ -166,14 +193,17 @@ static void take_root(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	text_lower(d->dns, strlen(d->dns));
 }
 
-static void root_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void root_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	(void)arg;
 	(void)result;
 	if (code == LDAP_SERVER_DOWN)
 		return;
 	if (code != LDAP_SUCCESS || c->domain.dns[0] == '\0') {
-		ldap_conn_fail(c, "the root entry names no domain (%s %s): is this an Active Directory domain controller?",
+		ldap_conn_fail(c,
+		    "the root entry names no domain (%s %s): is this an Active Directory domain "
+		    "controller?",
 		    ldap_err2string(code), diagnostic);
 		return;
 	}
@@ -184,13 +214,16 @@ static void root_done(void *arg, struct ldap_conn *c, int code, const char *diag
 
 void ldap_prepare(struct ldap_conn *c)
 {
-	static const char *const attributes[] = { "defaultNamingContext", "configurationNamingContext", "dsServiceName",
-		"highestCommittedUSN", NULL };
+	static const char *const attributes[] = { "defaultNamingContext",
+		"configurationNamingContext", "dsServiceName", "highestCommittedUSN", NULL };
 
 	memset(&c->domain, 0, sizeof(c->domain));
 	c->preparing = 0;
 	c->prepare_why[0] = '\0';
-	if (ldap_conn_search(c, &(struct ldap_query){ .base = "", .scope = LDAP_SCOPE_BASE, .attributes = attributes,
-	    .entry = take_root, .done = root_done }) == NULL)
+	if (ldap_conn_search(c, &(struct ldap_query){ .base = "",
+				    .scope = LDAP_SCOPE_BASE,
+				    .attributes = attributes,
+				    .entry = take_root,
+				    .done = root_done }) == NULL)
 		ldap_conn_fail(c, "a search cannot be sent");
 }

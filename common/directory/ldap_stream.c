@@ -53,7 +53,8 @@ static ber_slen_t io_write(Sockbuf_IO_Desc *d, void *buf, ber_len_t len)
 {
 	const struct ldap_stream *s = d->sbiod_pvt;
 
-	if (s->out == NULL || s->broken || evbuffer_get_length(s->out) + len > LDAP_STREAM_OUT_MAX ||
+	if (s->out == NULL || s->broken ||
+	    evbuffer_get_length(s->out) + len > LDAP_STREAM_OUT_MAX ||
 	    evbuffer_add(s->out, buf, len) < 0) {
 		errno = EPIPE;
 		return -1;
@@ -63,7 +64,7 @@ static ber_slen_t io_write(Sockbuf_IO_Desc *d, void *buf, ber_len_t len)
 
 static int io_close(Sockbuf_IO_Desc *d)
 {
-	(void)d;	/* the socket is not libldap's to close */
+	(void)d; /* the socket is not libldap's to close */
 	return 0;
 }
 
@@ -124,7 +125,8 @@ static int tls_verdict(struct ldap_stream *s, int rc, const char *what)
 		return -1;
 	case SSL_ERROR_SYSCALL:
 		if (ERR_peek_error() == 0) {
-			snprintf(s->why, sizeof(s->why), "%s: %s", what, errno != 0 ? strerror(errno) : "cut off");
+			snprintf(s->why, sizeof(s->why), "%s: %s", what,
+			    errno != 0 ? strerror(errno) : "cut off");
 			return -1;
 		}
 		/* fall through */
@@ -152,7 +154,8 @@ static int read_some(struct ldap_stream *s, char *p, size_t n)
 		return (int)r;
 	if (r < 0 && errno == EAGAIN)
 		return 0;
-	snprintf(s->why, sizeof(s->why), "%s", r == 0 ? "the server closed the connection" : strerror(errno));
+	snprintf(s->why, sizeof(s->why), "%s",
+	    r == 0 ? "the server closed the connection" : strerror(errno));
 	return -1;
 }
 
@@ -164,8 +167,10 @@ static void read_all(struct ldap_stream *s)
 	int n;
 
 	while ((n = read_some(s, bytes, sizeof(bytes))) > 0) {
-		if (evbuffer_get_length(s->in) + (size_t)n > LDAP_STREAM_IN_MAX || evbuffer_add(s->in, bytes, (size_t)n) < 0) {
-			snprintf(s->why, sizeof(s->why), "the server sent more than anybody asked for");
+		if (evbuffer_get_length(s->in) + (size_t)n > LDAP_STREAM_IN_MAX ||
+		    evbuffer_add(s->in, bytes, (size_t)n) < 0) {
+			snprintf(
+			    s->why, sizeof(s->why), "the server sent more than anybody asked for");
 			n = -1;
 			break;
 		}
@@ -173,7 +178,7 @@ static void read_all(struct ldap_stream *s)
 			break;
 		if (evbuffer_get_length(s->in) < 64 * 1024)
 			continue;
-		s->received(s->arg);	/* a long answer is taken in pieces */
+		s->received(s->arg); /* a long answer is taken in pieces */
 		if (s->generation != generation)
 			return;
 	}
@@ -280,7 +285,8 @@ int ldap_stream_open(struct ldap_stream *s, struct loop *loop, int fd)
 	s->out = evbuffer_new();
 	s->readable = event_new(loop_base(loop), fd, EV_READ | EV_PERSIST, on_readable, s);
 	s->writable = event_new(loop_base(loop), fd, EV_WRITE, on_writable, s);
-	if (s->in != NULL && s->out != NULL && s->readable != NULL && s->writable != NULL && event_add(s->readable, NULL) == 0)
+	if (s->in != NULL && s->out != NULL && s->readable != NULL && s->writable != NULL &&
+	    event_add(s->readable, NULL) == 0)
 		return 0;
 	ldap_stream_close(s);
 	return -1;
@@ -321,13 +327,15 @@ static int expect_host(SSL *ssl, const char *host)
 	if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
 		return X509_VERIFY_PARAM_set1_ip_asc(param, host);
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 && SSL_set_tlsext_host_name(ssl, (char *)(uintptr_t)host) == 1;
+	return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
+	       SSL_set_tlsext_host_name(ssl, (char *)(uintptr_t)host) == 1;
 }
 
 int ldap_stream_secure(struct ldap_stream *s, SSL_CTX *tls, const char *host)
 {
 	if (evbuffer_get_length(s->in) > 0) {
-		snprintf(s->why, sizeof(s->why), "bytes came in clear behind the answer to StartTLS");
+		snprintf(
+		    s->why, sizeof(s->why), "bytes came in clear behind the answer to StartTLS");
 		return -1;
 	}
 	s->ssl = SSL_new(tls);
@@ -338,7 +346,7 @@ int ldap_stream_secure(struct ldap_stream *s, SSL_CTX *tls, const char *host)
 	}
 	SSL_set_connect_state(s->ssl);
 	s->handshaking = true;
-	event_active(s->readable, EV_READ, 0);	/* the first step, from the loop */
+	event_active(s->readable, EV_READ, 0); /* the first step, from the loop */
 	return 0;
 }
 
@@ -358,7 +366,7 @@ static int add_authorities(SSL_CTX *tls, const struct strv *ca)
 		X509_free(cert);
 	}
 	BIO_free(bio);
-	ERR_clear_error();	/* the end of the text is an error there */
+	ERR_clear_error(); /* the end of the text is an error there */
 	return added;
 }
 
@@ -372,13 +380,16 @@ SSL_CTX *ldap_tls_new(const struct strv *ca, char *why, size_t why_size)
 	}
 	SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				  SSL_MODE_RELEASE_BUFFERS);
 	if (ca != NULL && add_authorities(tls, ca) == 0) {
 		snprintf(why, why_size, "no certificate (PEM) in it");
 		goto failed;
 	}
 	if (ca == NULL && X509_STORE_load_file(SSL_CTX_get_cert_store(tls), SYSTEM_CA) != 1) {
-		snprintf(why, why_size, "no certificate can be read from " SYSTEM_CA ": install ca-certificates, or set directory.ldap.ca");
+		snprintf(why, why_size,
+		    "no certificate can be read from " SYSTEM_CA
+		    ": install ca-certificates, or set directory.ldap.ca");
 		goto failed;
 	}
 	ERR_clear_error();

@@ -1,7 +1,7 @@
 /*
- * ldap_ticket: the AS and TGS exchanges of one service account. Asks for the service tickets of LDAP servers only.
- * A refusal of the key is told apart from everything else, because it must not be tried again.
- * Runs in the *directory* process; the keytab never leaves it.
+ * ldap_ticket: the AS and TGS exchanges of one service account. Asks for the service tickets of
+ * LDAP servers only. A refusal of the key is told apart from everything else, because it must not
+ * be tried again. Runs in the *directory* process; the keytab never leaves it.
  */
 #include "common/directory/ldap_ticket.h"
 
@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RENEW_SECONDS 300		/* a ticket-granting ticket with less left is got anew */
+#define RENEW_SECONDS 300 /* a ticket-granting ticket with less left is got anew */
 #define CACHE_NAME    "MEMORY:easgate-ldap"
 #define KEYTAB_NAME   "MEMORY:easgate-ldap"
 
@@ -25,14 +25,14 @@ struct ldap_tickets {
 	krb5_keytab keytab;
 	krb5_ccache cache;
 	char principal[256], realm[256], host[256];
-	int config_fd;			/* what KRB5_CONFIG names */
+	int config_fd; /* what KRB5_CONFIG names */
 	time_t tgt_until;
 	/* of the exchange under way */
 	krb5_init_creds_context as;
 	krb5_tkt_creds_context tgs;
 	struct kdc_exchange *exchange;
 	struct event *start;
-	ticket_done_fn *done;		/* NULL: none */
+	ticket_done_fn *done; /* NULL: none */
 	void *arg;
 };
 
@@ -188,11 +188,13 @@ static void advance(struct ldap_tickets *t)
 
 static void send_on(struct ldap_tickets *t, const krb5_data *message, const krb5_data *realm)
 {
-	if (realm->length != strlen(t->realm) || memcmp(realm->data, t->realm, realm->length) != 0) {
+	if (realm->length != strlen(t->realm) ||
+	    memcmp(realm->data, t->realm, realm->length) != 0) {
 		finish(t, TICKET_FAILED, "the KDC refers to another realm");
 		return;
 	}
-	t->exchange = kdc_ask(t->loop, t->dns, &t->kdcs, (struct strv){ message->data, message->length }, on_answer, t);
+	t->exchange = kdc_ask(t->loop, t->dns, &t->kdcs,
+	    (struct strv){ message->data, message->length }, on_answer, t);
 	if (t->exchange == NULL)
 		finish(t, TICKET_FAILED, "out of memory");
 }
@@ -206,16 +208,22 @@ static void step(struct ldap_tickets *t, krb5_data *in)
 	bool goes_on;
 
 	if (t->as != NULL)
-		code = krb5_init_creds_step(t->ctx, t->as, in != NULL ? in : &none, &out, &realm, &flags);
+		code = krb5_init_creds_step(
+		    t->ctx, t->as, in != NULL ? in : &none, &out, &realm, &flags);
 	else
-		code = krb5_tkt_creds_step(t->ctx, t->tgs, in != NULL ? in : &none, &out, &realm, &flags);
-	goes_on = code == 0 && (flags & KRB5_INIT_CREDS_STEP_FLAG_CONTINUE);	/* the same bit for both */
+		code = krb5_tkt_creds_step(
+		    t->ctx, t->tgs, in != NULL ? in : &none, &out, &realm, &flags);
+	goes_on = code == 0 &&
+		  (flags & KRB5_INIT_CREDS_STEP_FLAG_CONTINUE); /* the same bit for both */
 	if (goes_on)
 		send_on(t, &out, &realm);
 	krb5_free_data_contents(t->ctx, &out);
 	krb5_free_data_contents(t->ctx, &realm);
 	if (code != 0)
-		fail_with(t, t->as != NULL ? "the key of the service account" : "a ticket for the LDAP server", code);
+		fail_with(t,
+		    t->as != NULL ? "the key of the service account"
+				  : "a ticket for the LDAP server",
+		    code);
 	else if (!goes_on)
 		advance(t);
 }
@@ -244,7 +252,8 @@ int ldap_tickets_get(struct ldap_tickets *t, const char *host, ticket_done_fn *d
 	t->done = done;
 	t->arg = arg;
 	snprintf(t->host, sizeof(t->host), "%s", host);
-	event_active(t->start, EV_TIMEOUT, 0);	/* a ticket in the cache needs no KDC, and still nobody is called back at once */
+	event_active(t->start, EV_TIMEOUT,
+	    0); /* a ticket in the cache needs no KDC, and still nobody is called back at once */
 	return 0;
 }
 
@@ -253,9 +262,19 @@ void ldap_tickets_forget(struct ldap_tickets *t)
 	t->tgt_until = 0;
 }
 
-const char *ldap_tickets_cache(const struct ldap_tickets *t) { (void)t; return CACHE_NAME; }
-const char *ldap_tickets_principal(const struct ldap_tickets *t) { return t->principal; }
-const char *ldap_tickets_realm(const struct ldap_tickets *t) { return t->realm; }
+const char *ldap_tickets_cache(const struct ldap_tickets *t)
+{
+	(void)t;
+	return CACHE_NAME;
+}
+const char *ldap_tickets_principal(const struct ldap_tickets *t)
+{
+	return t->principal;
+}
+const char *ldap_tickets_realm(const struct ldap_tickets *t)
+{
+	return t->realm;
+}
 
 /* --- life --- */
 
@@ -263,9 +282,11 @@ const char *ldap_tickets_realm(const struct ldap_tickets *t) { return t->realm; 
 static int own_config(struct ldap_tickets *t)
 {
 	char text[1024], path[64];
-	int n = snprintf(text, sizeof(text), "[libdefaults]\n\tdefault_realm = %s\n\tdns_lookup_kdc = false\n"
+	int n = snprintf(text, sizeof(text),
+	    "[libdefaults]\n\tdefault_realm = %s\n\tdns_lookup_kdc = false\n"
 	    "\tdns_lookup_realm = false\n\tdns_canonicalize_hostname = false\n\trdns = false\n"
-	    "\tdefault_ccache_name = %s\n\tdefault_client_keytab_name = %s\n", t->realm, CACHE_NAME, KEYTAB_NAME);
+	    "\tdefault_ccache_name = %s\n\tdefault_client_keytab_name = %s\n",
+	    t->realm, CACHE_NAME, KEYTAB_NAME);
 
 	t->config_fd = memfd_with("krb5.conf", (struct strv){ text, (size_t)n });
 	if (t->config_fd < 0)
@@ -274,7 +295,8 @@ static int own_config(struct ldap_tickets *t)
 	return setenv("KRB5_CONFIG", path, 1);
 }
 
-/* The bytes go through a memfd, since the library reads keytabs from files only; the entries stay in its memory. */
+/* The bytes go through a memfd, since the library reads keytabs from files only; the entries stay
+ * in its memory. */
 static krb5_error_code take_keytab(struct ldap_tickets *t, struct strv bytes, bool *mine)
 {
 	krb5_keytab file = NULL;
@@ -305,7 +327,8 @@ static krb5_error_code take_keytab(struct ldap_tickets *t, struct strv bytes, bo
 	return code;
 }
 
-static krb5_error_code set_up(struct ldap_tickets *t, const struct ldap_tickets_setup *setup, bool *mine)
+static krb5_error_code set_up(
+    struct ldap_tickets *t, const struct ldap_tickets_setup *setup, bool *mine)
 {
 	krb5_error_code code = krb5_init_context(&t->ctx);
 
@@ -318,8 +341,8 @@ static krb5_error_code set_up(struct ldap_tickets *t, const struct ldap_tickets_
 	return code != 0 ? code : take_keytab(t, setup->keytab, mine);
 }
 
-struct ldap_tickets *ldap_tickets_new(struct loop *loop, struct evdns_base *dns, const struct ldap_tickets_setup *setup,
-    char *why, size_t why_size)
+struct ldap_tickets *ldap_tickets_new(struct loop *loop, struct evdns_base *dns,
+    const struct ldap_tickets_setup *setup, char *why, size_t why_size)
 {
 	struct ldap_tickets *t = calloc(1, sizeof(*t));
 	const char *at = strrchr(setup->principal, '@'), *text;
@@ -335,7 +358,8 @@ struct ldap_tickets *ldap_tickets_new(struct loop *loop, struct evdns_base *dns,
 	t->kdcs = setup->kdcs;
 	t->config_fd = -1;
 	if (at == NULL || at[1] == '\0' || strlen(setup->principal) >= sizeof(t->principal)) {
-		snprintf(why, why_size, "\"%s\" is no principal: expected NAME@REALM", setup->principal);
+		snprintf(
+		    why, why_size, "\"%s\" is no principal: expected NAME@REALM", setup->principal);
 		goto failed;
 	}
 	snprintf(t->principal, sizeof(t->principal), "%s", setup->principal);
@@ -349,7 +373,8 @@ struct ldap_tickets *ldap_tickets_new(struct loop *loop, struct evdns_base *dns,
 	if (code == 0 && mine)
 		return t;
 	text = t->ctx != NULL && code != 0 ? krb5_get_error_message(t->ctx, code) : NULL;
-	snprintf(why, why_size, "%s", text != NULL ? text : "it has no key of that principal (the realm in upper case?)");
+	snprintf(why, why_size, "%s",
+	    text != NULL ? text : "it has no key of that principal (the realm in upper case?)");
 	if (text != NULL)
 		krb5_free_error_message(t->ctx, text);
 failed:

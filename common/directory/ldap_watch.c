@@ -1,11 +1,12 @@
 /*
  * ldap_watch: what changed in the domain, as one server sees it.
  *
- * A change notification (control 1.2.840.113556.1.4.528, MS-ADTS 3.1.1.3.4.1.9) on the domain's head, and every watch_seconds a
- * look for objects whose uSNChanged is beyond the last one seen: for servers that do not notify, for changes that Samba
- * notifies late, and for what happened while the connection was away (change numbers belong to one server, so each has its
- * own memory; invocationId tells whether they still mean the same).
- * A changed user is told by SID; a changed group, or a lost track, as "forget all". Decides nothing. *directory* process.
+ * A change notification (control 1.2.840.113556.1.4.528, MS-ADTS 3.1.1.3.4.1.9) on the domain's
+ * head, and every watch_seconds a look for objects whose uSNChanged is beyond the last one seen:
+ * for servers that do not notify, for changes that Samba notifies late, and for what happened while
+ * the connection was away (change numbers belong to one server, so each has its own memory;
+ * invocationId tells whether they still mean the same). A changed user is told by SID; a changed
+ * group, or a lost track, as "forget all". Decides nothing. *directory* process.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -44,11 +45,13 @@ static void on_changed(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	int64_t usn;
 
 	(void)arg;
-	if (!ldap_entry_sid(c->ld, e, "objectSid", &sid) || sid_to_text(&sid, text, sizeof(text)) < 0)
-		return;		/* no principal */
+	if (!ldap_entry_sid(c->ld, e, "objectSid", &sid) ||
+	    sid_to_text(&sid, text, sizeof(text)) < 0)
+		return; /* no principal */
 	if (ldap_entry_has_text(c->ld, e, "objectClass", "computer"))
 		return;
-	if (ldap_entry_number(c->ld, e, "uSNChanged", &usn) && seen_before(&c->watch, &sid, (uint64_t)usn))
+	if (ldap_entry_number(c->ld, e, "uSNChanged", &usn) &&
+	    seen_before(&c->watch, &sid, (uint64_t)usn))
 		return;
 	if (ldap_entry_has_text(c->ld, e, "objectClass", "group"))
 		ldap_pool_groups_changed(c->pool);
@@ -58,24 +61,33 @@ static void on_changed(void *arg, struct ldap_conn *c, LDAPMessage *e)
 
 /* --- notification --- */
 
-static void notify_ended(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void notify_ended(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	(void)arg;
 	(void)result;
 	if (code == LDAP_SERVER_DOWN)
 		return;
-	log_say(LOG_WARNING, "directory_no_notification", "%s does not notify of changes (%s %s): they are looked for every %u s "
-	    "instead", c->url, ldap_err2string(code), diagnostic, c->pool->setup.config->watch_seconds);
+	log_say(LOG_WARNING, "directory_no_notification",
+	    "%s does not notify of changes (%s %s): they are looked for every %u s "
+	    "instead",
+	    c->url, ldap_err2string(code), diagnostic, c->pool->setup.config->watch_seconds);
 }
 
 static void notify_start(struct ldap_conn *c)
 {
-	LDAPControl notify = { (char *)NOTIFY_CONTROL, { 0, NULL }, 1 }, deleted = { (char *)SHOW_DELETED_CONTROL, { 0, NULL }, 0 };
+	LDAPControl notify = { (char *)NOTIFY_CONTROL, { 0, NULL }, 1 },
+		    deleted = { (char *)SHOW_DELETED_CONTROL, { 0, NULL }, 0 };
 	LDAPControl *controls[] = { &notify, &deleted, NULL };
-	struct ldap_query q = { .base = c->domain.naming_context, .scope = LDAP_SCOPE_SUBTREE, .attributes = watched,
-		.controls = controls, .lasting = true, .entry = on_changed, .done = notify_ended };
+	struct ldap_query q = { .base = c->domain.naming_context,
+		.scope = LDAP_SCOPE_SUBTREE,
+		.attributes = watched,
+		.controls = controls,
+		.lasting = true,
+		.entry = on_changed,
+		.done = notify_ended };
 
-	(void)ldap_conn_search(c, &q);	/* a failure to send ends the connection by itself */
+	(void)ldap_conn_search(c, &q); /* a failure to send ends the connection by itself */
 }
 
 /* --- looking --- */
@@ -84,16 +96,19 @@ static void on_poll_due(struct deadline *d);
 
 static void poll_later(struct ldap_conn *c)
 {
-	deadline_arm(c->pool->loop, &c->watch.next, c->pool->setup.config->watch_seconds * 1000ull, on_poll_due);
+	deadline_arm(c->pool->loop, &c->watch.next, c->pool->setup.config->watch_seconds * 1000ull,
+	    on_poll_due);
 }
 
 static void lost_track(struct ldap_conn *c, const char *why)
 {
-	log_say(LOG_INFO, "directory_forgets", "%s: %s: every account is asked for again", c->url, why);
+	log_say(
+	    LOG_INFO, "directory_forgets", "%s: %s: every account is asked for again", c->url, why);
 	say_changed(c, "");
 }
 
-static void poll_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void poll_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	(void)arg;
 	(void)result;
@@ -102,8 +117,8 @@ static void poll_done(void *arg, struct ldap_conn *c, int code, const char *diag
 	if (code == LDAP_SIZELIMIT_EXCEEDED) {
 		lost_track(c, "more changes than can be followed one by one");
 	} else if (code != LDAP_SUCCESS) {
-		log_say(LOG_WARNING, "directory_watch_failed", "%s: looking for changes: %s %s", c->url, ldap_err2string(code),
-		    diagnostic);
+		log_say(LOG_WARNING, "directory_watch_failed", "%s: looking for changes: %s %s",
+		    c->url, ldap_err2string(code), diagnostic);
 		poll_later(c);
 		return;
 	}
@@ -113,10 +128,17 @@ static void poll_done(void *arg, struct ldap_conn *c, int code, const char *diag
 
 static void poll_changes(struct ldap_conn *c)
 {
-	LDAPControl deleted = { (char *)SHOW_DELETED_CONTROL, { 0, NULL }, 0 }, *controls[] = { &deleted, NULL };
+	LDAPControl deleted = { (char *)SHOW_DELETED_CONTROL, { 0, NULL }, 0 },
+		    *controls[] = { &deleted, NULL };
 	char filter[64];
-	struct ldap_query q = { .base = c->domain.naming_context, .scope = LDAP_SCOPE_SUBTREE, .filter = filter,
-		.attributes = watched, .size_limit = POLL_MAX, .controls = controls, .entry = on_changed, .done = poll_done };
+	struct ldap_query q = { .base = c->domain.naming_context,
+		.scope = LDAP_SCOPE_SUBTREE,
+		.filter = filter,
+		.attributes = watched,
+		.size_limit = POLL_MAX,
+		.controls = controls,
+		.entry = on_changed,
+		.done = poll_done };
 
 	snprintf(filter, sizeof(filter), "(uSNChanged>=%" PRIu64 ")", c->watch.usn);
 	(void)ldap_conn_search(c, &q);
@@ -131,7 +153,8 @@ static void take_highest(void *arg, struct ldap_conn *c, LDAPMessage *e)
 		c->watch.highest = (uint64_t)usn;
 }
 
-static void highest_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+static void highest_done(
+    void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
 	struct ldap_watch *w = &c->watch;
 
@@ -158,7 +181,10 @@ static void on_poll_due(struct deadline *d)
 {
 	static const char *const attributes[] = { "highestCommittedUSN", NULL };
 	struct ldap_conn *c = CONTAINER_OF(d, struct ldap_conn, watch.next);
-	struct ldap_query q = { .base = "", .scope = LDAP_SCOPE_BASE, .attributes = attributes, .entry = take_highest,
+	struct ldap_query q = { .base = "",
+		.scope = LDAP_SCOPE_BASE,
+		.attributes = attributes,
+		.entry = take_highest,
 		.done = highest_done };
 
 	c->watch.highest = 0;
@@ -171,20 +197,24 @@ void ldap_watch_start(struct ldap_conn *c)
 {
 	struct ldap_watch *w = &c->watch;
 	const struct ldap_domain *d = &c->domain;
-	bool follows = w->known && d->has_invocation && memcmp(w->invocation, d->invocation, sizeof(w->invocation)) == 0;
+	bool follows = w->known && d->has_invocation &&
+		       memcmp(w->invocation, d->invocation, sizeof(w->invocation)) == 0;
 
 	w->running = true;
 	notify_start(c);
 	if (!follows) {
-		/* What this server did before now is not known. Another one that watched all along has told it. */
+		/* What this server did before now is not known. Another one that watched all along
+		 * has told it. */
 		if (!ldap_pool_other_watches(c))
-			lost_track(c, w->known ? "it is not the server that it was" : "watching begins");
+			lost_track(
+			    c, w->known ? "it is not the server that it was" : "watching begins");
 		memset(w->seen, 0, sizeof(w->seen));
 		w->usn = d->usn + 1;
 		memcpy(w->invocation, d->invocation, sizeof(w->invocation));
 		w->known = d->has_invocation;
 	}
-	/* At once: what happened since the connection was lost, or between reading the number and the notification. */
+	/* At once: what happened since the connection was lost, or between reading the number and
+	 * the notification. */
 	on_poll_due(&w->next);
 }
 

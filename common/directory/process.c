@@ -1,6 +1,7 @@
 /*
- * process: the *directory* role: its wires, its directory (file or LDAP), and who is told of changes.
- * Holds the bind credential and the vouchers' key; no device and no network client but the LDAP servers reaches it.
+ * process: the *directory* role: its wires, its directory (file or LDAP), and who is told of
+ * changes. Holds the bind credential and the vouchers' key; no device and no network client but the
+ * LDAP servers reaches it.
  */
 #include "common/directory/process.h"
 
@@ -20,7 +21,9 @@
 #include "common/metrics.h"
 #include "common/wire.h"
 
-#define FORGET_ALL_MS 250	/* not more often, so that a busy domain or a captured worker cannot keep the cache empty */
+#define FORGET_ALL_MS                                                                           \
+	250 /* not more often, so that a busy domain or a captured worker cannot keep the cache \
+	       empty */
 
 struct directory;
 
@@ -43,7 +46,7 @@ struct directory {
 	struct directory_ldap *ldap;
 	struct peer *peers;
 	struct deadline forget_all;
-	uint64_t forgot_all_ms;		/* when last; 0: never */
+	uint64_t forgot_all_ms; /* when last; 0: never */
 	bool draining;
 };
 
@@ -75,14 +78,15 @@ static void on_changed(void *arg, const char *sid)
 	uint64_t now = loop_now_ms(d->loop);
 
 	if (d->questions == NULL)
-		return;			/* at start: nothing was said yet */
+		return; /* at start: nothing was said yet */
 	if (sid[0] != '\0') {
 		questions_forget(d->questions, sid);
 		tell(d, sid);
 	} else if (d->forgot_all_ms == 0 || now - d->forgot_all_ms >= FORGET_ALL_MS) {
 		on_forget_all(&d->forget_all);
 	} else if (d->forget_all.next == NULL) {
-		deadline_arm(d->loop, &d->forget_all, FORGET_ALL_MS - (now - d->forgot_all_ms), on_forget_all);
+		deadline_arm(d->loop, &d->forget_all, FORGET_ALL_MS - (now - d->forgot_all_ms),
+		    on_forget_all);
 	}
 }
 
@@ -102,7 +106,7 @@ static void serve_find(struct wire *w, uint64_t number, const void *body, size_t
 
 	(void)n;
 	if (number == 0)
-		return;			/* told, not asked */
+		return; /* told, not asked */
 	memcpy(&find, body, sizeof(find));
 	if (questions_ask(p->directory->questions, p, number, &find) < 0)
 		(void)wire_answer(w, number, NULL, 0);
@@ -126,8 +130,10 @@ static void serve_forget(struct wire *w, uint64_t number, const void *body, size
 }
 
 static const struct wire_verb verbs[] = {
-	{ DIRECTORY_FIND, "find", sizeof(struct directory_find), sizeof(struct directory_find), serve_find },
-	{ DIRECTORY_FORGET, "forget", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_forget },
+	{ DIRECTORY_FIND, "find", sizeof(struct directory_find), sizeof(struct directory_find),
+	    serve_find },
+	{ DIRECTORY_FORGET, "forget", sizeof(struct directory_changed),
+	    sizeof(struct directory_changed), serve_forget },
 	{ .name = NULL },
 };
 
@@ -167,7 +173,8 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 	config.name = p->name;
 	p->next = d->peers;
 	d->peers = p;
-	/* One that it replaces goes on until its process ends: its last questions are answered too. */
+	/* One that it replaces goes on until its process ends: its last questions are answered too.
+	 */
 	p->wire = wire_new(d->loop, fd, &config);
 	if (p->wire == NULL) {
 		log_say(LOG_ERROR, "link_failed", "no memory for the wire to %s", p->name);
@@ -215,12 +222,16 @@ static void on_searched(void *arg, enum account_result result, uint64_t microsec
 
 static int open_file(struct directory *d)
 {
-	struct directory_file_setup setup = { .path = d->setup->config->file, .groups = d->setup->groups,
-		.groups_count = d->setup->groups_count, .changed = on_changed, .arg = d };
+	struct directory_file_setup setup = { .path = d->setup->config->file,
+		.groups = d->setup->groups,
+		.groups_count = d->setup->groups_count,
+		.changed = on_changed,
+		.arg = d };
 	struct strv text;
 
 	if (!bundle_get(child_bundle(d->child), setup.path, &text)) {
-		log_say(LOG_ERROR, "directory_unusable", "directory.file: %s is not there", setup.path);
+		log_say(
+		    LOG_ERROR, "directory_unusable", "directory.file: %s is not there", setup.path);
 		return -1;
 	}
 	d->file = directory_file_new(d->loop, &setup, text);
@@ -229,15 +240,23 @@ static int open_file(struct directory *d)
 
 static int open_ldap(struct directory *d)
 {
-	struct directory_ldap_setup setup = { .config = d->setup->config->ldap, .groups = d->setup->groups,
-		.groups_count = d->setup->groups_count, .refused = &d->refused, .kdcs = d->setup->kdcs,
-		.kdcs_count = d->setup->kdcs_count, .changed = on_changed, .servers_well = on_servers_well,
-		.searched = on_searched, .arg = d };
+	struct directory_ldap_setup setup = { .config = d->setup->config->ldap,
+		.groups = d->setup->groups,
+		.groups_count = d->setup->groups_count,
+		.refused = &d->refused,
+		.kdcs = d->setup->kdcs,
+		.kdcs_count = d->setup->kdcs_count,
+		.changed = on_changed,
+		.servers_well = on_servers_well,
+		.searched = on_searched,
+		.arg = d };
 
 	for (unsigned i = 0; i < d->setup->refused_groups_count; i++) {
 		if (refused_groups_add(&d->refused, d->setup->refused_groups[i]) < 0) {
-			log_say(LOG_ERROR, "directory_unusable", "refused_groups: \"%s\": expected a SID such as S-1-5-32-544 or a "
-			    "RID such as 1105, at most %d of them", d->setup->refused_groups[i], FACTS_REFUSED_MAX);
+			log_say(LOG_ERROR, "directory_unusable",
+			    "refused_groups: \"%s\": expected a SID such as S-1-5-32-544 or a "
+			    "RID such as 1105, at most %d of them",
+			    d->setup->refused_groups[i], FACTS_REFUSED_MAX);
 			return -1;
 		}
 	}
@@ -247,8 +266,14 @@ static int open_ldap(struct directory *d)
 
 static int open_questions(struct directory *d)
 {
-	struct questions_setup setup = { .loop = d->loop, .config = d->setup->config, .file = d->file, .ldap = d->ldap,
-		.metrics = d->setup->metrics, .answer = on_answer, .idle = on_idle, .arg = d };
+	struct questions_setup setup = { .loop = d->loop,
+		.config = d->setup->config,
+		.file = d->file,
+		.ldap = d->ldap,
+		.metrics = d->setup->metrics,
+		.answer = on_answer,
+		.idle = on_idle,
+		.arg = d };
 	struct strv key;
 
 	if (bundle_get(child_bundle(d->child), VOUCH_KEY_NAME, &key) && key.n == VOUCH_KEY_SIZE) {
@@ -260,7 +285,8 @@ static int open_questions(struct directory *d)
 	return d->questions != NULL ? 0 : -1;
 }
 
-/* The accounts' file is read again when it changes, also when another is put in its place: so its directory. */
+/* The accounts' file is read again when it changes, also when another is put in its place: so its
+ * directory. */
 static int confine(struct directory *d)
 {
 	char path[PATH_MAX] = "";

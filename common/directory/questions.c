@@ -1,7 +1,7 @@
 /*
- * questions: from an asker's claim to an answer: cache, one search for all who ask the same, age, SID, voucher.
- * Knows no wire and no LDAP. Decides only what the facts are and how old, never who may in.
- * Runs in the *directory* process.
+ * questions: from an asker's claim to an answer: cache, one search for all who ask the same, age,
+ * SID, voucher. Knows no wire and no LDAP. Decides only what the facts are and how old, never who
+ * may in. Runs in the *directory* process.
  */
 #include "common/directory/questions.h"
 
@@ -17,14 +17,14 @@
 #include "common/text.h"
 
 #define SLOTS		    1024
-#define TTL_MAX		    240	/* an asker keeps no answer longer: its voucher must outlive it */
+#define TTL_MAX		    240 /* an asker keeps no answer longer: its voucher must outlive it */
 #define STALE_TTL	    5
 #define VOUCHER_SECONDS_MAX 300
-#define VOUCHER_SPARE	    60	/* for a request that began just before the answer's time was over */
+#define VOUCHER_SPARE	    60 /* for a request that began just before the answer's time was over */
 
 struct question {
 	struct question *next;
-	void *asker;			/* NULL: has left */
+	void *asker; /* NULL: has left */
 	uint64_t number;
 	struct directory_find find;
 };
@@ -39,14 +39,14 @@ struct search {
 	struct questions *owner;
 	uint8_t key[SHA256_SIZE];
 	struct ldap_lookup *lookup;
-	uint64_t forgets;		/* how much had been forgotten when it began */
+	uint64_t forgets; /* how much had been forgotten when it began */
 	struct queue waiting;
-	struct queue again;		/* want facts younger than their question: the next search */
+	struct queue again; /* want facts younger than their question: the next search */
 };
 
 struct questions {
 	struct questions_setup setup;
-	struct cache *cache;		/* NULL with the file */
+	struct cache *cache; /* NULL with the file */
 	struct search *slot[SLOTS];
 	unsigned count;
 	uint64_t forgets;
@@ -78,14 +78,17 @@ static bool sid_agrees(const char *claimed, const char *found)
 {
 	struct sid a, b;
 
-	return claimed[0] == '\0' || (sid_from_text(strv_from(claimed), &a) == 0 &&
-	    sid_from_text(strv_from(found), &b) == 0 && sid_eq(&a, &b));
+	return claimed[0] == '\0' ||
+	       (sid_from_text(strv_from(claimed), &a) == 0 &&
+		   sid_from_text(strv_from(found), &b) == 0 && sid_eq(&a, &b));
 }
 
 /* How long the asker may keep it: never beyond the account's own end. */
-static uint32_t ttl_of(const struct questions *q, const struct cached *item, uint64_t age_ms, time_t now)
+static uint32_t ttl_of(
+    const struct questions *q, const struct cached *item, uint64_t age_ms, time_t now)
 {
-	uint64_t whole = item->result == ACCOUNT_FOUND ? q->setup.config->ttl_seconds : q->setup.config->negative_ttl_seconds;
+	uint64_t whole = item->result == ACCOUNT_FOUND ? q->setup.config->ttl_seconds
+						       : q->setup.config->negative_ttl_seconds;
 	uint64_t left = age_ms < whole * 1000 ? whole - age_ms / 1000 : STALE_TTL;
 	int64_t expires = item->account.expires;
 
@@ -96,7 +99,8 @@ static uint32_t ttl_of(const struct questions *q, const struct cached *item, uin
 	return (uint32_t)left;
 }
 
-static void vouch(const struct questions *q, const struct directory_find *find, struct directory_found *found, time_t now)
+static void vouch(const struct questions *q, const struct directory_find *find,
+    struct directory_found *found, time_t now)
 {
 	const struct account *a = &found->account;
 	int64_t seconds = (int64_t)found->ttl_seconds + VOUCHER_SPARE;
@@ -107,19 +111,20 @@ static void vouch(const struct questions *q, const struct directory_find *find, 
 		seconds = VOUCHER_SECONDS_MAX;
 	if (a->expires != 0 && a->expires - now < seconds)
 		seconds = a->expires - now;
-	if (vouch_make(q->setup.vouch_key, a->sam, a->realm, find->certificate, now + seconds, found->voucher) < 0)
+	if (vouch_make(q->setup.vouch_key, a->sam, a->realm, find->certificate, now + seconds,
+		found->voucher) < 0)
 		memset(found->voucher, 0, sizeof(found->voucher));
 }
 
 /* ttl_max 0: for this once only. */
-static void give(struct questions *q, void *asker, uint64_t number, const struct directory_find *find,
-    const struct cached *item, uint32_t ttl_max)
+static void give(struct questions *q, void *asker, uint64_t number,
+    const struct directory_find *find, const struct cached *item, uint32_t ttl_max)
 {
 	struct directory_found found;
 	uint64_t age = loop_now_ms(q->setup.loop) - item->fetched_ms;
 	time_t now = loop_wall(q->setup.loop);
 
-	memset(&found, 0, sizeof(found));	/* padding travels too */
+	memset(&found, 0, sizeof(found)); /* padding travels too */
 	found.result = item->result;
 	if (found.result == ACCOUNT_FOUND && !sid_agrees(find->sid, item->account.sid))
 		found.result = ACCOUNT_MISMATCH;
@@ -138,9 +143,11 @@ static void give(struct questions *q, void *asker, uint64_t number, const struct
 	q->setup.answer(asker, number, &found);
 }
 
-static void give_unavailable(struct questions *q, void *asker, uint64_t number, const struct directory_find *find)
+static void give_unavailable(
+    struct questions *q, void *asker, uint64_t number, const struct directory_find *find)
 {
-	struct cached nothing = { .result = ACCOUNT_UNAVAILABLE, .fetched_ms = loop_now_ms(q->setup.loop) };
+	struct cached nothing = { .result = ACCOUNT_UNAVAILABLE,
+		.fetched_ms = loop_now_ms(q->setup.loop) };
 
 	give(q, asker, number, find, &nothing, 0);
 }
@@ -184,7 +191,8 @@ static bool get_stale(struct questions *q, const uint8_t key[SHA256_SIZE], struc
 	return age < (uint64_t)q->setup.config->stale_seconds * 1000;
 }
 
-static void give_all(struct questions *q, struct queue *queue, const struct cached *item, uint32_t ttl_max)
+static void give_all(
+    struct questions *q, struct queue *queue, const struct cached *item, uint32_t ttl_max)
 {
 	struct question *question;
 
@@ -193,9 +201,11 @@ static void give_all(struct questions *q, struct queue *queue, const struct cach
 		q->count--;
 		if (question->asker != NULL) {
 			if (item != NULL)
-				give(q, question->asker, question->number, &question->find, item, ttl_max);
+				give(q, question->asker, question->number, &question->find, item,
+				    ttl_max);
 			else
-				give_unavailable(q, question->asker, question->number, &question->find);
+				give_unavailable(
+				    q, question->asker, question->number, &question->find);
 		}
 		free(question);
 	}
@@ -239,7 +249,9 @@ static void on_searched(void *arg, enum account_result result, const struct acco
 {
 	struct search *s = arg;
 	struct questions *q = s->owner;
-	struct cached item = { .result = result, .fetched_ms = loop_now_ms(q->setup.loop), .account = *account };
+	struct cached item = {
+		.result = result, .fetched_ms = loop_now_ms(q->setup.loop), .account = *account
+	};
 
 	if (result == ACCOUNT_UNAVAILABLE) {
 		search_failed(s);
@@ -263,8 +275,8 @@ static void search_start(struct search *s)
 		search_failed(s);
 }
 
-static int wait_for(struct questions *q, void *asker, uint64_t number, const struct directory_find *find,
-    const uint8_t key[SHA256_SIZE])
+static int wait_for(struct questions *q, void *asker, uint64_t number,
+    const struct directory_find *find, const uint8_t key[SHA256_SIZE])
 {
 	struct search **at = find_search(q, key), *s = *at;
 	struct question *question;
@@ -315,7 +327,8 @@ static bool get_young(struct questions *q, const uint8_t key[SHA256_SIZE], struc
 	return loop_now_ms(q->setup.loop) - item->fetched_ms < limit * 1000;
 }
 
-int questions_ask(struct questions *q, void *asker, uint64_t number, const struct directory_find *find)
+int questions_ask(
+    struct questions *q, void *asker, uint64_t number, const struct directory_find *find)
 {
 	struct cached item = { .fetched_ms = loop_now_ms(q->setup.loop) };
 	uint8_t key[SHA256_SIZE];
@@ -323,12 +336,13 @@ int questions_ask(struct questions *q, void *asker, uint64_t number, const struc
 	if (!ends(find->value, sizeof(find->value)) || !ends(find->sid, sizeof(find->sid)))
 		return -1;
 	if (!text_is_clean(strv_from(find->value)) || find->value[0] == '\0') {
-		item.result = ACCOUNT_UNKNOWN;	/* no directory holds such a name */
+		item.result = ACCOUNT_UNKNOWN; /* no directory holds such a name */
 		give(q, asker, number, find, &item, UINT32_MAX);
 		return 0;
 	}
 	if (q->setup.file != NULL) {
-		item.result = directory_file_find(q->setup.file, find->kind, find->value, &item.account);
+		item.result = directory_file_find(
+		    q->setup.file, find->kind, find->value, &item.account);
 		give(q, asker, number, find, &item, UINT32_MAX);
 		return 0;
 	}

@@ -1,5 +1,6 @@
 /*
- * questions: askers, searches and the cache between them: one search for many who ask the same, everybody answered once.
+ * questions: askers, searches and the cache between them: one search for many who ask the same,
+ * everybody answered once.
  */
 #ifndef EASGATE_DIRECTORY_QUESTIONS_H
 #define EASGATE_DIRECTORY_QUESTIONS_H
@@ -9,7 +10,7 @@
 #include "common/directory/vouch.h"
 #include "common/loop.h"
 
-#define QUESTIONS_MAX 4096	/* waiting at once; more are refused */
+#define QUESTIONS_MAX 4096 /* waiting at once; more are refused */
 
 struct questions;
 struct directory_file;
@@ -21,13 +22,13 @@ typedef void questions_answer_fn(void *asker, uint64_t number, const struct dire
 struct questions_setup {
 	struct loop *loop;
 	const struct config_directory *config;
-	struct directory_file *file;		/* one of the two */
+	struct directory_file *file; /* one of the two */
 	struct directory_ldap *ldap;
 	const struct directory_metrics *metrics;
 	uint8_t vouch_key[VOUCH_KEY_SIZE];
-	bool vouches;				/* there is a key */
+	bool vouches; /* there is a key */
 	questions_answer_fn *answer;
-	void (*idle)(void *arg);		/* the last waiting question was answered; may be NULL */
+	void (*idle)(void *arg); /* the last waiting question was answered; may be NULL */
 	void *arg;
 };
 
@@ -35,10 +36,12 @@ struct questions_setup {
 struct questions *questions_new(const struct questions_setup *setup);
 void questions_free(struct questions *q);
 /* 0: `answer` runs once, perhaps at once. -1: too many wait, or the question is malformed. */
-MUST_CHECK int questions_ask(struct questions *q, void *asker, uint64_t number, const struct directory_find *find);
+MUST_CHECK int questions_ask(
+    struct questions *q, void *asker, uint64_t number, const struct directory_find *find);
 /* Nobody waits for this asker's answers any more. */
 void questions_leave(struct questions *q, const void *asker);
-/* What was said of the account is not used any more, nor what searches under way will say kept. "": of all. */
+/* What was said of the account is not used any more, nor what searches under way will say kept. "":
+ * of all. */
 void questions_forget(struct questions *q, const char *sid);
 unsigned questions_waiting(const struct questions *q);
 

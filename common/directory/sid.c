@@ -1,6 +1,7 @@
 /*
  * sid: bytes to text and back, and which domain a SID belongs to.
- * Must not allocate or guess: anything but the one right form is refused. Pure; runs in the *directory* process and in tools.
+ * Must not allocate or guess: anything but the one right form is refused. Pure; runs in the
+ * *directory* process and in tools.
  */
 #include "common/directory/sid.h"
 

@@ -12,7 +12,7 @@
 #define RANDOM_SIZE 16
 #define MAC_AT	    (8 + RANDOM_SIZE)
 #define MAC_SIZE    32
-#define AHEAD_MAX   3600	/* an expiry further away is no voucher of ours */
+#define AHEAD_MAX   3600 /* an expiry further away is no voucher of ours */
 
 _Static_assert(MAC_AT + MAC_SIZE == VOUCHER_SIZE, "voucher layout");
 
@@ -32,14 +32,15 @@ static uint64_t get_u64(const uint8_t in[8])
 }
 
 /*
- * The text that is signed: a label, then each part behind its length, so that no two different pairs of names
- * give the same bytes. The voucher's own first bytes (expiry, random) come last.
+ * The text that is signed: a label, then each part behind its length, so that no two different
+ * pairs of names give the same bytes. The voucher's own first bytes (expiry, random) come last.
  */
 static int mac(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *realm,
     const uint8_t certificate[SHA256_SIZE], const uint8_t head[MAC_AT], uint8_t out[MAC_SIZE])
 {
 	static const char label[] = "easgate voucher 1";
-	uint8_t text[sizeof(label) + 8 + ACCOUNT_NAME_MAX + 8 + ACCOUNT_NAME_MAX + SHA256_SIZE + MAC_AT];
+	uint8_t text[sizeof(label) + 8 + ACCOUNT_NAME_MAX + 8 + ACCOUNT_NAME_MAX + SHA256_SIZE +
+		     MAC_AT];
 	const char *const name[] = { sam, realm };
 	unsigned int size = 0;
 	size_t n = sizeof(label);
@@ -57,7 +58,8 @@ static int mac(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *r
 	n += SHA256_SIZE;
 	memcpy(text + n, head, MAC_AT);
 	n += MAC_AT;
-	if (HMAC(EVP_sha256(), key, VOUCH_KEY_SIZE, text, n, out, &size) == NULL || size != MAC_SIZE)
+	if (HMAC(EVP_sha256(), key, VOUCH_KEY_SIZE, text, n, out, &size) == NULL ||
+	    size != MAC_SIZE)
 		return -1;
 	return 0;
 }

@@ -23,6 +23,7 @@
 #define IN_MAX	   (160u << 10)
 #define OUT_MAX	   (256u << 10)
 #define LINGER_MS  2000
+#define TICKET_MS  100	/* so long a session ticket waits for the answer that takes it along */
 #define LINGER_MAX (1u << 20)
 
 static void on_device_readable(evutil_socket_t fd, short what, void *arg);
@@ -125,6 +126,7 @@ void session_free_exchange(struct session *s)
 static void cancel_all(struct session *s)
 {
 	deadline_disarm(&s->deadline);
+	deadline_disarm(&s->ticket);
 	account_cancel(s->account_op);
 	s->account_op = NULL;
 	credential_cancel(s->credential_op);
@@ -283,23 +285,48 @@ void session_exchange_done(struct session *s)
 
 static bool find_host(struct session *s);
 
+static void on_ticket_due(struct deadline *d)
+{
+	struct session *s = CONTAINER_OF(d, struct session, ticket);
+
+	/* a socket that is full, or gone, is noticed by whatever is written next */
+	(void)!tls_socket_send(s->ssl);
+}
+
+/* Sends what the handshake has written. False: the connection is gone (closed here). */
+static bool handshake_sent(struct session *s)
+{
+	int rc = tls_socket_send(s->ssl);
+
+	if (rc < 0) {
+		session_close(s, "the device went away");
+		return false;
+	}
+	if (rc == 0 && !s->want_write) {
+		s->want_write = true;
+		event_add(&s->on_write, NULL);
+	}
+	return true;
+}
+
 static void go_on_handshake(struct session *s)
 {
 	struct handshake_report report;
+	enum tls_step step;
 	unsigned version;
 
-	switch (handshake_step(s->ssl, &report)) {
+	tls_socket_gather(s->ssl);
+	step = handshake_step(s->ssl, &report);
+	/* a ticket goes out with the first answer, when the request has come along with the end of the handshake */
+	if (step == TLS_STEP_DONE && SSL_has_pending(s->ssl) && tls_socket_hold(s->ssl) == 0)
+		deadline_arm(s->worker->loop, &s->ticket, TICKET_MS, on_ticket_due);
+	else if (!handshake_sent(s))
+		return;
+	switch (step) {
 	case TLS_STEP_DONE:
 		break;
 	case TLS_STEP_WANT_READ:
-		if (s->want_write) {
-			event_del(&s->on_write);
-			s->want_write = false;
-		}
-		return;
 	case TLS_STEP_WANT_WRITE:
-		s->want_write = true;
-		event_add(&s->on_write, NULL);
 		return;
 	default:
 		metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(HANDSHAKE_FAILED, TLS_OTHER), 1);
@@ -430,11 +457,22 @@ static void on_device_readable(evutil_socket_t fd, short what, void *arg)
 static void on_device_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct session *s = arg;
+	int rc;
 
 	(void)fd;
 	(void)what;
 	event_del(&s->on_write);
 	s->want_write = false;
+	rc = tls_socket_send(s->ssl);
+	if (rc < 0) {
+		session_close(s, "the device went away");
+		return;
+	}
+	if (rc == 0) {
+		s->want_write = true;
+		event_add(&s->on_write, NULL);
+		return;
+	}
 	switch (s->state) {
 	case SESSION_HANDSHAKE:
 		go_on_handshake(s);
@@ -455,15 +493,12 @@ static void on_device_writable(evutil_socket_t fd, short what, void *arg)
 void session_start(struct worker *w, int fd, const struct sockaddr *from, bool proxy_header)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	int on = 1;
 
 	if (s == NULL)
 		goto refused;
 	s->ssl = handshake_new(w->now->hosts);
 	if (s->ssl == NULL || tls_socket_set(s->ssl, fd) < 0)
 		goto refused;
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	s->worker = w;
 	s->id = ++w->next_session;
 	s->fd = fd;

@@ -69,6 +69,7 @@ struct session {
 	struct event on_read, on_write;
 	bool want_write, paused, closing;
 	struct deadline deadline;
+	struct deadline ticket;		/* a session ticket that waits for an answer to go with */
 	struct buffer in, out;		/* plain bytes from and for the device */
 	struct http_scan scan;
 	struct peer *peer;

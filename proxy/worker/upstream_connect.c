@@ -103,6 +103,16 @@ static void begin_tls(struct upstream_attempt *a)
 	on_handshake(c->fd, 0, a);
 }
 
+/* What was wrong with the certificate says more than that it was wrong. */
+static const char *tls_failure(const SSL *ssl, const char *why)
+{
+	long verify = SSL_get_verify_result(ssl);
+
+	if (verify != X509_V_OK)
+		return X509_verify_cert_error_string(verify);
+	return why[0] != '\0' ? why : "closed during the TLS handshake";
+}
+
 static void on_handshake(evutil_socket_t fd, short what, void *arg)
 {
 	struct upstream_attempt *a = arg;
@@ -126,7 +136,7 @@ static void on_handshake(evutil_socket_t fd, short what, void *arg)
 		return;
 	default:
 		metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_TLS, 1);
-		end_attempt(a, false, why[0] != '\0' ? why : "closed during the TLS handshake");
+		end_attempt(a, false, tls_failure(c->ssl, why));
 		return;
 	}
 }

@@ -381,6 +381,9 @@ int worker_process(struct child *child)
 
 	if (w == NULL)
 		return 1;
+	/* sessions come and go: the heap need not shrink and grow with each of them */
+	mallopt(M_TRIM_THRESHOLD, 4 << 20);
+	mallopt(M_TOP_PAD, 512 << 10);
 	xmlInitParser();	/* while files may still be opened */
 	w->child = child;
 	w->loop = child_loop(child);

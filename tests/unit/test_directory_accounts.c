@@ -1,5 +1,6 @@
 /*
- * The accounts' file: what it says, what is wrong in it, what changed in it, and that it is followed.
+ * The accounts' file: what it says, what is wrong in it, what changed in it, and that it is
+ * followed.
  */
 #include "common/directory/accounts.h"
 #include "common/directory/claim_kind.h"
@@ -13,12 +14,17 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define ALICE "  - {sam: alice, sid: S-1-5-21-1-2-3-1, upn: alice@corp.example, mail: a@example.com, realm: corp.example, " \
-	      "netbios: CORP, enabled: true, groups: [\"CN=EAS-Users, OU=Groups,DC=corp,DC=example\"], " \
-	      "alt_security_identities: [\"X509:<I>DC=x,CN=CA<SR>00AA\"]}\n"
-#define BOB   "  - {sam: bob, sid: S-1-5-21-1-2-3-2, upn: bob.builder@example.com, realm: CORP.EXAMPLE}\n"
+#define ALICE                                                                                      \
+	"  - {sam: alice, sid: S-1-5-21-1-2-3-1, upn: alice@corp.example, mail: a@example.com, "   \
+	"realm: corp.example, "                                                                    \
+	"netbios: CORP, enabled: true, groups: [\"CN=EAS-Users, OU=Groups,DC=corp,DC=example\"], " \
+	"alt_security_identities: [\"X509:<I>DC=x,CN=CA<SR>00AA\"]}\n"
+#define BOB                                                                           \
+	"  - {sam: bob, sid: S-1-5-21-1-2-3-2, upn: bob.builder@example.com, realm: " \
+	"CORP.EXAMPLE}\n"
 
-static const char *const groups[] = { "CN=Other,DC=x", "cn=EAS-Users,ou=Groups,dc=corp,dc=example" };
+static const char *const groups[] = { "CN=Other,DC=x",
+	"cn=EAS-Users,ou=Groups,dc=corp,dc=example" };
 
 static struct accounts *load(const char *text, unsigned *twice, struct config_error *error)
 {
@@ -92,9 +98,11 @@ static void what_is_left_out_lets_nobody_in(void **state)
 
 static void times_and_switches_are_read(void **state)
 {
-	struct accounts *a = good("accounts:\n"
-				  "  - {sam: a, sid: S-1-5-21-1, expires: 2027-01-31, enabled: true, protected: true}\n"
-				  "  - {sam: b, sid: S-1-5-21-2, expires: \"2027-01-31T12:00:00Z\", not_delegated: true}\n");
+	struct accounts *a = good(
+	    "accounts:\n"
+	    "  - {sam: a, sid: S-1-5-21-1, expires: 2027-01-31, enabled: true, protected: true}\n"
+	    "  - {sam: b, sid: S-1-5-21-2, expires: \"2027-01-31T12:00:00Z\", not_delegated: "
+	    "true}\n");
 	struct account found;
 
 	(void)state;
@@ -113,14 +121,18 @@ static void a_wrong_file_is_refused_with_its_line(void **state)
 	static const struct {
 		const char *text, *says;
 	} wrong[] = {
-		{ "accounts:\n" ALICE "  - {sam: b, sid: S-1-5-21-2, enable: true}\n", "accounts.yaml:3: " },
+		{ "accounts:\n" ALICE "  - {sam: b, sid: S-1-5-21-2, enable: true}\n",
+		    "accounts.yaml:3: " },
 		{ "accounts:\n  - {sam: b}\n", "sid" },
 		{ "accounts:\n  - {sid: S-1-5-21-2}\n", "sam" },
-		{ "accounts:\n  - {sam: b, sid: S-1-5-021}\n", "accounts.yaml:2: accounts[0].sid: " },
+		{ "accounts:\n  - {sam: b, sid: S-1-5-021}\n",
+		    "accounts.yaml:2: accounts[0].sid: " },
 		{ "accounts:\n  - {sam: \"b\\x07\", sid: S-1-5-21-2}\n", "accounts[0].sam" },
 		{ "accounts:\n  - {sam: \"\", sid: S-1-5-21-2}\n", "sam" },
-		{ "accounts:\n  - {sam: b, sid: S-1-5-21-2, expires: 2027-02-31}\n", "accounts[0].expires" },
-		{ "accounts:\n  - {sam: b, sid: S-1-5-21-2, expires: tomorrow}\n", "accounts[0].expires" },
+		{ "accounts:\n  - {sam: b, sid: S-1-5-21-2, expires: 2027-02-31}\n",
+		    "accounts[0].expires" },
+		{ "accounts:\n  - {sam: b, sid: S-1-5-21-2, expires: tomorrow}\n",
+		    "accounts[0].expires" },
 		{ "accounts:\n  - {sam: b, sid: S-1-5-21-2, enabled: perhaps}\n", "enabled" },
 		{ "accounts: 7\n", "accounts.yaml:1" },
 		{ "", "accounts.yaml:1: " },
@@ -143,12 +155,15 @@ static void a_name_that_stands_twice_is_reported_and_lets_neither_in(void **stat
 	struct account found;
 	unsigned twice = 0;
 	struct accounts *a = load("accounts:\n" ALICE BOB
-				  "  - {sam: carol, sid: S-1-5-21-1-2-3-3, upn: Alice@corp.example, mail: b@example.com}\n", &twice, &error);
+				  "  - {sam: carol, sid: S-1-5-21-1-2-3-3, upn: "
+				  "Alice@corp.example, mail: b@example.com}\n",
+	    &twice, &error);
 
 	(void)state;
 	assert_non_null(a);
 	assert_int_equal(twice, 1);
-	assert_int_equal(accounts_find(a, CLAIM_UPN, "alice@corp.example", &found), ACCOUNT_AMBIGUOUS);
+	assert_int_equal(
+	    accounts_find(a, CLAIM_UPN, "alice@corp.example", &found), ACCOUNT_AMBIGUOUS);
 	assert_string_equal(found.sam, "");
 	assert_int_equal(accounts_find(a, CLAIM_EMAIL, "b@example.com", &found), ACCOUNT_FOUND);
 	accounts_free(a);
@@ -166,15 +181,17 @@ static void note(void *arg, const char *sid)
 
 static void only_what_changed_is_told(void **state)
 {
-	struct accounts *before = good("accounts:\n" ALICE BOB), *same = good("accounts:\n" BOB ALICE),
-			*after = good("accounts:\n" ALICE "  - {sam: bob, sid: S-1-5-21-1-2-3-2, enabled: true}\n");
+	struct accounts *before = good("accounts:\n" ALICE BOB),
+			*same = good("accounts:\n" BOB ALICE),
+			*after = good("accounts:\n" ALICE
+				      "  - {sam: bob, sid: S-1-5-21-1-2-3-2, enabled: true}\n");
 
 	(void)state;
 	told_n = 0;
 	accounts_compare(before, same, note, NULL);
 	assert_int_equal(told_n, 0);
 	accounts_compare(before, after, note, NULL);
-	assert_int_equal(told_n, 2);	/* as it was, and as it is: the same SID */
+	assert_int_equal(told_n, 2); /* as it was, and as it is: the same SID */
 	assert_string_equal(told[0], "S-1-5-21-1-2-3-2");
 	assert_string_equal(told[1], "S-1-5-21-1-2-3-2");
 	told_n = 0;
@@ -191,7 +208,7 @@ struct site {
 	char folder[64], path[128];
 	struct loop *loop;
 	struct directory_file *file;
-	unsigned until;			/* stop when so many changes were told */
+	unsigned until; /* stop when so many changes were told */
 };
 
 static void write_file(const struct site *s, const char *text)
@@ -235,7 +252,9 @@ static void run(struct site *s, unsigned until, unsigned ms)
 static void the_file_is_followed_and_a_wrong_one_changes_nothing(void **state)
 {
 	struct site s = { .folder = "/tmp/accounts-XXXXXX" };
-	struct directory_file_setup setup = { .path = s.path, .groups = groups, .groups_count = 2, .changed = on_told, .arg = &s };
+	struct directory_file_setup setup = {
+		.path = s.path, .groups = groups, .groups_count = 2, .changed = on_told, .arg = &s
+	};
 	struct account found;
 
 	(void)state;

@@ -1,5 +1,6 @@
 /*
- * The directory's cache: what was put comes back whole, the least used leaves, an account is forgotten under all its names.
+ * The directory's cache: what was put comes back whole, the least used leaves, an account is
+ * forgotten under all its names.
  */
 #include "common/directory/cache.h"
 
@@ -46,7 +47,7 @@ static void what_was_put_comes_back_whole(void **state)
 	struct cached in = item("S-1-5-21-1-2-3-4", "alice"), out;
 
 	(void)state;
-	memset(in.account.mail, 'm', sizeof(in.account.mail) - 1);	/* the longest text */
+	memset(in.account.mail, 'm', sizeof(in.account.mail) - 1); /* the longest text */
 	put(c, 2, "alice@corp.example", &in);
 	assert_true(get(c, 2, "alice@corp.example", &out));
 	assert_memory_equal(&in, &out, sizeof(in));
@@ -59,7 +60,8 @@ static void what_was_put_comes_back_whole(void **state)
 static void what_is_not_found_is_kept_too_and_replaced(void **state)
 {
 	struct cache *c = cache_new(10);
-	struct cached none = { .result = ACCOUNT_UNKNOWN, .fetched_ms = 1 }, in = item("S-1-5-21-1-2-3-4", "alice"), out;
+	struct cached none = { .result = ACCOUNT_UNKNOWN, .fetched_ms = 1 },
+		      in = item("S-1-5-21-1-2-3-4", "alice"), out;
 
 	(void)state;
 	put(c, 2, "x", &none);
@@ -94,7 +96,8 @@ static void the_least_recently_used_leaves_first(void **state)
 static void an_account_is_forgotten_under_all_its_names(void **state)
 {
 	struct cache *c = cache_new(100);
-	struct cached alice = item("S-1-5-21-1-2-3-4", "alice"), bob = item("S-1-5-21-1-2-3-5", "bob"), out;
+	struct cached alice = item("S-1-5-21-1-2-3-4", "alice"),
+		      bob = item("S-1-5-21-1-2-3-5", "bob"), out;
 
 	(void)state;
 	put(c, 1, "S-1-5-21-1-2-3-4", &alice);

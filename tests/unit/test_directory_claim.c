@@ -15,9 +15,15 @@ static uint32_t kind_of(struct strv word)
 		const char *word;
 		uint32_t kind;
 	} kinds[] = {
-		{ "sid", CLAIM_SID },	    { "upn", CLAIM_UPN },	  { "email", CLAIM_EMAIL }, { "user", CLAIM_USER },
-		{ "cn", CLAIM_SUBJECT_CN }, { "uid", CLAIM_SUBJECT_UID }, { "alt", CLAIM_WEAK_ISSUER_SUBJECT },
-		{ "subject-email", CLAIM_SUBJECT_EMAIL }, { "nothing", CLAIM_NONE },
+		{ "sid", CLAIM_SID },
+		{ "upn", CLAIM_UPN },
+		{ "email", CLAIM_EMAIL },
+		{ "user", CLAIM_USER },
+		{ "cn", CLAIM_SUBJECT_CN },
+		{ "uid", CLAIM_SUBJECT_UID },
+		{ "alt", CLAIM_WEAK_ISSUER_SUBJECT },
+		{ "subject-email", CLAIM_SUBJECT_EMAIL },
+		{ "nothing", CLAIM_NONE },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
@@ -42,8 +48,8 @@ static void check_claim(const struct table_row *row)
 		char hex[256];
 		if (search[i].binary)
 			text_hex(hex, search[i].value, search[i].n);
-		at += (size_t)snprintf(got + at, sizeof(got) - at, "%s%s=%s", i > 0 ? " && " : "", search[i].attribute,
-		    search[i].binary ? hex : search[i].value);
+		at += (size_t)snprintf(got + at, sizeof(got) - at, "%s%s=%s", i > 0 ? " && " : "",
+		    search[i].attribute, search[i].binary ? hex : search[i].value);
 	}
 	table_want(row, got, row->column[2]);
 }
@@ -62,14 +68,16 @@ static void a_binary_sid_is_escaped_byte_by_byte(void **state)
 	(void)state;
 	assert_int_equal(claim_searches(CLAIM_SID, "S-1-5-32-544", &names, search), 1);
 	assert_int_equal(claim_filter(&search[0], filter, sizeof(filter)), 0);
-	assert_string_equal(filter, "(&(objectCategory=person)(objectClass=user)(objectSid="
+	assert_string_equal(filter,
+	    "(&(objectCategory=person)(objectClass=user)(objectSid="
 	    "\\01\\02\\00\\00\\00\\00\\00\\05\\20\\00\\00\\00\\20\\02\\00\\00))");
 }
 
 /* libldap's own, exported and declared in no installed header. */
 int ldap_pvt_put_filter(BerElement *ber, const char *text);
 
-/* What an LDAP library makes of the filter: an AND of three equalities, the third with exactly this value (RFC 4511 4.5.1). */
+/* What an LDAP library makes of the filter: an AND of three equalities, the third with exactly this
+ * value (RFC 4511 4.5.1). */
 static void one_equality(const char *filter, const char *attribute, const char *value, size_t n)
 {
 	BerElement *ber = ber_alloc_t(LBER_USE_DER);
@@ -86,7 +94,8 @@ static void one_equality(const char *filter, const char *attribute, const char *
 	in = ber_init(flat);
 	assert_non_null(in);
 	assert_int_equal(ber_peek_tag(in, &len), LDAP_FILTER_AND);
-	for (tag = ber_first_element(in, &len, &last); tag != LBER_DEFAULT; tag = ber_next_element(in, &len, last)) {
+	for (tag = ber_first_element(in, &len, &last); tag != LBER_DEFAULT;
+	     tag = ber_next_element(in, &len, last)) {
 		struct berval a = { 0, NULL }, v = { 0, NULL };
 		assert_int_equal(tag, LDAP_FILTER_EQUALITY);
 		assert_true(ber_scanf(in, "{mm}", &a, &v) != LBER_ERROR);
@@ -104,14 +113,44 @@ static void one_equality(const char *filter, const char *attribute, const char *
 }
 
 static const char *const nasty[] = {
-	"*", "*)(uid=*", "alice)(|(objectClass=*)", "\\2a", "\\", "\\\\", "()", "(&(a=b))", "a=b", "!alice", "|", "&", "alice,OU=x",
-	"alice*", ":dn:=x", "a:1.2.840.113556.1.4.1941:=x", "<SID=S-1-5-32-544>", "\"alice\"", "a;b", "a/b", "a#b", " alice", "alice ",
-	"\xc3\xab", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "~=x", ">=x", "<=x", "alice\\00", "%2a", "alice\\29\\28",
+	"*",
+	"*)(uid=*",
+	"alice)(|(objectClass=*)",
+	"\\2a",
+	"\\",
+	"\\\\",
+	"()",
+	"(&(a=b))",
+	"a=b",
+	"!alice",
+	"|",
+	"&",
+	"alice,OU=x",
+	"alice*",
+	":dn:=x",
+	"a:1.2.840.113556.1.4.1941:=x",
+	"<SID=S-1-5-32-544>",
+	"\"alice\"",
+	"a;b",
+	"a/b",
+	"a#b",
+	" alice",
+	"alice ",
+	"\xc3\xab",
+	"\xe2\x82\xac",
+	"\xf0\x9f\x98\x80",
+	"~=x",
+	">=x",
+	"<=x",
+	"alice\\00",
+	"%2a",
+	"alice\\29\\28",
 };
 
 static void no_claim_changes_the_form_of_a_filter(void **state)
 {
-	static const uint32_t kinds[] = { CLAIM_EMAIL, CLAIM_SUBJECT_CN, CLAIM_SUBJECT_UID, CLAIM_USER, CLAIM_UPN };
+	static const uint32_t kinds[] = { CLAIM_EMAIL, CLAIM_SUBJECT_CN, CLAIM_SUBJECT_UID,
+		CLAIM_USER, CLAIM_UPN };
 	struct claim_search search[CLAIM_SEARCHES_MAX];
 	char filter[CLAIM_FILTER_MAX], value[DIRECTORY_CLAIM_MAX];
 	unsigned made = 0;
@@ -120,11 +159,14 @@ static void no_claim_changes_the_form_of_a_filter(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(nasty); i++) {
 		for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 			unsigned n;
-			snprintf(value, sizeof(value), "%s%s", nasty[i], kinds[k] == CLAIM_UPN ? "@corp.example" : "");
+			snprintf(value, sizeof(value), "%s%s", nasty[i],
+			    kinds[k] == CLAIM_UPN ? "@corp.example" : "");
 			n = claim_searches(kinds[k], value, &names, search);
 			for (unsigned s = 0; s < n; s++, made++) {
-				assert_int_equal(claim_filter(&search[s], filter, sizeof(filter)), 0);
-				one_equality(filter, search[s].attribute, search[s].value, search[s].n);
+				assert_int_equal(
+				    claim_filter(&search[s], filter, sizeof(filter)), 0);
+				one_equality(
+				    filter, search[s].attribute, search[s].value, search[s].n);
 			}
 		}
 	}
@@ -164,7 +206,7 @@ static void only_ascii_case_may_differ_in_what_was_found(void **state)
 	assert_int_equal(claim_searches(CLAIM_SID, "S-1-5-32-97", &names, search), 1);
 	assert_true(claim_matches(&search[0], (struct strv){ search[0].value, search[0].n }));
 	search[1] = search[0];
-	search[1].value[12] = 'A';	/* 97 is 'a': bytes have no case */
+	search[1].value[12] = 'A'; /* 97 is 'a': bytes have no case */
 	assert_false(claim_matches(&search[0], (struct strv){ search[1].value, search[1].n }));
 }
 

@@ -50,24 +50,32 @@ static void what_the_directory_did_not_return_is_taken_for_bad(void **state)
 static void every_bit_has_its_flag(void **state)
 {
 	(void)state;
-	assert_int_equal(from((struct account_numbers){ true, true, true, NORMAL | 2, 0, NEVER }).flags, 0);
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, NORMAL | 2, 0, NEVER }).flags, 0);
 	/* a trust's account, a computer: no NORMAL_ACCOUNT */
-	assert_int_equal(from((struct account_numbers){ true, true, true, 0x800, 0, NEVER }).flags, 0);
-	assert_int_equal(from((struct account_numbers){ true, true, true, 0x1000, 0, NEVER }).flags, 0);
-	assert_int_equal(from((struct account_numbers){ true, true, true, NORMAL | 0x100000, 0, NEVER }).flags,
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, 0x800, 0, NEVER }).flags, 0);
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, 0x1000, 0, NEVER }).flags, 0);
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, NORMAL | 0x100000, 0, NEVER }).flags,
 	    ACCOUNT_ENABLED | ACCOUNT_NOT_DELEGATED);
-	assert_int_equal(from((struct account_numbers){ true, true, true, NORMAL, 0x10, NEVER }).flags,
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, NORMAL, 0x10, NEVER }).flags,
 	    ACCOUNT_ENABLED | ACCOUNT_LOCKED);
-	assert_int_equal(from((struct account_numbers){ true, true, true, NORMAL, 0x800000, NEVER }).flags,
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, NORMAL, 0x800000, NEVER }).flags,
 	    ACCOUNT_ENABLED | ACCOUNT_PASSWORD_EXPIRED);
 	/* the lock-out bit of userAccountControl itself is not kept by AD */
-	assert_int_equal(from((struct account_numbers){ true, true, true, NORMAL | 0x10, 0, NEVER }).flags, ACCOUNT_ENABLED);
+	assert_int_equal(
+	    from((struct account_numbers){ true, true, true, NORMAL | 0x10, 0, NEVER }).flags,
+	    ACCOUNT_ENABLED);
 }
 
 static void an_account_expires_while_its_facts_are_kept(void **state)
 {
-	struct account a = from((struct account_numbers){ true, true, true, NORMAL, 0,
-	    (NOW + 60 + 11644473600LL) * 10000000LL });
+	struct account a = from((struct account_numbers){
+	    true, true, true, NORMAL, 0, (NOW + 60 + 11644473600LL) * 10000000LL });
 
 	(void)state;
 	assert_int_equal(a.expires, NOW + 60);
@@ -99,11 +107,13 @@ static struct sid sid(const char *text)
 	return s;
 }
 
-static struct account with_token(const char *own, const char *group, const struct refused_groups *refused)
+static struct account with_token(
+    const char *own, const char *group, const struct refused_groups *refused)
 {
 	struct account a = from((struct account_numbers){ true, true, true, NORMAL, 0, NEVER });
 	struct sid self = sid(own), token[2] = { sid("S-1-5-21-1-2-3-513"), { .n = 0 } };
-	struct sid wanted[3] = { sid("S-1-5-21-1-2-3-2000"), { .n = 0 }, sid("S-1-5-21-1-2-3-513") };
+	struct sid wanted[3] = { sid("S-1-5-21-1-2-3-2000"), { .n = 0 },
+		sid("S-1-5-21-1-2-3-513") };
 
 	if (group != NULL)
 		token[1] = sid(group);
@@ -124,9 +134,11 @@ static void membership_is_by_sid_and_an_unknown_group_has_no_member(void **state
 
 static void threat_39_administrators_get_no_ticket(void **state)
 {
-	static const char *const admins[] = { "S-1-5-21-1-2-3-512", "S-1-5-21-1-2-3-516", "S-1-5-21-1-2-3-517", "S-1-5-21-1-2-3-518",
-		"S-1-5-21-9-9-9-519", "S-1-5-21-1-2-3-520", "S-1-5-21-1-2-3-521", "S-1-5-21-1-2-3-526", "S-1-5-21-9-9-9-527",
-		"S-1-5-21-1-2-3-498", "S-1-5-32-544", "S-1-5-32-548", "S-1-5-32-549", "S-1-5-32-550", "S-1-5-32-551", "S-1-5-32-552" };
+	static const char *const admins[] = { "S-1-5-21-1-2-3-512", "S-1-5-21-1-2-3-516",
+		"S-1-5-21-1-2-3-517", "S-1-5-21-1-2-3-518", "S-1-5-21-9-9-9-519",
+		"S-1-5-21-1-2-3-520", "S-1-5-21-1-2-3-521", "S-1-5-21-1-2-3-526",
+		"S-1-5-21-9-9-9-527", "S-1-5-21-1-2-3-498", "S-1-5-32-544", "S-1-5-32-548",
+		"S-1-5-32-549", "S-1-5-32-550", "S-1-5-32-551", "S-1-5-32-552" };
 	static const struct refused_groups none;
 	struct account a;
 
@@ -142,7 +154,8 @@ static void threat_39_administrators_get_no_ticket(void **state)
 	assert_int_equal(a.flags, ACCOUNT_ENABLED | ACCOUNT_NOT_DELEGATED);
 	assert_false(facts_may_delegate(&a, NOW));
 	/* RIDs of no domain are other things */
-	assert_int_equal(with_token("S-1-5-21-1-2-3-1103", "S-1-5-32-512", &none).flags, ACCOUNT_ENABLED);
+	assert_int_equal(
+	    with_token("S-1-5-21-1-2-3-1103", "S-1-5-32-512", &none).flags, ACCOUNT_ENABLED);
 }
 
 static void a_token_that_cannot_be_read_protects(void **state)
@@ -181,9 +194,12 @@ static void configured_groups_are_refused_by_sid_or_by_rid_of_the_own_domain(voi
 	assert_int_equal(refused_groups_add(&refused, "0"), -1);
 	assert_int_equal(refused_groups_add(&refused, "S-1-5-21-"), -1);
 	assert_int_equal(refused.count, 2);
-	assert_true(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-1-2-3-1234", &refused).flags & ACCOUNT_PROTECTED);
-	assert_false(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-1-2-4-1234", &refused).flags & ACCOUNT_PROTECTED);
-	assert_true(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-7-7-7-4321", &refused).flags & ACCOUNT_PROTECTED);
+	assert_true(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-1-2-3-1234", &refused).flags &
+		    ACCOUNT_PROTECTED);
+	assert_false(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-1-2-4-1234", &refused).flags &
+		     ACCOUNT_PROTECTED);
+	assert_true(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-7-7-7-4321", &refused).flags &
+		    ACCOUNT_PROTECTED);
 	/* also an account that is itself in the list */
 	assert_true(with_token("S-1-5-21-1-2-3-1234", NULL, &refused).flags & ACCOUNT_PROTECTED);
 	while (refused.count < FACTS_REFUSED_MAX)

@@ -1,6 +1,6 @@
 /*
- * Questions to the *directory* process: one search for many askers, age, SID, vouchers, changes in between, bounds.
- * The directory behind it is this file: lookups that end when the test says so.
+ * Questions to the *directory* process: one search for many askers, age, SID, vouchers, changes in
+ * between, bounds. The directory behind it is this file: lookups that end when the test says so.
  */
 #include "common/directory/questions.h"
 
@@ -64,7 +64,9 @@ void directory_ldap_cancel(struct ldap_lookup *l)
 
 static struct account alice(void)
 {
-	struct account a = { .sid = ALICE_SID, .sam = "alice", .realm = "CORP.EXAMPLE", .flags = ACCOUNT_ENABLED };
+	struct account a = {
+		.sid = ALICE_SID, .sam = "alice", .realm = "CORP.EXAMPLE", .flags = ACCOUNT_ENABLED
+	};
 
 	return a;
 }
@@ -86,7 +88,7 @@ static void end_lookup(enum account_result result, const struct account *account
 static struct directory_found last;
 static unsigned answers;
 static const uint8_t key[VOUCH_KEY_SIZE] = { 5 };
-static char one, two;			/* two askers */
+static char one, two; /* two askers */
 
 static void on_answer(void *asker, uint64_t number, const struct directory_found *found)
 {
@@ -109,7 +111,9 @@ static int set_up(void **state)
 
 	assert_non_null(s);
 	s->loop = loop_new();
-	s->config = (struct config_directory){ .ttl_seconds = 60, .negative_ttl_seconds = 10, .stale_seconds = 3600,
+	s->config = (struct config_directory){ .ttl_seconds = 60,
+		.negative_ttl_seconds = 10,
+		.stale_seconds = 3600,
 		.cache_entries = 100 };
 	setup.loop = s->loop;
 	setup.config = &s->config;
@@ -156,7 +160,8 @@ static bool vouched(const struct directory_found *found)
 {
 	static const uint8_t certificate[SHA256_SIZE] = { 7 };
 
-	return vouch_check(key, found->account.sam, found->account.realm, certificate, time(NULL), found->voucher);
+	return vouch_check(
+	    key, found->account.sam, found->account.realm, certificate, time(NULL), found->voucher);
 }
 
 /* --- the tests --- */
@@ -207,7 +212,7 @@ static void fresh_goes_past_the_cache_and_joins_no_search_that_began_before(void
 	assert_int_equal(searches, 1);
 	end_lookup(ACCOUNT_FOUND, &a);
 	assert_int_equal(answers, 1);
-	assert_int_equal(searches, 2);		/* one more for both who came later */
+	assert_int_equal(searches, 2); /* one more for both who came later */
 	b.flags = 0;
 	end_lookup(ACCOUNT_FOUND, &b);
 	assert_int_equal(answers, 3);
@@ -215,7 +220,8 @@ static void fresh_goes_past_the_cache_and_joins_no_search_that_began_before(void
 	assert_false(vouched(&last));
 }
 
-static void threat_36_another_sid_than_the_certificates_is_a_mismatch_that_names_nobody(void **state)
+static void threat_36_another_sid_than_the_certificates_is_a_mismatch_that_names_nobody(
+    void **state)
 {
 	static const struct account none;
 	static const uint8_t nothing[VOUCHER_SIZE];
@@ -229,12 +235,13 @@ static void threat_36_another_sid_than_the_certificates_is_a_mismatch_that_names
 	assert_int_equal(last.result, ACCOUNT_MISMATCH);
 	assert_int_equal(ask(*state, "alice@x", ALICE_SID, false), 0);
 	assert_int_equal(last.result, ACCOUNT_FOUND);
-	assert_int_equal(searches, 0);		/* the SID is compared, not searched for */
+	assert_int_equal(searches, 0); /* the SID is compared, not searched for */
 }
 
 static void no_voucher_for_whom_no_ticket_may_be_had(void **state)
 {
-	static const uint32_t flags[] = { 0, ACCOUNT_ENABLED | ACCOUNT_PROTECTED, ACCOUNT_ENABLED | ACCOUNT_NOT_DELEGATED };
+	static const uint32_t flags[] = { 0, ACCOUNT_ENABLED | ACCOUNT_PROTECTED,
+		ACCOUNT_ENABLED | ACCOUNT_NOT_DELEGATED };
 	struct account a = alice();
 
 	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
@@ -270,14 +277,15 @@ static void unknown_and_ambiguous_are_remembered_for_their_own_time(void **state
 	assert_int_equal(last.result, ACCOUNT_AMBIGUOUS);
 }
 
-static void a_known_account_is_served_while_no_server_answers_and_an_unknown_one_is_not(void **state)
+static void a_known_account_is_served_while_no_server_answers_and_an_unknown_one_is_not(
+    void **state)
 {
 	struct site *s = *state;
 
 	know_alice(s);
 	assert_int_equal(ask(s, "bob@x", "", false), 0);
 	end_lookup(ACCOUNT_UNKNOWN, NULL);
-	s->config.ttl_seconds = s->config.negative_ttl_seconds = 0;	/* everything is old now */
+	s->config.ttl_seconds = s->config.negative_ttl_seconds = 0; /* everything is old now */
 	down = true;
 	assert_int_equal(ask(s, "alice@x", "", false), 0);
 	assert_int_equal(last.result, ACCOUNT_FOUND);

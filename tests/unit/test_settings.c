@@ -230,7 +230,7 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 static void names_that_stand_twice_are_refused(void **state)
 {
 	(void)state;
-	refused("    - name: staff\n", "    - name: staff\n    - name: staff\n", "proxy.policies[0]");
+	refused("    - name: staff\n", "    - name: staff\n    - name: staff\n", "proxy.policies[1]: the name \"staff\" stands twice");
 	refused("    - name: mail\n", "    - {name: mail, servers: [\"http://a\"], credential: none}\n    - name: mail\n",
 	    "proxy.upstreams[1]: the name \"mail\" stands twice");
 	refused("[mail.example.com]", "[mail.example.com, MAIL.example.com]", "proxy.hosts[0]: names: \"MAIL.example.com\" stands twice");

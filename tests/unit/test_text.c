@@ -104,7 +104,7 @@ static void threat_05_text_with_control_bytes_or_malformed_utf8_is_not_copied(vo
 
 static void base64_and_hexadecimal_come_back_as_they_were_for_every_length(void **state)
 {
-	unsigned char bytes[100], back[100];
+	unsigned char bytes[100] = { 0 }, back[100];
 	char text[256];
 
 	(void)state;

@@ -1,5 +1,6 @@
 /*
- * Vouchers: only what *directory* made, for exactly that account and certificate, for a short while.
+ * Vouchers: only what *directory* made, for exactly that account and certificate, for a short
+ * while.
  */
 #include "common/directory/vouch.h"
 

@@ -79,7 +79,8 @@ def filter_calls(names):
 def pass_socket(address):
     host, _, port = address.rpartition(":")
     listener = socket.create_server((host, int(port)), backlog=128)
-    os.dup2(listener.fileno(), LISTEN_FD, inheritable=True)
+    os.dup2(listener.detach(), LISTEN_FD)
+    os.set_inheritable(LISTEN_FD, True)     # dup2 of a descriptor to itself leaves it as it was
     os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="easproxy.socket")
 
 
