@@ -205,21 +205,15 @@ static int fail_open(const struct settings *s, const char *what, const char *pat
 }
 
 /* NULL: no certificate there; program_trial says so. */
-static X509 *issuer_of(const struct crl_settings *c, struct bundle *files)
+static STACK_OF(X509) *issuer_of(const struct crl_settings *c, struct bundle *files)
 {
 	struct strv pem;
-	STACK_OF(X509) *list;
 	char why[TLS_WHY_MAX];
-	X509 *ca;
 
-	if (!bundle_get(files, c->issuer_ca, &pem) || (list = tls_certificates(pem, why, sizeof(why))) == NULL)
-		return NULL;
-	ca = sk_X509_shift(list);
-	sk_X509_pop_free(list, X509_free);
-	return ca;
+	return bundle_get(files, c->issuer_ca, &pem) ? tls_certificates(pem, why, sizeof(why)) : NULL;
 }
 
-static int check_crl(const struct settings *s, const char *what, const char *path, X509 *ca)
+static int check_crl(const struct settings *s, const char *what, const char *path, const STACK_OF(X509) *ca)
 {
 	struct crl_file file;
 	struct crl crl;
@@ -238,7 +232,7 @@ static int check_crl(const struct settings *s, const char *what, const char *pat
 		return finding(false, "%s %s: %s: expected a CRL as PEM or DER", what, path, strerror(-rc));
 	rc = crl_read(file.der, &crl);
 	if (rc == CRL_OK && ca != NULL)
-		rc = crl_verify(&crl, ca, time(NULL));
+		rc = crl_verify_any(&crl, ca, time(NULL));
 	rc = rc != CRL_OK ? finding(false, "%s %s: %s: publish a current one", what, path, crl_result_text(rc))
 			  : finding(true, "%s %s: %zu revoked, next update in %lld h", what, path, crl.count,
 				((long long)crl.next_update - (long long)time(NULL)) / 3600);
@@ -276,10 +270,10 @@ static int check_crls(const struct settings *s, struct bundle *files)
 
 	for (unsigned i = 0; i < s->proxy.revocation.crls_count; i++) {
 		const struct crl_settings *c = &s->proxy.revocation.crls[i];
-		X509 *ca = issuer_of(c, files);
+		STACK_OF(X509) *ca = issuer_of(c, files);
 		bad |= check_crl(s, "CRL", c->file, ca);
 		bad |= check_crl(s, "delta CRL", c->delta_file, ca);
-		X509_free(ca);
+		sk_X509_pop_free(ca, X509_free);
 	}
 	return bad;
 }

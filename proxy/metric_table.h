@@ -21,6 +21,10 @@ enum metric {
 	M_DIRECTORY_CALLS,	/* result */
 	M_DIRECTORY_SECONDS,
 	M_DIRECTORY_CACHE,	/* hit, miss, stale: in the directory process */
+	M_DIRECTORY_QUESTIONS,	/* result: in the directory process */
+	M_DIRECTORY_SEARCHES,	/* histogram, result */
+	M_DIRECTORY_SERVERS,	/* gauge */
+	M_DIRECTORY_ENTRIES,	/* gauge */
 	M_KERBEROS_CALLS,	/* result */
 	M_KERBEROS_CACHE,	/* hit, miss */
 	M_KERBEROS_SECONDS,

@@ -44,7 +44,9 @@ static int run_directory(struct child *child)
 	const struct settings *s = child_settings(child);
 	const char *groups[SETTINGS_GROUPS_MAX + 1];
 	const struct kerberos_settings *k = s->proxy.kerberos;
-	struct directory_setup setup = { .config = &s->common.directory, .groups = groups };
+	static const struct directory_metrics metrics = { M_DIRECTORY_QUESTIONS, M_DIRECTORY_CACHE, M_DIRECTORY_SEARCHES,
+		M_DIRECTORY_SERVERS, M_DIRECTORY_ENTRIES };
+	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics };
 
 	setup.groups_count = settings_groups(s, groups);
 	if (k != NULL) {

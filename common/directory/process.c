@@ -47,6 +47,7 @@ struct directory {
 	struct peer *peers;
 	struct deadline forget_all;
 	uint64_t forgot_all_ms; /* when last; 0: never */
+	unsigned well; /* servers that answer; 1 for the accounts' file */
 	bool draining;
 };
 
@@ -61,6 +62,18 @@ static void tell(struct directory *d, const char *sid)
 		if ((p->role == ROLE_WORKER || p->role == ROLE_KERBEROS) && wire_is_open(p->wire))
 			(void)wire_tell(p->wire, DIRECTORY_CHANGED, &changed, sizeof(changed));
 	}
+}
+
+/* For /readyz: whether answers can be had. */
+static void tell_state(struct directory *d, struct peer *p)
+{
+	struct directory_state state = { .up = d->well > 0 };
+
+	if (state.up == 0)
+		snprintf(state.text, sizeof(state.text),
+		    "no server of directory.ldap.servers answers: its directory_down lines say why");
+	if (p->role == ROLE_WORKER && wire_is_open(p->wire))
+		(void)wire_tell(p->wire, DIRECTORY_STATE, &state, sizeof(state));
 }
 
 static void on_forget_all(struct deadline *deadline)
@@ -179,7 +192,9 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 	if (p->wire == NULL) {
 		log_say(LOG_ERROR, "link_failed", "no memory for the wire to %s", p->name);
 		peer_free(p);
+		return;
 	}
+	tell_state(d, p);
 }
 
 /* --- the end --- */
@@ -206,8 +221,11 @@ static void on_drain(struct child *c, void *arg)
 
 static void on_servers_well(void *arg, unsigned well)
 {
-	const struct directory *d = arg;
+	struct directory *d = arg;
 
+	d->well = well;
+	for (struct peer *p = d->peers; p != NULL; p = p->next)
+		tell_state(d, p);
 	if (d->setup->metrics != NULL)
 		metrics_set(d->setup->metrics->servers, 0, well);
 }
@@ -234,6 +252,7 @@ static int open_file(struct directory *d)
 		    LOG_ERROR, "directory_unusable", "directory.file: %s is not there", setup.path);
 		return -1;
 	}
+	d->well = 1;
 	d->file = directory_file_new(d->loop, &setup, text);
 	return d->file != NULL ? 0 : -1;
 }

@@ -17,7 +17,7 @@ static const struct {
 	{ CRL_BAD_ENTRY, "an entry's serial, date or extensions are malformed" },
 	{ CRL_BAD_EXTENSION, "an extension is malformed or there twice" },
 	{ CRL_UNKNOWN_CRITICAL, "an unknown critical extension" },
-	{ CRL_INDIRECT, "an indirect list: entries of other issuers" },
+	{ CRL_INDIRECT, "entries of other issuers in a list that is not indirect" },
 	{ CRL_PARTIAL, "covers only a part of the issuer's certificates (issuing distribution point)" },
 	{ CRL_NO_NEXT_UPDATE, "has no nextUpdate: it would never grow old" },
 	{ CRL_WRONG_ISSUER, "is not of this issuer (name or authority key identifier)" },
@@ -96,7 +96,7 @@ static int take_extension(struct strv *rest, struct extension *e)
 /* --- entries --- */
 
 /* *removed: the reason is removeFromCRL. */
-static int read_entry_extensions(struct strv list, bool is_delta, bool *removed)
+static int read_entry_extensions(struct strv list, const struct crl *crl, bool *removed)
 {
 	struct extension e;
 	struct strv contents;
@@ -109,10 +109,11 @@ static int read_entry_extensions(struct strv list, bool is_delta, bool *removed)
 			    contents.n != 1 || contents.p[0] < 0 || contents.p[0] > 10)
 				return CRL_BAD_ENTRY;
 			*removed = contents.p[0] == 8;
-			if (*removed && !is_delta)
+			if (*removed && !crl->is_delta)
 				return CRL_BAD_ENTRY;
 		} else if (strv_eq(e.oid, STRV(OID_CE("\x1d")))) {	/* certificateIssuer */
-			return CRL_INDIRECT;
+			if (!crl->is_indirect)
+				return CRL_INDIRECT;
 		} else if (e.critical) {
 			return CRL_UNKNOWN_CRITICAL;
 		}
@@ -121,11 +122,10 @@ static int read_entry_extensions(struct strv list, bool is_delta, bool *removed)
 }
 
 /* Takes one entry off *rest. */
-static int take_entry(struct strv *rest, bool is_delta, struct serial *serial, bool *removed)
+static int take_entry(struct strv *rest, const struct crl *crl, struct serial *serial, bool *removed)
 {
 	struct strv in, list;
 	int64_t date;
-	int rc;
 
 	*removed = false;
 	if (der_take(rest, DER_SEQUENCE, &in, NULL) < 0 || take_number(&in, serial) < 0 || take_time(&in, &date) < 0)
@@ -134,8 +134,7 @@ static int take_entry(struct strv *rest, bool is_delta, struct serial *serial, b
 		return CRL_OK;
 	if (der_take(&in, DER_SEQUENCE, &list, NULL) < 0 || in.n != 0 || list.n == 0)
 		return CRL_BAD_ENTRY;
-	rc = read_entry_extensions(list, is_delta, removed);
-	return rc;
+	return read_entry_extensions(list, crl, removed);
 }
 
 static int check_entries(struct crl *crl)
@@ -146,7 +145,7 @@ static int check_entries(struct crl *crl)
 	int rc;
 
 	while (rest.n > 0) {
-		rc = take_entry(&rest, crl->is_delta, &serial, &removed);
+		rc = take_entry(&rest, crl, &serial, &removed);
 		if (rc < 0)
 			return rc;
 		crl->count++;
@@ -155,6 +154,16 @@ static int check_entries(struct crl *crl)
 }
 
 /* --- extensions of the list --- */
+
+static int read_points(struct crl *crl, struct strv name)
+{
+	int n = point_names(name, crl->issuer, crl->points);
+
+	if (n < 0)
+		return CRL_PARTIAL;
+	crl->points_count = (unsigned)n;
+	return CRL_OK;
+}
 
 /* IssuingDistributionPoint, RFC 5280 §5.2.5. */
 static int read_scope(struct crl *crl, struct strv value)
@@ -169,17 +178,22 @@ static int read_scope(struct crl *crl, struct strv value)
 	while ((tag = der_peek(in)) >= 0) {
 		if (der_take(&in, tag, &contents, NULL) < 0)
 			return CRL_BAD_EXTENSION;
-		if (tag == DER_CONSTRUCTED(0) || tag == DER_CONTEXT(3))
-			return CRL_PARTIAL;	/* one distribution point's certificates; some reasons */
+		if (tag == DER_CONTEXT(3))
+			return CRL_PARTIAL;	/* some reasons */
+		if (tag == DER_CONSTRUCTED(0)) {
+			if (crl->points_count > 0 || read_points(crl, contents) < 0)
+				return CRL_PARTIAL;
+			continue;
+		}
 		if (der_boolean(contents, &flag) < 0)
 			return CRL_BAD_EXTENSION;
 		if (tag == DER_CONTEXT(1))
 			crl->only_user = flag;
-		else if (tag == DER_CONTEXT(4) && flag)
-			return CRL_INDIRECT;
+		else if (tag == DER_CONTEXT(4))
+			crl->is_indirect = flag;
 		else if ((tag == DER_CONTEXT(2) || tag == DER_CONTEXT(5)) && flag)
 			return CRL_PARTIAL;
-		else if (tag != DER_CONTEXT(2) && tag != DER_CONTEXT(4) && tag != DER_CONTEXT(5))
+		else if (tag != DER_CONTEXT(2) && tag != DER_CONTEXT(5))
 			return CRL_BAD_EXTENSION;
 	}
 	return CRL_OK;
@@ -306,7 +320,7 @@ static int collect(const struct crl *crl, struct serials *revoked, struct serial
 	int rc;
 
 	while (rest.n > 0) {
-		rc = take_entry(&rest, crl->is_delta, &serial, &removed);
+		rc = take_entry(&rest, crl, &serial, &removed);
 		if (rc < 0)
 			return rc;
 		/* No certificate has the number 0 (cert_serial refuses it): nothing to look up. */

@@ -2,8 +2,9 @@
  * crl: reading and verifying one certificate revocation list (RFC 5280 §5), base or delta, as DER bytes. Pure, zero-copy:
  * a list of a million entries costs no memory but its own bytes. Nothing is repaired; what is not understood is refused.
  *
- * Accepted are complete lists, and deltas to them, that cover every certificate of one issuer. Refused: indirect lists,
- * lists of one distribution point or of some reasons, of CA or attribute certificates only (a list of user certificates
+ * Accepted are complete lists of one issuer, and deltas to them; also lists of one distribution point (`points`: they cover only the
+ * certificates that name it) and lists that say they are indirect (an entry of another issuer then counts as this one's: too much is
+ * refused rather than too little). Refused: lists of some reasons, of CA or attribute certificates only (a list of user certificates
  * only is accepted when the issuer's path length is 0: it has no others), unknown critical extensions, doubled
  * extensions, a missing nextUpdate, SHA-1 and MD5 signatures.
  */
@@ -12,6 +13,7 @@
 
 #include <openssl/x509.h>
 
+#include "proxy/revocation/point.h"
 #include "proxy/revocation/serials.h"
 
 #define CRL_BYTES_MAX (512u << 20)
@@ -22,7 +24,7 @@ enum crl_result {
 	CRL_BAD_ENTRY,		/* an entry's serial, date or extensions */
 	CRL_BAD_EXTENSION,	/* malformed or doubled */
 	CRL_UNKNOWN_CRITICAL,	/* RFC 5280 §5.2: must not be used */
-	CRL_INDIRECT,
+	CRL_INDIRECT,		/* entries of another issuer in a list that is not indirect */
 	CRL_PARTIAL,		/* covers a part of the issuer's certificates only */
 	CRL_NO_NEXT_UPDATE,
 	CRL_WRONG_ISSUER,	/* name or authority key identifier is not the CA's */
@@ -47,15 +49,22 @@ struct crl {			/* all strv borrow from the bytes that were read */
 	int64_t this_update, next_update;
 	struct serial number;		/* n == 0: none, or the number 0 */
 	struct serial base_number;	/* of a delta */
-	bool has_number, is_delta, only_user;
+	bool has_number, is_delta, only_user, is_indirect;
+	unsigned points_count;		/* 0: covers all of the issuer's certificates */
+	struct point points[POINTS_MAX];
 	size_t count;			/* entries */
 };
 
 /* Reads and checks the form of everything, each entry included. CRL_OK or why not. */
 MUST_CHECK int crl_read(struct strv der, struct crl *out);
-/* Issuer, key usage and signature against `ca`, and times against `now`. CRL_EXPIRED is the last check: all else is then right. */
-MUST_CHECK int crl_verify(const struct crl *crl, X509 *ca, time_t now);
-/* As above, the check of the times alone. */
+/*
+ * Name, key usage and signature against `signer` (most often the issuer `ca` itself; another certificate of the same name where the CA signs
+ * lists with another key), and times against `now`. CRL_EXPIRED is the last check: all else is then right.
+ */
+MUST_CHECK int crl_verify(const struct crl *crl, X509 *ca, X509 *signer, time_t now);
+/* By the first of `certs`, the issuer, else by a further one, another key that it signs with. The first one's reason is given. */
+MUST_CHECK int crl_verify_any(const struct crl *crl, const STACK_OF(X509) *certs, time_t now);
+/* The check of the times alone. */
 MUST_CHECK int crl_times(const struct crl *crl, time_t now);
 /* Whether `crl` may take the place of one with this number and thisUpdate: CRL_OK or CRL_ROLLBACK. */
 MUST_CHECK int crl_follows(const struct crl *crl, const struct serial *known_number, int64_t known_update);

@@ -94,7 +94,7 @@ static int look_at(struct part *p, bool incoming, struct look *look)
 	if (rc == CRL_OK && crl->is_delta != (p->kind == DELTA))
 		rc = p->kind == DELTA ? CRL_NOT_A_DELTA : CRL_IS_DELTA;
 	if (rc == CRL_OK)
-		rc = crl_verify(crl, s->c.ca, loop_wall(s->c.loop));
+		rc = crl_verify_any(crl, s->c.ca, loop_wall(s->c.loop));
 	if (rc == CRL_EXPIRED) {
 		/* Its entries still count, and the index answers "unknown" for all others. */
 		look->expired = true;
@@ -208,6 +208,8 @@ static int load(struct crl_source *s, const struct look *look, bool asked)
 	if (delta != NULL && serial_compare(&delta->number, &base->number) > 0)
 		state.delta_number = delta->number;
 	memcpy(state.content, look->content, SHA256_SIZE);
+	state.points_count = (uint8_t)base->points_count;
+	memcpy(state.points, base->points, sizeof(state.points));
 	rc = crl_collect(base, delta, &list);
 	if (rc == CRL_OK)
 		rc = index_writer_load(s->c.index, s->issuer, INDEX_CRL, &list, false, &state);

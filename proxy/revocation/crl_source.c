@@ -190,7 +190,7 @@ struct crl_source *crl_source_new(const struct crl_source_config *config)
 	s->c = *config;
 	s->part[BASE].fetch_fd = s->part[DELTA].fetch_fd = -1;
 	s->timer = event_new(loop_base(config->loop), -1, EV_PERSIST, on_timer, s);
-	if (s->timer == NULL || cert_spki_sha256(config->ca, s->issuer) != 0 || event_add(s->timer, &period) < 0) {
+	if (s->timer == NULL || cert_spki_sha256(sk_X509_value(config->ca, 0), s->issuer) != 0 || event_add(s->timer, &period) < 0) {
 		crl_source_free(s);
 		return NULL;
 	}

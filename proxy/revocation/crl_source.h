@@ -20,7 +20,9 @@ struct crl_source_config {
 	int state_dir;			/* borrowed */
 	struct index_writer *index;	/* borrowed */
 	const struct crl_settings *settings;	/* borrowed until crl_source_free() */
-	X509 *ca;			/* of settings->issuer_ca; borrowed likewise */
+	/* The certificates of settings->issuer_ca; borrowed likewise. The first is the issuer; further ones of the same name are other
+	 * keys with which it signs lists. */
+	STACK_OF(X509) *ca;
 	uint32_t refresh_seconds;
 	/* Something about the source's index or freshness changed, or it failed. */
 	void (*changed)(void *arg);

@@ -37,13 +37,13 @@ out:
 	return rc;
 }
 
-static int check_right(const struct crl *crl, X509 *ca)
+static int check_right(const struct crl *crl, X509 *ca, X509 *signer)
 {
-	uint32_t flags = X509_get_extension_flags(ca);
+	uint32_t flags = X509_get_extension_flags(signer);
 
 	if (flags & EXFLAG_INVALID)
 		return CRL_NOT_A_CRL_SIGNER;
-	if ((flags & EXFLAG_KUSAGE) && (X509_get_key_usage(ca) & KU_CRL_SIGN) == 0)
+	if ((flags & EXFLAG_KUSAGE) && (X509_get_key_usage(signer) & KU_CRL_SIGN) == 0)
 		return CRL_NOT_A_CRL_SIGNER;
 	/* User certificates only: complete for an issuer that may have no others below it. */
 	if (crl->only_user && X509_get_pathlen(ca) != 0)
@@ -150,15 +150,27 @@ int crl_times(const struct crl *crl, time_t now)
 	return crl->next_update <= now ? CRL_EXPIRED : CRL_OK;
 }
 
-int crl_verify(const struct crl *crl, X509 *ca, time_t now)
+int crl_verify(const struct crl *crl, X509 *ca, X509 *signer, time_t now)
 {
-	int rc = check_issuer(crl, ca);
+	int rc = check_issuer(crl, signer);
 
+	if (rc == CRL_OK && X509_NAME_cmp(X509_get_subject_name(ca), X509_get_subject_name(signer)) != 0)
+		rc = CRL_WRONG_ISSUER;
 	if (rc == CRL_OK)
-		rc = check_right(crl, ca);
+		rc = check_right(crl, ca, signer);
 	if (rc == CRL_OK)
-		rc = check_signature(crl, ca);
+		rc = check_signature(crl, signer);
 	return rc == CRL_OK ? crl_times(crl, now) : rc;
+}
+
+int crl_verify_any(const struct crl *crl, const STACK_OF(X509) *certs, time_t now)
+{
+	X509 *ca = sk_X509_value(certs, 0);
+	int first = crl_verify(crl, ca, ca, now), rc = first, i;
+
+	for (i = 1; i < sk_X509_num(certs) && rc != CRL_OK && rc != CRL_EXPIRED; i++)
+		rc = crl_verify(crl, ca, sk_X509_value(certs, i), now);
+	return rc == CRL_OK || rc == CRL_EXPIRED ? rc : first;
 }
 
 int crl_follows(const struct crl *crl, const struct serial *known_number, int64_t known_update)

@@ -42,8 +42,28 @@ void revocation_view_free(struct revocation_view *v)
 	free(v);
 }
 
+/* Whether what the sources say of the issuer is said of this certificate too. */
+static bool covers(const struct index_row *row, const struct point *point)
+{
+	const struct index_source_state *crl = &row->source[INDEX_CRL];
+	unsigned i;
+
+	if ((row->section.sources & INDEX_BIT(INDEX_CRL)) == 0 || crl->points_count == 0)
+		return true;
+	for (i = 0; i < crl->points_count && i < POINTS_MAX; i++)
+		if (point != NULL && !point_is_none(point) && memcmp(&crl->points[i], point, sizeof(*point)) == 0)
+			return true;
+	return false;
+}
+
 enum revocation_answer revocation_lookup(const struct revocation_view *v, const uint8_t issuer[SHA256_SIZE],
     const struct serial *serial, time_t now, int64_t *as_of)
+{
+	return revocation_lookup_point(v, issuer, serial, NULL, now, as_of);
+}
+
+enum revocation_answer revocation_lookup_point(const struct revocation_view *v, const uint8_t issuer[SHA256_SIZE],
+    const struct serial *serial, const struct point *point, time_t now, int64_t *as_of)
 {
 	const struct index_map *m = &v->map;
 	int row = index_find_row(m, issuer);
@@ -58,7 +78,7 @@ enum revocation_answer revocation_lookup(const struct revocation_view *v, const 
 	fresh_until = atomic_load_explicit(&r->fresh_until, memory_order_relaxed);
 	if (index_mask(m, (unsigned)row, serial) != 0)
 		return REVOCATION_REVOKED;
-	if (*as_of <= 0 || *as_of > now + CLOCK_SLACK || fresh_until <= now)
+	if (!covers(r, point) || *as_of <= 0 || *as_of > now + CLOCK_SLACK || fresh_until <= now)
 		return REVOCATION_UNKNOWN;
 	return REVOCATION_GOOD;
 }
@@ -88,6 +108,19 @@ int64_t revocation_oldest(const struct revocation_view *v)
 			oldest = as_of;
 	}
 	return oldest;
+}
+
+int64_t revocation_first_end(const struct revocation_view *v)
+{
+	uint32_t i, n = v->map.head->issuers;
+	int64_t first = INT64_MAX, end;
+
+	for (i = 0; i < n; i++) {
+		end = atomic_load_explicit(&v->map.rows[i].fresh_until, memory_order_relaxed);
+		if (end < first)
+			first = end;
+	}
+	return first;
 }
 
 uint64_t revocation_count(const struct revocation_view *v)

@@ -305,8 +305,10 @@ static int put_head(struct output *o, struct index_head *h, const struct index_m
 		h->stream_ms = old->head->stream_ms;
 		h->stream_number = old->head->stream_number;
 	}
-	if (ftruncate(o->fd, (off_t)h->file_size) < 0)
-		return -errno;
+	/* The change table is a hole so far: its blocks too must be there, or a full disk would be a SIGBUS later. */
+	o->error = posix_fallocate(o->fd, 0, (off_t)h->file_size);
+	if (o->error != 0)
+		return o->error = -o->error;
 	o->error = write_all(o->fd, rows, h->issuers * sizeof(*rows), (off_t)h->rows_at);
 	return o->error < 0 ? o->error : write_all(o->fd, h, sizeof(*h), 0);
 }
@@ -325,6 +327,8 @@ static int put_file(struct output *o, const struct index_map *old, const struct 
 		rc = put_section(o, old, &what[i], &rows[i].section);
 		rows[i].section.sources = what[i].sources;
 		copy_sources(&rows[i], old);
+		if (what[i].state != NULL)
+			rows[i].source[what[i].add_source] = *what[i].state;
 	}
 	if (rc == 0)
 		rc = put_head(o, &h, old, rows);

@@ -18,7 +18,7 @@
 #include "proxy/revocation/index_write.h"
 
 #define INDEX_MAGIC	  0x31584449534745efull	/* another byte order reads another number */
-#define INDEX_LAYOUT	  1u
+#define INDEX_LAYOUT	  2u
 #define INDEX_HEAD	  4096u
 #define INDEX_SLOTS	  8192u			/* power of two */
 #define INDEX_SLOTS_USED  (INDEX_SLOTS / 2)	/* more: the changes are folded in by a rebuild */
@@ -112,6 +112,7 @@ struct index_build_row {
 	uint8_t sources;
 	const struct serials *add;		/* NULL: nothing new */
 	enum index_source add_source;
+	const struct index_source_state *state;	/* of add_source from now on; stands in the file before it gets its name */
 	bool replace;				/* what the source said before counts no more */
 };
 /* Writes the next file from `old` (may be empty) and rows (sorted by issuer), syncs, renames. The new descriptor, or -errno. */

@@ -200,13 +200,10 @@ int index_writer_load(struct index_writer *w, const uint8_t issuer[SHA256_SIZE],
 	rows[row].add = list;
 	rows[row].add_source = source;
 	rows[row].replace = !keep;
+	rows[row].state = state;
 	rc = rebuild(w, rows, m->head->issuers);
 	free(rows);
-	if (rc < 0)
-		return rc;
-	w->view.map.rows[row].source[source] = *state;
-	refresh_row(w, &w->view.map.rows[row]);
-	return 0;
+	return rc;
 }
 
 static int fold(struct index_writer *w)

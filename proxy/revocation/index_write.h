@@ -9,6 +9,7 @@
 #define EASGATE_REVOCATION_INDEX_WRITE_H
 
 #include "proxy/revocation/index.h"
+#include "proxy/revocation/point.h"
 
 #define INDEX_FILE	  "revocation.idx"
 #define INDEX_ISSUERS_MAX 4096
@@ -25,7 +26,9 @@ struct index_source_state {
 	int64_t next_update;		/* 0: has none (Redis) */
 	uint8_t content[SHA256_SIZE];	/* of the bytes it was loaded from, so that the same need not be read again */
 	struct serial number, delta_number;	/* n == 0: none */
-	uint8_t padding[30];
+	uint8_t points_count;			/* 0: it speaks of all the issuer's certificates */
+	struct point points[POINTS_MAX];	/* else only of those that name one of these */
+	uint8_t padding[29];
 };
 
 struct index_issuer {

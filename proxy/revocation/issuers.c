@@ -46,14 +46,11 @@ static int add_crl(struct issuers *all, const struct crl_settings *crl, unsigned
     size_t why_size)
 {
 	STACK_OF(X509) *certs = read_file(bundle, crl->issuer_ca, why, why_size);
-	X509 *ca;
 
 	if (certs == NULL)
 		return -1;
-	ca = sk_X509_shift(certs);
-	sk_X509_pop_free(certs, X509_free);
-	all->ca[all->ca_count++] = ca;
-	if (add(all, ca, sources | INDEX_BIT(INDEX_CRL)) == 0)
+	all->ca[all->ca_count++] = certs;
+	if (add(all, sk_X509_value(certs, 0), sources | INDEX_BIT(INDEX_CRL)) == 0)
 		return 0;
 	snprintf(why, why_size, "%s: its key cannot be used, or more than %d issuers", crl->issuer_ca, INDEX_ISSUERS_MAX);
 	return -1;
@@ -93,7 +90,8 @@ static int same_issuer_twice(const struct issuers *all, char *why, size_t why_si
 
 	for (i = 0; i < all->ca_count; i++)
 		for (k = 0; k < i; k++)
-			if (EVP_PKEY_eq(X509_get0_pubkey(all->ca[i]), X509_get0_pubkey(all->ca[k])) == 1) {
+			if (EVP_PKEY_eq(X509_get0_pubkey(sk_X509_value(all->ca[i], 0)),
+			    X509_get0_pubkey(sk_X509_value(all->ca[k], 0))) == 1) {
 				snprintf(why, why_size, "proxy.revocation.crls[%u] and [%u] are of the same issuer: name each once", k, i);
 				return -1;
 			}
@@ -134,7 +132,7 @@ void issuers_free(struct issuers *all)
 	if (all == NULL)
 		return;
 	for (i = 0; i < all->ca_count; i++)
-		X509_free(all->ca[i]);
+		sk_X509_pop_free(all->ca[i], X509_free);
 	free(all->ca);
 	free(all);
 }

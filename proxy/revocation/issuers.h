@@ -15,7 +15,7 @@ struct issuers {
 	struct index_issuer list[INDEX_ISSUERS_MAX];	/* those with a source, each once */
 	unsigned count;
 	unsigned without;				/* CAs of client_ca without any source: unknown for ever */
-	X509 **ca;					/* of crls[i].issuer_ca; owned */
+	STACK_OF(X509) **ca;				/* of crls[i].issuer_ca, the issuer first; owned */
 	unsigned ca_count;
 };
 

@@ -237,6 +237,18 @@ void account_cancel(struct account_op *op)
 	free(op);
 }
 
+bool account_cache_names(struct account_cache *a, const char *sid, const char **sam, const char **realm)
+{
+	for (struct account_entry *e = a->newest; e != NULL; e = e->older) {
+		if (e->result == ACCOUNT_FOUND && strcmp(e->view.sid, sid) == 0) {
+			*sam = e->view.sam;
+			*realm = e->view.realm;
+			return true;
+		}
+	}
+	return false;
+}
+
 void account_cache_changed(struct account_cache *a, const char *sid)
 {
 	for (struct account_entry *e = a->newest; e != NULL; e = e->older) {

@@ -56,6 +56,8 @@ void account_cancel(struct account_op *op);	/* accepts NULL */
 bool account_is_fresh(struct account_cache *a, const struct account_entry *e);
 /* Accepts NULL. */
 void account_unref(struct account_cache *a, struct account_entry *e);
+/* The names of a cached account, for dropping its tickets: false when none with that SID is cached. Borrowed until the next call. */
+bool account_cache_names(struct account_cache *a, const char *sid, const char **sam, const char **realm);
 /* Marks what is cached of that account as stale; "" : all. */
 void account_cache_changed(struct account_cache *a, const char *sid);
 

@@ -99,6 +99,8 @@ static void check_revocation(struct readiness *r, struct worker *w)
 	} else if (age > set->max_age_seconds) {
 		check(r, set->unknown_allows, "revocation: data are %" PRId64 " s old, more than max_age_seconds (%u): bring the CRL or Redis up to date",
 		    age, set->max_age_seconds);
+	} else if (revocation_is_out_of_date(w->revocation, loop_wall(w->loop))) {
+		check(r, set->unknown_allows, "revocation: an issuer's list is out of date: see the revocation process's lines for which, and renew it");
 	} else {
 		check(r, true, "revocation: %" PRIu64 " serials, %" PRId64 " s old", revocation_serials(w->revocation), age);
 	}

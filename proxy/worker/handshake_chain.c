@@ -310,6 +310,7 @@ static int link_add(struct chain_facts *facts, const X509 *cert, const uint8_t i
 	if (facts->links_count >= CHAIN_LINKS_MAX)
 		return -1;
 	memcpy(link->issuer, issuer, SHA256_SIZE);
+	point_of_certificate(cert, &link->point);
 	if (cert_serial(X509_get0_serialNumber(cert), &link->serial) != CERT_OK) {
 		/*
 		 * It could not be looked up: the chain has no usable claim, and the rest of it goes

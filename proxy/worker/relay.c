@@ -12,6 +12,7 @@
 #define HIGH	    (64u << 10)	/* more than this unsent, and the source is paused */
 #define COALESCE    (16u << 10)	/* a body this small goes out with its head, in one record */
 #define INTERIM_MAX 16
+#define RATE_MIN    1024	/* bytes a second that a device must manage on the whole, beyond body_idle_seconds */
 #define TURNS	    8		/* reads of one device's body before the others' turn */
 
 enum pump { PUMP_WAIT = 0, PUMP_GONE };	/* PUMP_GONE: the session is closed or answered; touch it no more */
@@ -59,6 +60,21 @@ static void rearm(struct session *s)
 	if (x->body_done && !x->answer_started)
 		ms = x->request.holds ? (uint64_t)settings_of(s)->ping_seconds * 1000 : settings_of(s)->response_ms;
 	deadline_arm(s->worker->loop, &s->deadline, ms, on_deadline);
+}
+
+/*
+ * A device may send or read in drops, but not for ever: a byte now and then keeps the deadline away, so what it takes
+ * altogether is measured too. `n`: bytes moved so far. True: it is too slow.
+ */
+static bool too_slow(struct session *s, struct pace *p, bool waiting, uint64_t n)
+{
+	uint64_t now = loop_now_ms(s->worker->loop);
+	uint64_t allowed = (uint64_t)s->worker->now->settings->proxy.limits.body_idle_seconds * 1000 + n * 1000 / RATE_MIN;
+
+	if (p->since_ms != 0)
+		p->waited_ms += now - p->since_ms;
+	p->since_ms = waiting ? now : 0;
+	return waiting && p->waited_ms > allowed;
 }
 
 static void hold(struct session *s, bool held)
@@ -233,6 +249,10 @@ static enum pump pump_request(struct session *s, bool announced)
 	rearm(s);
 	/* others get their turn; what was read last has not been passed on yet */
 	balance(s, turns == TURNS);
+	if (too_slow(s, &s->x->body_pace, !s->x->body_done && !s->paused, s->x->body_n)) {
+		session_refuse(s, FACT_TOO_SLOW, "the body comes in drops");
+		return PUMP_GONE;
+	}
 	return PUMP_WAIT;
 }
 
@@ -412,6 +432,10 @@ static enum pump send_answer(struct session *s)
 		return PUMP_GONE;
 	}
 	rearm(s);
+	if (too_slow(s, &x->answer_pace, io == IO_AGAIN, x->answer_n)) {
+		session_close(s, "the device reads the answer in drops");
+		return PUMP_GONE;
+	}
 	if (io == IO_AGAIN) {
 		upstream_pause(u, true);
 		return PUMP_WAIT;

@@ -56,7 +56,7 @@ static enum revocation_answer ask(struct revocation *r, const struct peer *peer,
 	for (unsigned i = 0; i < peer->links_count; i++) {
 		const struct chain_link *l = &peer->links[i];
 		int64_t as_of, fresh = revocation_fresh_until(r->view, l->issuer);
-		switch (revocation_lookup(r->view, l->issuer, &l->serial, now, &as_of)) {
+		switch (revocation_lookup_point(r->view, l->issuer, &l->serial, &l->point, now, &as_of)) {
 		case REVOCATION_REVOKED:
 			return REVOCATION_REVOKED;
 		case REVOCATION_GOOD:
@@ -100,6 +100,11 @@ int64_t revocation_age(struct revocation *r, time_t now)
 	int64_t oldest = r->view != NULL ? revocation_oldest(r->view) : 0;
 
 	return oldest == 0 ? -1 : now - oldest;
+}
+
+bool revocation_is_out_of_date(struct revocation *r, time_t now)
+{
+	return r->view == NULL || revocation_first_end(r->view) <= now;
 }
 
 uint64_t revocation_serials(struct revocation *r)

@@ -29,6 +29,8 @@ enum revocation_answer revocation_check(struct revocation *r, const struct peer 
 /* For /readyz and metrics: seconds since the oldest data were known to be true; -1: some issuer never loaded. */
 int64_t revocation_age(struct revocation *r, time_t now);
 uint64_t revocation_serials(struct revocation *r);
+/* For /readyz: some issuer's data are out of date (its list's nextUpdate has passed, or they are older than max_age). */
+bool revocation_is_out_of_date(struct revocation *r, time_t now);
 /* True if GOOD can be answered now for at least one issuer, or none is configured. */
 bool revocation_is_loaded(struct revocation *r);
 

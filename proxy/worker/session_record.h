@@ -14,6 +14,7 @@
 #ifndef EASGATE_SESSION_RECORD_H
 #define EASGATE_SESSION_RECORD_H
 
+#include "proxy/revocation/point.h"
 #include "proxy/worker/identity.h"
 
 #define CHAIN_LINKS_MAX	   6 /* certificates of a chain, the anchor not counted */
@@ -24,6 +25,7 @@
 struct chain_link {
 	uint8_t issuer[SHA256_SIZE]; /* of its issuer's SubjectPublicKeyInfo */
 	struct serial serial;
+	struct point point; /* its CRL distribution point: a list may cover that one alone */
 };
 
 /* What is known of a chain that was verified. Flat. */

@@ -28,6 +28,12 @@ enum session_state {
 	SESSION_STATES
 };
 
+/* How long the device has been waited for, in one direction; not the mail server. */
+struct pace {
+	uint64_t since_ms;		/* 0: not waiting for it now */
+	uint64_t waited_ms;
+};
+
 /* One request and its response. */
 struct exchange {
 	struct eas_request request;
@@ -40,7 +46,9 @@ struct exchange {
 	bool body_done;
 	bool body_refused;		/* the mail server takes no more of it; the rest is thrown away */
 	uint64_t body_n;		/* bytes of body read from the device */
+	struct pace body_pace;
 	/* towards the device */
+	struct pace answer_pace;
 	struct http_chunk answer_decode;
 	enum http_body answer_body;
 	uint64_t answer_left;

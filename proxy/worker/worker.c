@@ -120,6 +120,17 @@ static int on_reload(struct child *child, int bundle_fd, void *arg)
 
 /* --- what the other processes tell --- */
 
+/* Whatever is kept of that account by this worker and for it: answers, and tickets in its name. */
+static void account_changed(struct worker *w, const char *sid)
+{
+	const char *sam, *realm;
+
+	if (sid[0] != '\0' && account_cache_names(w->accounts, sid, &sam, &realm))
+		credentials_forget(w->credentials, sam, realm);
+	account_cache_changed(w->accounts, sid);
+	sessions_check_account(w, sid);
+}
+
 static void serve_directory_changed(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
 {
 	struct worker *w = asker_owner(arg);
@@ -131,8 +142,7 @@ static void serve_directory_changed(struct wire *wire, uint64_t number, const vo
 	memcpy(&change, body, sizeof(change));
 	if (memchr(change.sid, '\0', sizeof(change.sid)) == NULL)
 		return;
-	account_cache_changed(w->accounts, change.sid);
-	sessions_check_account(w, change.sid);
+	account_changed(w, change.sid);
 }
 
 static void serve_directory_state(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
@@ -181,8 +191,7 @@ static void serve_account_event(struct wire *wire, uint64_t number, const void *
 	if (memchr(change.sid, '\0', sizeof(change.sid)) == NULL)
 		return;
 	asker_tell(w->directory, DIRECTORY_FORGET, &change, sizeof(change));
-	account_cache_changed(w->accounts, change.sid);
-	sessions_check_account(w, change.sid);
+	account_changed(w, change.sid);
 }
 
 static void serve_device_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)

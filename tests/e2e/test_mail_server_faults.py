@@ -159,15 +159,16 @@ def test_threat_9_an_answer_before_the_body_was_read_reaches_the_device_and_clos
             writer = threading.Thread(target=pour, args=(line, size))
             writer.start()
             response = line.response()
-            assert response.status == status and response.body == body and response.get("Connection") == "close"
+            assert response.status == status and response.body == body
+            assert response.get("Connection") == ("close" if size > 1 << 20 else None), "closes where the body is not through"
             writer.join(20)
     assert device.sync().status == 200
 
 
 def pour(line, size):
     try:
-        for _ in range(0, size, 65536):
-            line.send(b"p" * 65536)
+        for at in range(0, size, 65536):
+            line.send(b"p" * min(65536, size - at))
     except OSError:
         pass
 
@@ -197,7 +198,7 @@ def test_a_mail_server_that_says_nothing_is_504_and_its_late_answer_is_nobodys(p
         x.send(OK)
     backend.queue(late)
     began = time.monotonic()
-    assert device.sync().status == 504
+    assert device.folder_sync().status == 504
     assert 0.6 < time.monotonic() - began < 2.0
     go.set()
     assert device.sync().body != b"ok"

@@ -48,7 +48,7 @@ static int judge(struct der list, X509 *issuer)
 	int rc = crl_read(view(&list), &crl);
 
 	if (rc == CRL_OK)
-		rc = crl_verify(&crl, issuer, now);
+		rc = crl_verify(&crl, issuer, issuer, now);
 	free(list.p);
 	return rc;
 }
@@ -70,7 +70,7 @@ static void a_sound_list_is_accepted_and_all_its_serials_are_collected(void **st
 
 	(void)state;
 	assert_int_equal(crl_read(view(&list), &crl), CRL_OK);
-	assert_int_equal(crl_verify(&crl, ca.cert, now), CRL_OK);
+	assert_int_equal(crl_verify(&crl, ca.cert, ca.cert, now), CRL_OK);
 	assert_int_equal(crl.count, 301);
 	assert_true(crl.has_number && crl.number.n == 2 && crl.number.byte[0] == 1 && crl.number.byte[1] == 44);
 	assert_int_equal(crl.this_update, now - 60);
@@ -106,7 +106,7 @@ static void threat_26_any_changed_byte_is_refused(void **state)
 		list.p[i] ^= 0x20;
 		rc = crl_read(view(&list), &crl);
 		if (rc == CRL_OK)
-			rc = crl_verify(&crl, ca.cert, now);
+			rc = crl_verify(&crl, ca.cert, ca.cert, now);
 		assert_int_not_equal(rc, CRL_OK);
 		list.p[i] ^= 0x20;
 	}
@@ -199,22 +199,111 @@ static int judge_scope(const void *value, size_t n, X509 *issuer, const struct t
 	return judge(crl_sign(&c), issuer);
 }
 
-static void threat_26_partial_and_indirect_lists_are_refused(void **state)
+static void threat_26_partial_lists_are_refused(void **state)
 {
 	struct test_ca leafs = test_ca_new("Leafs only", "cRLSign,keyCertSign", 0, NULL);
 
 	(void)state;
 	assert_int_equal(judge_scope("\x30\x00", 2, ca.cert, &ca), CRL_OK);
-	assert_int_equal(judge_scope("\x30\x03\x84\x01\xff", 5, ca.cert, &ca), CRL_INDIRECT);
+	assert_int_equal(judge_scope("\x30\x03\x84\x01\xff", 5, ca.cert, &ca), CRL_OK);	/* its own entries are all in it */
 	assert_int_equal(judge_scope("\x30\x03\x82\x01\xff", 5, ca.cert, &ca), CRL_PARTIAL);	/* CA certificates only */
 	assert_int_equal(judge_scope("\x30\x03\x85\x01\xff", 5, ca.cert, &ca), CRL_PARTIAL);	/* attribute certificates */
 	assert_int_equal(judge_scope("\x30\x04\x83\x02\x05\x60", 6, ca.cert, &ca), CRL_PARTIAL);	/* some reasons */
-	assert_int_equal(judge_scope("\x30\x06\xa0\x04\xa0\x02\x86\x00", 8, ca.cert, &ca), CRL_PARTIAL);	/* one point */
+	assert_int_equal(judge_scope("\x30\x06\xa0\x04\xa2\x02\x86\x00", 8, ca.cert, &ca), CRL_PARTIAL);	/* no such form */
+	assert_int_equal(judge_scope("\x30\x04\xa0\x02\xa0\x00", 6, ca.cert, &ca), CRL_PARTIAL);	/* a point without a name */
 	assert_int_equal(judge_scope("\x30\x03\x86\x01\xff", 5, ca.cert, &ca), CRL_BAD_EXTENSION);
 	/* User certificates only: all that an issuer with path length 0 has, and a part of any other's. */
 	assert_int_equal(judge_scope("\x30\x03\x81\x01\xff", 5, ca.cert, &ca), CRL_PARTIAL);
 	assert_int_equal(judge_scope("\x30\x03\x81\x01\xff", 5, leafs.cert, &leafs), CRL_OK);
 	test_ca_free(&leafs);
+}
+
+/* The issuing distribution point's name, as full name and relative to the issuer, and what a certificate says of its own. */
+static void threat_26_a_list_of_one_distribution_point_covers_the_certificates_that_name_it(void **state)
+{
+	static const char url[] = "http://crl.example/1.crl";
+	struct der names = { 0 }, point = { 0 }, scope = { 0 };
+	struct test_crl c = begin();
+	struct point of_cert;
+	struct der list;
+	struct crl crl;
+	X509V3_CTX ctx;
+	X509_EXTENSION *e;
+	X509 *leaf = X509_new();
+
+	(void)state;
+	der_value(&names, 0x86, url, sizeof(url) - 1);
+	der_wrap(&point, 0xa0, &names);
+	der_wrap(&scope, 0xa0, &point);
+	der_wrap(&point, 0x30, &scope);
+	der_extension(&c.extensions, OID_SCOPE, 3, 1, point.p, point.n);
+	free(point.p);
+	list = crl_sign(&c);
+	assert_int_equal(crl_read(view(&list), &crl), CRL_OK);
+	assert_int_equal(crl.points_count, 1);
+	X509V3_set_ctx(&ctx, ca.cert, leaf, NULL, NULL, 0);
+	X509_set_issuer_name(leaf, X509_get_subject_name(ca.cert));
+	point_of_certificate(leaf, &of_cert);
+	assert_true(point_is_none(&of_cert));
+	e = X509V3_EXT_conf_nid(NULL, &ctx, NID_crl_distribution_points, "URI:http://crl.example/1.crl");
+	X509_add_ext(leaf, e, -1);
+	X509_EXTENSION_free(e);
+	point_of_certificate(leaf, &of_cert);
+	assert_memory_equal(&of_cert, &crl.points[0], sizeof(of_cert));
+	X509_EXTENSION_free(X509_delete_ext(leaf, 0));
+	e = X509V3_EXT_conf_nid(NULL, &ctx, NID_crl_distribution_points, "URI:http://crl.example/2.crl");
+	X509_add_ext(leaf, e, -1);
+	X509_EXTENSION_free(e);
+	point_of_certificate(leaf, &of_cert);
+	assert_memory_not_equal(&of_cert, &crl.points[0], sizeof(of_cert));
+	X509_free(leaf);
+	free(list.p);
+}
+
+/* The same place named in both ways is the same place. */
+static void a_relative_name_is_the_issuers_name_with_one_more_part(void **state)
+{
+	static const char rdn[] = "\x30\x0a\x06\x03\x55\x04\x03\x0c\x03" "CRL";	/* CN=CRL */
+	struct der full = { 0 }, inside = { 0 }, name = { 0 }, relative = { 0 };
+	struct point a[POINTS_MAX], b[POINTS_MAX];
+	unsigned char *issuer = NULL;
+	int n = i2d_X509_NAME(X509_get_subject_name(ca.cert), &issuer);
+	struct strv whole = { (const char *)issuer, (size_t)n }, contents;
+
+	(void)state;
+	assert_int_equal(der_take(&whole, DER_SEQUENCE, &contents, NULL), 0);
+	whole = (struct strv){ (const char *)issuer, (size_t)n };
+	der_value(&relative, 0xa1, rdn, sizeof(rdn) - 1);
+	der_bytes(&inside, contents.p, contents.n);
+	der_value(&inside, 0x31, rdn, sizeof(rdn) - 1);
+	der_wrap(&name, 0x30, &inside);
+	der_wrap(&inside, 0xa4, &name);
+	der_wrap(&full, 0xa0, &inside);
+	assert_int_equal(point_names(view(&full), whole, a), 1);
+	assert_int_equal(point_names(view(&relative), whole, b), 1);
+	assert_memory_equal(&a[0], &b[0], sizeof(a[0]));
+	free(full.p);
+	free(relative.p);
+	OPENSSL_free(issuer);
+}
+
+static void a_list_signed_by_another_key_of_the_issuer_needs_that_key_to_be_named(void **state)
+{
+	struct test_ca signer = test_ca_new("Device CA", "cRLSign", -1, NULL), stranger = test_ca_new("Stranger", "cRLSign", -1, NULL);
+	struct der list = crl_simple(&signer, now, 1, 1, 2), other = crl_simple(&stranger, now, 1, 1, 2);
+	struct crl crl;
+
+	(void)state;
+	assert_int_equal(crl_read(view(&list), &crl), CRL_OK);
+	assert_int_equal(crl_verify(&crl, ca.cert, ca.cert, now), CRL_BAD_SIGNATURE);
+	assert_int_equal(crl_verify(&crl, ca.cert, signer.cert, now), CRL_OK);
+	assert_int_equal(crl_verify(&crl, ca.cert, stranger.cert, now), CRL_WRONG_ISSUER);
+	assert_int_equal(crl_read(view(&other), &crl), CRL_OK);
+	assert_int_equal(crl_verify(&crl, ca.cert, stranger.cert, now), CRL_WRONG_ISSUER);
+	free(list.p);
+	free(other.p);
+	test_ca_free(&signer);
+	test_ca_free(&stranger);
 }
 
 static int judge_entry(const void *extension_oid, int critical, const void *value, size_t n)
@@ -494,7 +583,7 @@ static void a_list_of_a_million_is_read_without_memory_of_its_own(void **state)
 	clock_gettime(CLOCK_MONOTONIC, &t[1]);
 	assert_int_equal(crl_read(f.der, &crl), CRL_OK);
 	clock_gettime(CLOCK_MONOTONIC, &t[2]);
-	assert_int_equal(crl_verify(&crl, ca.cert, now), CRL_OK);
+	assert_int_equal(crl_verify(&crl, ca.cert, ca.cert, now), CRL_OK);
 	clock_gettime(CLOCK_MONOTONIC, &t[3]);
 	assert_int_equal(crl_collect(&crl, NULL, &serials), CRL_OK);
 	clock_gettime(CLOCK_MONOTONIC, &t[4]);
@@ -517,7 +606,10 @@ int main(void)
 		cmocka_unit_test(threat_26_an_issuer_without_the_right_to_sign_lists_is_refused),
 		cmocka_unit_test(threat_26_times_decide),
 		cmocka_unit_test(threat_26_unknown_critical_extensions_are_refused_others_are_not),
-		cmocka_unit_test(threat_26_partial_and_indirect_lists_are_refused),
+		cmocka_unit_test(threat_26_partial_lists_are_refused),
+		cmocka_unit_test(threat_26_a_list_of_one_distribution_point_covers_the_certificates_that_name_it),
+		cmocka_unit_test(a_relative_name_is_the_issuers_name_with_one_more_part),
+		cmocka_unit_test(a_list_signed_by_another_key_of_the_issuer_needs_that_key_to_be_named),
 		cmocka_unit_test(threat_26_entries_of_other_issuers_and_unknown_critical_entry_extensions_are_refused),
 		cmocka_unit_test(weak_or_differing_signature_algorithms_are_refused),
 		cmocka_unit_test(rsa_pss_rsa_and_ed25519_signatures_are_verified),

@@ -28,6 +28,7 @@ struct site {
 	char dir[64], state[96], base[96], delta[96], base_url[96], delta_url[96];
 	int state_fd;
 	struct test_ca ca;
+	STACK_OF(X509) *certs;
 	struct index_issuer issuer;
 	struct index_writer *index;
 	struct crl_settings settings;
@@ -63,7 +64,7 @@ static void put_file(const char *path, struct der list)
 static void node_start(struct site *s)
 {
 	struct crl_source_config c = { .loop = s->loop, .fetcher = s->fetcher, .state_dir = s->state_fd, .settings = &s->settings,
-		.ca = s->ca.cert, .refresh_seconds = 1, .changed = on_changed, .arg = s };
+		.ca = s->certs, .refresh_seconds = 1, .changed = on_changed, .arg = s };
 
 	s->index = index_writer_open(s->state_fd, &s->issuer, 1, MAX_AGE);
 	assert_non_null(s->index);
@@ -92,6 +93,8 @@ static void site_start(struct site *s)
 	assert_int_equal(mkdir(s->state, 0700), 0);
 	s->state_fd = open(s->state, O_RDONLY | O_DIRECTORY);
 	s->ca = test_ca_new("Device CA", "keyCertSign,cRLSign", -1, NULL);
+	s->certs = sk_X509_new_null();
+	sk_X509_push(s->certs, s->ca.cert);
 	assert_int_equal(cert_spki_sha256(s->ca.cert, s->issuer.issuer), 0);
 	s->issuer.sources = INDEX_BIT(INDEX_CRL);
 	s->settings.file = s->base;
@@ -106,6 +109,7 @@ static void site_stop(struct site *s)
 		evhttp_free(s->http);
 	fetcher_free(s->fetcher);
 	loop_free(s->loop);
+	sk_X509_free(s->certs);
 	test_ca_free(&s->ca);
 	free(s->body[0].p);
 	free(s->body[1].p);

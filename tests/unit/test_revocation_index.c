@@ -188,6 +188,34 @@ static void good_ends_with_the_first_source_that_grows_old_and_revoked_never_doe
 	place_clear(&p);
 }
 
+static void a_list_of_one_distribution_point_makes_only_its_certificates_good(void **state)
+{
+	struct index_issuer issuers[] = { issuer(CA1, INDEX_BIT(INDEX_CRL)) };
+	struct index_source_state source = { .confirmed = NOW, .next_update = NOW + 600, .points_count = 2 };
+	const struct point one = { { 1, 2, 3 } }, two = { { 9 } }, other = { { 7 } }, none = { { 0 } };
+	struct serial bad = serial_from(7), good = serial_from(8);
+	struct serials list = { 0 };
+	struct place p;
+	int64_t as_of;
+
+	(void)state;
+	place_init(&p, issuers, 1);
+	source.points[0] = one;
+	source.points[1] = two;
+	assert_int_equal(serials_add(&list, &bad), 0);
+	serials_sort(&list);
+	assert_int_equal(index_writer_load(p.w, CA1, INDEX_CRL, &list, false, &source), 0);
+	serials_clear(&list);
+	reopen(&p);
+	assert_int_equal(revocation_lookup_point(p.v, CA1, &good, &one, NOW, &as_of), REVOCATION_GOOD);
+	assert_int_equal(revocation_lookup_point(p.v, CA1, &good, &two, NOW, &as_of), REVOCATION_GOOD);
+	assert_int_equal(revocation_lookup_point(p.v, CA1, &good, &other, NOW, &as_of), REVOCATION_UNKNOWN);
+	assert_int_equal(revocation_lookup_point(p.v, CA1, &good, &none, NOW, &as_of), REVOCATION_UNKNOWN);
+	assert_int_equal(revocation_lookup(p.v, CA1, &good, NOW, &as_of), REVOCATION_UNKNOWN);
+	assert_int_equal(revocation_lookup_point(p.v, CA1, &bad, &other, NOW, &as_of), REVOCATION_REVOKED);
+	place_clear(&p);
+}
+
 static void one_change_is_seen_by_another_process_without_a_new_file(void **state)
 {
 	struct index_issuer issuers[] = { issuer(CA1, INDEX_BIT(INDEX_REDIS)) };
@@ -551,6 +579,7 @@ int main(void)
 		cmocka_unit_test(an_issuer_that_was_never_loaded_or_is_not_configured_is_unknown),
 		cmocka_unit_test(threat_29_the_same_serial_of_another_issuer_stays_good),
 		cmocka_unit_test(good_ends_with_the_first_source_that_grows_old_and_revoked_never_does),
+		cmocka_unit_test(a_list_of_one_distribution_point_makes_only_its_certificates_good),
 		cmocka_unit_test(one_change_is_seen_by_another_process_without_a_new_file),
 		cmocka_unit_test(what_one_source_revokes_the_other_cannot_take_back),
 		cmocka_unit_test(thousands_of_changes_are_folded_in_and_readers_see_that_the_file_was_replaced),

@@ -62,8 +62,13 @@ class Case:
         for key, (cert, base, delta) in sources.items():
             if base is None and left:
                 sources[key] = (cert, left.pop(0)[0], delta)
-        return {key: (cert.public_bytes(serialization.Encoding.PEM), base, delta)
-                for key, (cert, base, delta) in sources.items()}
+        return {key: (self._issuer_file(cert, issuers.values()), base, delta) for key, (cert, base, delta) in sources.items()}
+
+    @staticmethod
+    def _issuer_file(cert, others):
+        """The CA, and behind it its other keys: it may sign its list with one of them."""
+        same = [c for c in others if c is not cert and c.subject == cert.subject]
+        return b"".join(c.public_bytes(serialization.Encoding.PEM) for c in [cert, *same])
 
 
 def grouped(cases):

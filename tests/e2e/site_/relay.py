@@ -2,6 +2,7 @@
 
 `relay.mode = ...` counts for bytes that come from then on, on open connections too.
 """
+import os
 import select
 import socket
 import threading
@@ -9,7 +10,7 @@ import time
 
 from .netns import Netns
 
-PASS, HANG, SLICE, DELAY = "pass", "hang", "slice", "delay"
+PASS, HANG, SLICE, DELAY, GARBAGE = "pass", "hang", "slice", "delay", "garbage"
 
 
 class _Pair:
@@ -21,7 +22,7 @@ class Relay:
     """Listens in `netns` on `address` and passes everything to `target` and back.
 
     modes: "pass"; "hang": accepts, and passes nothing; "slice": one byte at a time; "delay": each piece `seconds`
-    late. refuse() and listen() close and open the listener; cut() ends the connections there are.
+    late; "garbage": random bytes in place of what was sent, both ways. refuse() and listen() close and open the listener; cut() ends the connections there are.
     """
 
     def __init__(self, target, address=("127.0.0.1", 0), netns=None, mode=PASS, seconds=0.2):
@@ -133,6 +134,8 @@ class Relay:
     def _pass_on(self, data, to):
         if self._mode == DELAY:
             time.sleep(self.seconds)
+        if self._mode == GARBAGE:
+            data = os.urandom(len(data))
         if self._mode == SLICE:
             to.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for at in range(len(data)):

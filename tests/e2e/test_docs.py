@@ -1,0 +1,145 @@
+"""The documents say what the program says: its metrics, events, reasons, commands and examples, both ways."""
+import os
+import re
+import subprocess
+
+import pytest
+
+from site_.proxy import ROOT, binary
+
+DOCUMENTS = ["README.md", "docs/configuration.md", "docs/operations.md", "docs/security.md", "docs/migration.md",
+             "tests/README.md", "bench/README.md"]
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def sources():
+    for top in ("common", "proxy"):
+        for folder, _, names in os.walk(os.path.join(ROOT, top)):
+            for name in names:
+                if name.endswith(".c"):
+                    yield read(os.path.relpath(os.path.join(folder, name), ROOT))
+
+
+def section(text, title):
+    """From a heading to the next one of the same or a higher level."""
+    match = re.search(r"^(#+) %s\n" % re.escape(title), text, re.M)
+    assert match, title
+    end = re.search(r"^#{1,%d} " % len(match.group(1)), text[match.end():], re.M)
+    return text[match.end():match.end() + end.start()] if end else text[match.end():]
+
+
+def first_cells(text):
+    """Every `word` of the first column of the tables."""
+    rows = re.findall(r"^\| (`[^|]*?) \|", text, re.M)
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row)]
+
+
+def test_every_link_leads_to_a_file_and_a_heading():
+    for document in DOCUMENTS:
+        text = read(document)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith(("http://", "https://")):
+                continue
+            path, _, anchor = target.partition("#")
+            there = os.path.normpath(os.path.join(os.path.dirname(document), path)) if path else document
+            assert os.path.exists(os.path.join(ROOT, there)), "%s: %s" % (document, target)
+            if anchor:
+                headings = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-")
+                            for h in re.findall(r"^#+ (.*)$", read(there), re.M)]
+                assert anchor in headings, "%s: %s" % (document, target)
+
+
+def examples():
+    for document in DOCUMENTS:
+        for number, text in enumerate(re.findall(r"^```yaml\n(# easgate\.yaml\n.*?)^```", read(document), re.M | re.S)):
+            yield pytest.param(text, id="%s-%d" % (document, number))
+
+
+@pytest.mark.parametrize("text", examples())
+def test_an_example_is_a_configuration_that_the_program_takes(text, place):
+    path = os.path.join(place, "easgate.yaml")
+    with open(path, "w") as f:
+        # nothing outside this machine is asked
+        f.write(re.sub(r"corp\.example|example\.com", "test.invalid", text))
+    done = subprocess.run([binary(), "-c", path, "check"], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[0] == "ok      configuration " + path
+
+
+def test_the_documents_have_examples():
+    assert len(list(examples())) >= 3
+
+
+def test_every_make_target_and_command_that_the_readme_names_is_there():
+    text = read("README.md") + read("docs/operations.md") + read("docs/security.md")
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
+    named = set(re.findall(r"`make ([a-z-]+)[` ]", text)) | set(re.findall(r"\bmake ([a-z-]+)\b(?= &&|$)", text, re.M))
+    assert {"quickstart", "check"} <= named <= targets, named - targets
+    usage = subprocess.run([binary(), "--help"], capture_output=True, text=True, timeout=20).stdout
+    for command in set(re.findall(r"`easproxy (?:-c \S+ )?([a-z]+)`", text)):
+        assert re.search(r"easproxy \[-c FILE\] %s\b" % command, usage), command
+
+
+def test_operations_names_every_metric_and_no_other(start_proxy, configure, backend):
+    proxy = start_proxy(configure(backend))
+    body = proxy.admin("/metrics").body.decode()
+    metrics = set(re.findall(r"^# TYPE (\S+) ", body, re.M))
+    documented = first_cells(section(read("docs/operations.md"), "Metrics"))
+    assert len(documented) == len(set(documented))
+    assert metrics == set(documented), metrics ^ set(documented)
+
+
+def test_operations_names_the_labels_of_each_metric():
+    table = read("proxy/metric_table.c")
+    documented = dict(re.findall(r"^\| `(easproxy_\w+)` \| ([\w, ]*)\|", section(read("docs/operations.md"), "Metrics"), re.M))
+    for name, labels in re.findall(r'\{\s*"(easproxy_\w+)",(.*?)\}', table, re.S):
+        words = re.findall(r'"(\w+)",\s*\w+', labels.rpartition("METRIC_")[2])
+        assert [w.strip() for w in documented[name].split(",") if w.strip()] == words, name
+
+
+def test_operations_names_every_reason_with_its_status_and_no_other():
+    text = read("docs/operations.md")
+    rows = {name: int(status) for name, status in re.findall(r'= \{\s*"([a-z-]+)",\s*(\d{3}),', read("proxy/worker/reply.c"))}
+    faults = section(text, "At three in the morning")
+    assert len(rows) > 30
+    documented = {name: int(status) for name, status in
+                  re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", section(text, "Reasons"), re.M)}
+    listed = re.search(r"^Faults: (.*?\(504\))", text, re.M | re.S).group(1)
+    for names, status in re.findall(r"((?:`[a-z-]+`,?\s*)+)\((\d+)\)", listed):
+        documented.update({name: int(status) for name in re.findall(r"`([a-z-]+)`", names)})
+        for name in re.findall(r"`([a-z-]+)`", names):
+            assert "| `%s` |" % name in faults, name
+    assert documented == rows, set(documented.items()) ^ set(rows.items())
+
+
+def test_operations_names_every_event_and_no_other():
+    events = set()
+    for text in sources():
+        for call in re.findall(r"\b(?:log_(?:say|begin|begin_audit)|say_refused)\s*\(([^;]*?);", text, re.S):
+            first = re.search(r'"([^"]*)"', call)
+            if first and re.fullmatch(r"[a-z_]+", first.group(1)):
+                events.add(first.group(1))
+    documented = set(first_cells(section(read("docs/operations.md"), "Events")))
+    assert len(events) > 60
+    assert events <= documented, "not documented: %s" % sorted(events - documented)
+    assert documented <= events, "no such event: %s" % sorted(documented - events)
+
+
+def test_operations_names_every_field_of_a_request_line():
+    fields = set(re.findall(r'\blog_(?:int|cstr|text|bool)\(\s*&?l,\s*"(\w+)"', read("proxy/worker/audit.c")))
+    documented = set(first_cells(section(read("docs/operations.md"), "Fields of requests")))
+    assert fields == documented, fields ^ documented
+
+
+def test_security_names_tests_that_are_there():
+    for name in re.findall(r"`e2e/(test_\w+\.py)`", read("docs/security.md")):
+        assert os.path.exists(os.path.join(ROOT, "tests", "e2e", name)), name
+    for names in re.findall(r"unit: ([\w, ]+)", read("docs/security.md")):
+        for name in names.split(","):
+            assert os.path.exists(os.path.join(ROOT, "tests", "unit", "test_%s.c" % name.strip())), name
+    for names in re.findall(r"fuzz: ([\w, ]+)", read("docs/security.md")):
+        for name in names.split(","):
+            assert os.path.exists(os.path.join(ROOT, "tests", "fuzz", "fuzz_%s.c" % name.strip())), name
