@@ -2,277 +2,28 @@
  * master: the process that starts, watches and replaces the others. Runs as root where it was started so.
  * Holds no secret: files go from disk to sealed memory of the process that needs them.
  */
-#include "common/master.h"
+#include "common/master_parts.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/control.h"
 #include "common/directory/vouch.h"
-#include "common/metrics.h"
-#include "common/process_child.h"
-#include "common/wire.h"
+#include "common/log.h"
 
-#define PROCESSES_MAX	64
-#define BACK_OFF_FIRST	100	/* ms */
-#define BACK_OFF_MAX	30000
-#define GOOD_LIFE_MS	60000	/* one that lived so long starts without delay */
-#define TRIAL_SECONDS	30
+#define BACK_OFF_FIRST 100	/* ms */
+#define BACK_OFF_MAX   30000
+#define GOOD_LIFE_MS   60000	/* one that lived so long starts without delay */
 
-struct process {
-	struct master *master;
-	enum role role;
-	unsigned index;
-	bool used;
-	bool ready;
-	bool leaving;			/* replaced, or the program ends: no restart */
-	bool reloading;			/* its answer to a new configuration is awaited */
-	pid_t pid;			/* 0: not running */
-	int control;			/* -1 */
-	struct event *readable;
-	struct deadline restart;
-	unsigned back_off;
-	uint64_t started_ms;
-	uint8_t fingerprint[SHA256_SIZE];	/* of the configuration and files it was started with */
-};
-
-struct master {
-	const struct master_program *program;
-	const char *config_file;
-	struct plan plan;
-	struct loop *loop;
-	struct process processes[PROCESSES_MAX];
-	int key_fd;			/* memfd with the vouchers' key; never mapped here */
-	int signals;
-	struct event *on_signal;
-	struct deadline end;
-	bool started;			/* all were ready once */
-	bool ending;
-	unsigned reloading;		/* workers whose answer is awaited */
-	bool reload_bad;
-	int status;
-	pid_t trial_pid;
-	struct plan *trial_plan;
-	struct deadline trial_end;
-};
-
-static void spawn_all_links(struct master *m, struct process *p);
-static void reload_start(struct master *m);
-static void reload_finish(struct master *m, bool good);
-static void reload_answered(struct process *p, bool good);
 static void end_program(struct master *m, int status);
-
-static struct plan_role *role_of(struct plan *plan, enum role role)
-{
-	for (size_t i = 0; i < plan->roles_n; i++) {
-		if (plan->roles[i].role == role)
-			return &plan->roles[i];
-	}
-	return NULL;
-}
-
-/* --- starting one process --- */
-
-static int make_key(void)
-{
-	uint8_t key[VOUCH_KEY_SIZE];
-	int fd = memfd_create("easgate-key", MFD_CLOEXEC);
-
-	if (fd < 0 || RAND_bytes(key, sizeof(key)) != 1 || write(fd, key, sizeof(key)) != (ssize_t)sizeof(key)) {
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	OPENSSL_cleanse(key, sizeof(key));
-	return fd;
-}
-
-/* The role's files, with the vouchers' key or, for those that reload in place, the configuration's text. */
-static int bundle_for(struct master *m, struct plan *plan, const struct plan_role *role)
-{
-	char why[1024] = "";
-	uint8_t key[VOUCH_KEY_SIZE];
-	struct strv extra = plan->text;
-	const char *name = MASTER_CONFIG_NAME;
-	int fd;
-
-	if (role->vouch_key) {
-		if (pread(m->key_fd, key, sizeof(key), 0) != (ssize_t)sizeof(key)) {
-			log_say(LOG_ERROR, "start_failed", "the vouchers' key is gone: %s", strerror(errno));
-			return -1;
-		}
-		name = VOUCH_KEY_NAME;
-		extra = (struct strv){ (const char *)key, sizeof(key) };
-	}
-	fd = bundle_build_with(role->files, role->files_n, name, extra, why, sizeof(why));
-	OPENSSL_cleanse(key, sizeof(key));
-	if (fd < 0)
-		log_say(LOG_ERROR, "file_unusable", "%s", why);
-	return fd;
-}
-
-static void fingerprint_of(const struct plan *plan, int bundle_fd, uint8_t out[SHA256_SIZE])
-{
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	char block[16384];
-	off_t at = 0;
-	ssize_t n;
-
-	memset(out, 0, SHA256_SIZE);
-	if (md == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
-		goto out;
-	EVP_DigestUpdate(md, plan->text.p, plan->text.n);
-	while ((n = pread(bundle_fd, block, sizeof(block), at)) > 0) {
-		EVP_DigestUpdate(md, block, (size_t)n);
-		at += n;
-	}
-	EVP_DigestFinal_ex(md, out, NULL);
-out:
-	OPENSSL_cleanse(block, sizeof(block));
-	EVP_MD_CTX_free(md);
-}
-
-static int by_number(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* In the child: everything the master had open goes, but for what this process was meant to get. */
-static void close_all_but(int *keep, size_t n)
-{
-	unsigned from = STDERR_FILENO + 1;
-
-	qsort(keep, n, sizeof(*keep), by_number);
-	for (size_t i = 0; i < n; i++) {
-		if ((unsigned)keep[i] > from)
-			close_range(from, (unsigned)keep[i] - 1, 0);
-		from = (unsigned)keep[i] + 1;
-	}
-	close_range(from, ~0u, 0);
-}
-
-NORETURN static void be_child(struct process *p, const struct plan_role *role, int control, int bundle_fd)
-{
-	struct master *m = p->master;
-	struct child_socket sockets[PLAN_SOCKETS];
-	struct child_start start = { .role = p->role, .index = p->index, .run = role->run, .settings = m->plan.settings,
-		.user = m->plan.user, .control_fd = control, .bundle_fd = bundle_fd, .sockets = sockets };
-	int keep[PLAN_SOCKETS + 2] = { control, bundle_fd };
-	size_t n = 2;
-	sigset_t all;
-	char name[16];
-
-	for (size_t i = 0; i < m->plan.sockets_n; i++) {
-		const struct plan_socket *s = &m->plan.sockets[i];
-		if (s->role != p->role || (s->index != p->index && s->index != UINT32_MAX))
-			continue;
-		sockets[start.sockets_n++] = (struct child_socket){ s->fd, s->tag };
-		keep[n++] = s->fd;
-	}
-	close_all_but(keep, n);
-	/* The terminal's or the container's signals go to the master alone, which says what they mean. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	snprintf(name, sizeof(name), "eas-%.6s-%u", role_name(p->role), p->index);
-	prctl(PR_SET_NAME, name);
-	log_setup(log_wanted(LOG_DEBUG) ? LOG_DEBUG : log_wanted(LOG_INFO) ? LOG_INFO : log_wanted(LOG_WARNING) ? LOG_WARNING : LOG_ERROR,
-	    role_name(p->role), (int)p->index);
-	if (m->program->slot != NULL)
-		metrics_use_slot(m->program->slot(&m->plan, p->role, p->index));
-	exit(child_main(&start));
-}
-
-static void on_control(evutil_socket_t fd, short what, void *arg);
-
-static int spawn(struct process *p)
-{
-	struct master *m = p->master;
-	struct plan_role *role = role_of(&m->plan, p->role);
-	int fds[2] = { -1, -1 }, bundle_fd = bundle_for(m, &m->plan, role);
-
-	if (bundle_fd < 0)
-		return -1;
-	fingerprint_of(&m->plan, bundle_fd, p->fingerprint);
-	if (wire_pair(fds) < 0)
-		goto failed;
-	log_flush();
-	p->pid = fork();
-	if (p->pid < 0)
-		goto failed;
-	if (p->pid == 0)
-		be_child(p, role, fds[1], bundle_fd);
-	close(fds[1]);
-	close(bundle_fd);
-	p->control = fds[0];
-	p->ready = false;
-	p->started_ms = loop_now_fresh();
-	p->readable = event_new(loop_base(m->loop), p->control, EV_READ | EV_PERSIST, on_control, p);
-	if (p->readable != NULL)
-		event_add(p->readable, NULL);
-	spawn_all_links(m, p);
-	return 0;
-failed:
-	log_say(LOG_ERROR, "start_failed", "cannot start %s %u: %s", role_name(p->role), p->index, strerror(errno));
-	close(bundle_fd);
-	if (fds[0] >= 0) {
-		close(fds[0]);
-		close(fds[1]);
-	}
-	p->pid = 0;
-	return -1;
-}
-
-/* --- introductions --- */
-
-static bool wants(struct master *m, enum role a, enum role b)
-{
-	struct plan_role *role = role_of(&m->plan, a);
-
-	return role != NULL && (role->peers & (1u << b)) != 0;
-}
-
-static void introduce(struct process *a, struct process *b)
-{
-	struct control_message to_a = { .verb = CONTROL_LINK, .role = b->role, .index = b->index };
-	struct control_message to_b = { .verb = CONTROL_LINK, .role = a->role, .index = a->index };
-	int fds[2];
-
-	if (wire_pair(fds) < 0) {
-		log_say(LOG_ERROR, "start_failed", "no socket pair: %s", strerror(errno));
-		return;
-	}
-	if (control_send(a->control, &to_a, fds[0]) < 0 || control_send(b->control, &to_b, fds[1]) < 0)
-		log_say(LOG_DEBUG, "link_failed", "%s %u and %s %u: %s", role_name(a->role), a->index, role_name(b->role),
-		    b->index, strerror(errno));
-	close(fds[0]);
-	close(fds[1]);
-}
-
-static void spawn_all_links(struct master *m, struct process *p)
-{
-	for (size_t i = 0; i < PROCESSES_MAX; i++) {
-		struct process *q = &m->processes[i];
-		if (!q->used || q == p || q->pid == 0 || q->control < 0 || q->leaving)
-			continue;
-		if (wants(m, p->role, q->role) || wants(m, q->role, p->role))
-			introduce(p, q);
-	}
-}
 
 /* --- deaths --- */
 
@@ -294,7 +45,7 @@ static void on_restart(struct deadline *d)
 
 	if (!p->used || p->leaving || p->master->ending)
 		return;
-	if (spawn(p) < 0)
+	if (master_spawn(p) < 0)
 		deadline_arm(p->master->loop, &p->restart, BACK_OFF_MAX, on_restart);
 }
 
@@ -346,7 +97,7 @@ static void died(struct process *p, int status)
 	if (m->program->died != NULL && !p->leaving)
 		m->program->died(m->program->slot(&m->plan, p->role, p->index));
 	forget(p);
-	reload_answered(p, true);	/* its successor starts with the new configuration */
+	master_reload_answered(p, true);	/* its successor starts with the new configuration */
 	if (p->leaving)
 		p->used = false;
 	if (m->ending) {
@@ -369,8 +120,6 @@ static void died(struct process *p, int status)
 	deadline_arm(m->loop, &p->restart, p->back_off, on_restart);
 }
 
-static void on_trial_done(struct master *m, int status);
-
 static void reap(struct master *m)
 {
 	int status;
@@ -378,7 +127,7 @@ static void reap(struct master *m)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == m->trial_pid) {
-			on_trial_done(m, status);
+			master_trial_done(m, status);
 			continue;
 		}
 		for (size_t i = 0; i < PROCESSES_MAX; i++) {
@@ -406,19 +155,7 @@ static void all_ready(struct master *m)
 	log_say(LOG_INFO, "ready", "all processes serve");
 }
 
-static void reload_answered(struct process *p, bool good)
-{
-	struct master *m = p->master;
-
-	if (!p->reloading)
-		return;
-	p->reloading = false;
-	m->reload_bad |= !good;
-	if (--m->reloading == 0)
-		reload_finish(m, !m->reload_bad);
-}
-
-static void on_control(evutil_socket_t fd, short what, void *arg)
+void master_on_control(int fd, short what, void *arg)
 {
 	struct process *p = arg;
 	struct master *m = p->master;
@@ -436,10 +173,10 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 			break;
 		case CONTROL_RELOADED:
 		case CONTROL_RELOAD_FAILED:
-			reload_answered(p, msg.verb == CONTROL_RELOADED);
+			master_reload_answered(p, msg.verb == CONTROL_RELOADED);
 			break;
 		case CONTROL_RELOAD_ASKED:
-			reload_start(m);
+			master_reload(m);
 			break;
 		default:
 			break;
@@ -447,200 +184,6 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
 	}
 	if (got < 0 && p->readable != NULL)
 		event_del(p->readable);	/* SIGCHLD tells the rest */
-}
-
-/* --- reload: try in a process of its own, then swap everywhere --- */
-
-static struct process *slot_for(struct master *m)
-{
-	for (size_t i = 0; i < PROCESSES_MAX; i++) {
-		struct process *p = &m->processes[i];
-		if (!p->used) {
-			memset(p, 0, sizeof(*p));
-			p->master = m;
-			p->control = -1;
-			p->used = true;
-			return p;
-		}
-	}
-	return NULL;
-}
-
-static void fail_reload(struct master *m, const char *message)
-{
-	log_say(LOG_ERROR, "reload_failed", "%s; the old configuration stays in force", message);
-	if (m->trial_plan != NULL) {
-		m->program->unload(m->trial_plan);
-		free(m->trial_plan);
-		m->trial_plan = NULL;
-	}
-}
-
-NORETURN static void be_trial(struct master *m, struct plan *plan, int bundle_fd)
-{
-	struct bundle *bundle;
-	int keep[1] = { bundle_fd };
-
-	close_all_but(keep, 1);
-	alarm(TRIAL_SECONDS);
-	log_setup(LOG_WARNING, "trial", -1);
-	bundle = bundle_open(bundle_fd);
-	if (bundle == NULL || m->program->trial(plan, bundle) != 0) {
-		log_flush();
-		_exit(1);
-	}
-	log_flush();
-	_exit(0);
-}
-
-/* All files of all roles at once: what any of them cannot read fails here, before anything changes. */
-static int trial_bundle(const struct plan *plan)
-{
-	const char *paths[PLAN_ROLES * PLAN_FILES];
-	char why[1024] = "";
-	size_t n = 0;
-	int fd;
-
-	for (size_t i = 0; i < plan->roles_n; i++) {
-		for (size_t k = 0; k < plan->roles[i].files_n; k++)
-			paths[n++] = plan->roles[i].files[k];
-	}
-	fd = bundle_build(paths, n, why, sizeof(why));
-	if (fd < 0)
-		log_say(LOG_ERROR, "file_unusable", "%s", why);
-	return fd;
-}
-
-static void reload_start(struct master *m)
-{
-	struct config_error error = { "" };
-	const char *fixed;
-	int fd;
-
-	if (m->ending || m->trial_plan != NULL || m->reloading > 0) {
-		log_say(LOG_WARNING, "reload_busy", "a reload is under way already: ask again when it has ended");
-		return;
-	}
-	m->trial_plan = calloc(1, sizeof(*m->trial_plan));
-	if (m->trial_plan == NULL)
-		return;
-	if (m->program->load(m->config_file, m->trial_plan, &error) < 0) {
-		free(m->trial_plan);
-		m->trial_plan = NULL;
-		fail_reload(m, error.text);
-		return;
-	}
-	fixed = m->program->unchangeable(&m->plan, m->trial_plan);
-	if (fixed != NULL) {
-		char text[256];
-		snprintf(text, sizeof(text), "%s: %s cannot change while the program runs: restart it", m->config_file, fixed);
-		fail_reload(m, text);
-		return;
-	}
-	fd = trial_bundle(m->trial_plan);
-	if (fd < 0) {
-		fail_reload(m, "a file cannot be read");
-		return;
-	}
-	log_flush();
-	m->trial_pid = fork();
-	if (m->trial_pid == 0)
-		be_trial(m, m->trial_plan, fd);
-	close(fd);
-	if (m->trial_pid < 0) {
-		m->trial_pid = 0;
-		fail_reload(m, "no process for the trial");
-	}
-}
-
-/* Replaces one process by a new one with the new settings; the old finishes what it has. -1: the old one stays (logged). */
-static int replace(struct process *old)
-{
-	struct master *m = old->master;
-	struct process *p = slot_for(m);
-	struct control_message drain = { .verb = CONTROL_DRAIN };
-
-	if (p == NULL) {
-		log_say(LOG_ERROR, "start_failed", "no room for another %s process: a reload came before the last one's processes had ended",
-		    role_name(old->role));
-		return -1;
-	}
-	p->role = old->role;
-	p->index = old->index;
-	p->ready = false;
-	old->leaving = true;
-	deadline_disarm(&old->restart);
-	if (spawn(p) < 0) {
-		old->leaving = false;
-		memset(p, 0, sizeof(*p));
-		return -1;
-	}
-	if (old->pid != 0)
-		control_send(old->control, &drain, -1);
-	else
-		old->used = false;
-	return 0;
-}
-
-static void swap_roles(struct master *m)
-{
-	for (size_t i = 0; i < PROCESSES_MAX; i++) {
-		struct process *p = &m->processes[i];
-		struct plan_role *role = p->used && !p->leaving ? role_of(&m->plan, p->role) : NULL;
-		struct control_message reload = { .verb = CONTROL_RELOAD };
-		uint8_t now[SHA256_SIZE];
-		int fd;
-
-		if (role == NULL || p->pid == 0)
-			continue;
-		fd = bundle_for(m, &m->plan, role);
-		if (fd < 0) {
-			m->reload_bad = true;
-			continue;
-		}
-		fingerprint_of(&m->plan, fd, now);
-		if (role->reloads) {
-			p->reloading = control_send(p->control, &reload, fd) == 0;
-			m->reloading += p->reloading;
-			memcpy(p->fingerprint, now, sizeof(now));
-		} else if (memcmp(now, p->fingerprint, sizeof(now)) != 0) {
-			m->reload_bad |= replace(p) < 0;
-		}
-		close(fd);
-	}
-}
-
-static void on_trial_done(struct master *m, int status)
-{
-	struct plan *plan = m->trial_plan;
-
-	m->trial_pid = 0;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-		fail_reload(m, WIFEXITED(status) ? "the new configuration cannot be used (see the line before)"
-						 : "the trial of the new configuration did not end in time");
-		return;
-	}
-	m->trial_plan = NULL;
-	/* Sockets live on; the number of workers is part of what cannot change. */
-	memcpy(plan->sockets, m->plan.sockets, sizeof(plan->sockets));
-	plan->sockets_n = m->plan.sockets_n;
-	m->program->unload(&m->plan);
-	m->plan = *plan;
-	free(plan);
-	m->program->in_force(&m->plan);
-	m->reload_bad = false;
-	swap_roles(m);
-	if (m->reloading == 0)
-		reload_finish(m, !m->reload_bad);
-}
-
-static void reload_finish(struct master *m, bool good)
-{
-	(void)m;
-	if (good)
-		log_say(LOG_INFO, "reloaded", "the new configuration is in force");
-	else
-		log_say(LOG_ERROR, "reload_failed", "a process kept the old configuration: see the lines before");
 }
 
 /* --- the end --- */
@@ -695,7 +238,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 			reap(m);
 			break;
 		case SIGHUP:
-			reload_start(m);
+			master_reload(m);
 			break;
 		default:
 			log_say(LOG_INFO, "stopping", "signal %u: no new connections, the others are given time", info.ssi_signo);
@@ -727,18 +270,32 @@ static int start_all(struct master *m)
 {
 	for (size_t i = 0; i < m->plan.roles_n; i++) {
 		for (unsigned k = 0; k < m->plan.roles[i].count; k++) {
-			struct process *p = slot_for(m);
+			struct process *p = master_place(m);
 			if (p == NULL)
 				return -1;
 			p->role = m->plan.roles[i].role;
 			p->index = k;
-			if (spawn(p) < 0) {
+			if (master_spawn(p) < 0) {
 				p->used = false;
 				return -1;
 			}
 		}
 	}
 	return 0;
+}
+
+static int make_key(void)
+{
+	uint8_t key[VOUCH_KEY_SIZE];
+	int fd = memfd_create("easgate-key", MFD_CLOEXEC);
+
+	if (fd < 0 || RAND_bytes(key, sizeof(key)) != 1 || write(fd, key, sizeof(key)) != (ssize_t)sizeof(key)) {
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	OPENSSL_cleanse(key, sizeof(key));
+	return fd;
 }
 
 int master_run(const struct master_program *program, const char *config_file)

@@ -48,6 +48,7 @@ static int run_directory(struct child *child)
 		M_DIRECTORY_SERVERS, M_DIRECTORY_ENTRIES };
 	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics };
 
+	worker_forget_sessions();
 	setup.groups_count = settings_groups(s, groups);
 	if (k != NULL) {
 		setup.refused_groups = (const char *const *)k->refused_groups;
@@ -56,6 +57,18 @@ static int run_directory(struct child *child)
 		setup.kdcs_count = k->kdcs_count;
 	}
 	return directory_process(child, &setup);
+}
+
+static int run_revocation(struct child *child)
+{
+	worker_forget_sessions();
+	return revocation_process(child);
+}
+
+static int run_kerberos(struct child *child)
+{
+	worker_forget_sessions();
+	return kerberos_process(child);
 }
 
 static void add_file(struct plan_role *r, const char *path)
@@ -152,10 +165,10 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	r = add_role(plan, ROLE_DIRECTORY, 1, run_directory, 1u << ROLE_WORKER);
 	r->vouch_key = true;
 	directory_files(r, s);
-	r = add_role(plan, ROLE_REVOCATION, 1, revocation_process, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+	r = add_role(plan, ROLE_REVOCATION, 1, run_revocation, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
 	revocation_files(r, s);
 	if (s->proxy.kerberos != NULL) {
-		r = add_role(plan, ROLE_KERBEROS, s->proxy.kerberos->processes, kerberos_process, 1u << ROLE_WORKER);
+		r = add_role(plan, ROLE_KERBEROS, s->proxy.kerberos->processes, run_kerberos, 1u << ROLE_WORKER);
 		r->vouch_key = true;
 		add_file(r, s->proxy.kerberos->keytab);
 	}

@@ -32,6 +32,8 @@ static const struct {
 	{ CRL_DELTA_BASE, "the delta list is for a later complete list than the one at hand" },
 	{ CRL_DELTA_SCOPE, "the delta list covers other certificates than the complete one" },
 	{ CRL_TOO_MANY, "too many entries, or out of memory" },
+	{ CRL_BAD_SIGNER, "signed by another key of the issuer that no configured CA certifies, or that is expired or revoked" },
+	{ CRL_SIGNER_UNKNOWN, "signed by another key of the issuer, and whether that is revoked is not known" },
 };
 
 const char *crl_result_text(int result)

@@ -39,6 +39,8 @@ enum crl_result {
 	CRL_DELTA_BASE,		/* the delta is for a later base than the one at hand */
 	CRL_DELTA_SCOPE,	/* the delta covers other certificates than the base */
 	CRL_TOO_MANY,		/* entries, or out of memory */
+	CRL_BAD_SIGNER,		/* the further key that signed it is not certified, expired, or revoked */
+	CRL_SIGNER_UNKNOWN,	/* whether that key is revoked is not known (yet) */
 };
 const char *crl_result_text(int result);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct look {
 	struct stat seen[PARTS];
 	uint8_t content[SHA256_SIZE];
 	bool expired;
+	X509 *signer;			/* NULL: the issuer itself */
 };
 
 bool crl_same_file(const struct stat *a, const struct stat *b)
@@ -66,6 +68,63 @@ static int open_part(const struct part *p, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/*
+ * The operator has named the key; that it is the issuer's must be certified by a CA of the configuration, which must not have
+ * taken it back. If the list is the one that would say so, load() looks there.
+ */
+int crl_judge_signer(const struct crl_source *s, X509 *signer)
+{
+	time_t now = loop_wall(s->c.loop);
+	uint8_t key[SHA256_SIZE];
+	struct serial serial;
+	struct point point;
+	int64_t as_of;
+	X509 *ca;
+	int i;
+
+	if (X509_cmp_time(X509_get0_notBefore(signer), &now) >= 0 || X509_cmp_time(X509_get0_notAfter(signer), &now) <= 0 ||
+	    cert_serial(X509_get0_serialNumber(signer), &serial) != CERT_OK)
+		return CRL_BAD_SIGNER;
+	for (i = 0; s->c.known != NULL && i < sk_X509_num(s->c.known); i++) {
+		ca = sk_X509_value(s->c.known, i);
+		if (ca == signer || X509_NAME_cmp(X509_get_issuer_name(signer), X509_get_subject_name(ca)) != 0 ||
+		    X509_verify(signer, X509_get0_pubkey(ca)) != 1 || cert_spki_sha256(ca, key) != 0)
+			continue;
+		if (memcmp(key, s->issuer, SHA256_SIZE) == 0)
+			return CRL_OK;
+		point_of_certificate(signer, &point);
+		switch (revocation_lookup_point(index_writer_view(s->c.index), key, &serial, &point, now, &as_of)) {
+		case REVOCATION_GOOD:
+			return CRL_OK;
+		case REVOCATION_REVOKED:
+			return CRL_BAD_SIGNER;
+		default:
+			return CRL_SIGNER_UNKNOWN;
+		}
+	}
+	ERR_clear_error();
+	return CRL_BAD_SIGNER;
+}
+
+/* By the issuer's own key, else by a further one of its keys. */
+static int verify(const struct crl_source *s, const struct crl *crl, X509 **signer)
+{
+	X509 *ca = sk_X509_value(s->c.ca, 0), *other;
+	time_t now = loop_wall(s->c.loop);
+	int rc = crl_verify(crl, ca, ca, now), i, found, judged;
+
+	for (i = 1; i < sk_X509_num(s->c.ca) && rc != CRL_OK && rc != CRL_EXPIRED; i++) {
+		other = sk_X509_value(s->c.ca, i);
+		found = crl_verify(crl, ca, other, now);
+		if (found != CRL_OK && found != CRL_EXPIRED)
+			continue;
+		judged = crl_judge_signer(s, other);
+		rc = judged == CRL_OK ? found : judged;
+		*signer = other;
+	}
+	return rc;
+}
+
 /* Reads one list. `incoming`: what was just fetched, not yet under its name. */
 static int look_at(struct part *p, bool incoming, struct look *look)
 {
@@ -94,7 +153,7 @@ static int look_at(struct part *p, bool incoming, struct look *look)
 	if (rc == CRL_OK && crl->is_delta != (p->kind == DELTA))
 		rc = p->kind == DELTA ? CRL_NOT_A_DELTA : CRL_IS_DELTA;
 	if (rc == CRL_OK)
-		rc = crl_verify_any(crl, s->c.ca, loop_wall(s->c.loop));
+		rc = verify(s, crl, &look->signer);
 	if (rc == CRL_EXPIRED) {
 		/* Its entries still count, and the index answers "unknown" for all others. */
 		look->expired = true;
@@ -188,6 +247,12 @@ static int64_t confirmed_at(const struct crl_source *s, const struct look *look,
 	return at;
 }
 
+/* The list's own issuer certified the key that signed the list. */
+static bool signed_by_own(const struct crl_source *s, X509 *signer)
+{
+	return X509_verify(signer, X509_get0_pubkey(sk_X509_value(s->c.ca, 0))) == 1;
+}
+
 /* Into the index, unless these very bytes are there already. asked: the servers were, in this round. */
 static int load(struct crl_source *s, const struct look *look, bool asked)
 {
@@ -196,6 +261,7 @@ static int load(struct crl_source *s, const struct look *look, bool asked)
 	struct index_source_state state = { .confirmed = confirmed_at(s, look, asked), .next_update = next_update(s, look) };
 	uint64_t began = loop_now_fresh();
 	struct serials list = { 0 };
+	struct serial serial;
 	int rc;
 
 	if (known != NULL && memcmp(known->content, look->content, SHA256_SIZE) == 0) {
@@ -211,10 +277,13 @@ static int load(struct crl_source *s, const struct look *look, bool asked)
 	state.points_count = (uint8_t)base->points_count;
 	memcpy(state.points, base->points, sizeof(state.points));
 	rc = crl_collect(base, delta, &list);
+	if (rc == CRL_OK && look->signer != NULL && cert_serial(X509_get0_serialNumber(look->signer), &serial) == CERT_OK &&
+	    signed_by_own(s, look->signer) && serials_have(&list, &serial))
+		rc = CRL_BAD_SIGNER;
 	if (rc == CRL_OK)
 		rc = index_writer_load(s->c.index, s->issuer, INDEX_CRL, &list, false, &state);
 	if (rc < 0)
-		crl_say_problem(s, &s->part[BASE], rc == CRL_TOO_MANY ? crl_result_text(rc) : strerror(-rc));
+		crl_say_problem(s, &s->part[BASE], rc <= CRL_MALFORMED ? crl_result_text(rc) : strerror(-rc));
 	else
 		say_loaded(s, look, list.n, began);
 	serials_clear(&list);
@@ -258,8 +327,10 @@ int crl_evaluate(struct crl_source *s, const bool incoming[PARTS], bool asked)
 	}
 	s->loaded = rc == 0;
 	/* The list's own fault: reading it again would find the same. Ours (disk, memory) or the clock's may pass. */
-	s->refused = rc <= CRL_MALFORMED && rc != CRL_NOT_YET_VALID;
+	s->waiting = rc == CRL_SIGNER_UNKNOWN;
+	s->refused = rc <= CRL_MALFORMED && rc != CRL_NOT_YET_VALID && !s->waiting;
 	if (rc == 0) {
+		s->signer = look.signer;
 		if (look.expired)
 			say_expired(s, &look);
 		else

@@ -44,6 +44,10 @@ static void confirm(struct crl_source *s)
 	const struct index_source_state *known = index_writer_source(s->c.index, s->issuer, INDEX_CRL);
 	int64_t now = loop_wall(s->c.loop);
 
+	if (s->signer != NULL && crl_judge_signer(s, s->signer) != CRL_OK) {
+		crl_say_problem(s, &s->part[BASE], crl_result_text(CRL_BAD_SIGNER));
+		return;
+	}
 	index_writer_confirm(s->c.index, s->issuer, INDEX_CRL, now, known->next_update);
 	if (known->next_update <= now)
 		crl_say_problem(s, &s->part[BASE], crl_result_text(CRL_EXPIRED));
@@ -151,6 +155,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	} else if (s->loaded) {
 		confirm(s);
 	}
+}
+
+void crl_source_retry(struct crl_source *s)
+{
+	static const bool none[PARTS];
+
+	if (s->waiting)
+		crl_evaluate(s, none, !has_url(s));
 }
 
 const uint8_t *crl_source_issuer(const struct crl_source *s)

@@ -23,6 +23,7 @@ struct crl_source_config {
 	/* The certificates of settings->issuer_ca; borrowed likewise. The first is the issuer; further ones of the same name are other
 	 * keys with which it signs lists. */
 	STACK_OF(X509) *ca;
+	STACK_OF(X509) *known;			/* CAs that may have certified such a key; borrowed; NULL: none */
 	uint32_t refresh_seconds;
 	/* Something about the source's index or freshness changed, or it failed. */
 	void (*changed)(void *arg);
@@ -34,6 +35,8 @@ struct crl_source *crl_source_new(const struct crl_source_config *config);
 void crl_source_free(struct crl_source *s);
 /* Looks at what is on disk now (before returning) and starts refreshing. */
 void crl_source_start(struct crl_source *s);
+/* Looks once more if it waits for what another source may have said since. */
+void crl_source_retry(struct crl_source *s);
 const uint8_t *crl_source_issuer(const struct crl_source *s);
 /* "" while all is well, else file or URL and reason. */
 const char *crl_source_problem(const struct crl_source *s);

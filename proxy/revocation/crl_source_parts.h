@@ -30,6 +30,8 @@ struct crl_source {
 	struct part part[PARTS];
 	struct event *timer;
 	bool loaded;			/* `seen` belongs to lists that are in the index */
+	bool waiting;			/* for what another source says of the key that signed the list */
+	X509 *signer;			/* the further key that signed the lists in the index; NULL: the issuer's own */
 	bool refused;			/* `seen` belongs to lists that were refused: do not read them again */
 	char problem[320];
 	int64_t said;
@@ -41,6 +43,8 @@ bool crl_same_file(const struct stat *a, const struct stat *b);
 /* In the log once when it begins or changes, and again every hour. */
 void crl_say_problem(struct crl_source *s, const struct part *p, const char *reason);
 void crl_all_is_well(struct crl_source *s);
+/* CRL_OK, CRL_BAD_SIGNER or CRL_SIGNER_UNKNOWN: whether `signer`, another key of the issuer, may sign lists now. */
+int crl_judge_signer(const struct crl_source *s, X509 *signer);
 /*
  * Looks at both lists and loads them. incoming[k]: that part was fetched anew and takes its name only if all is right. asked: the
  * servers were, in this round. 0: the index holds them now.

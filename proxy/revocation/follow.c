@@ -74,6 +74,10 @@ static int take_id(const redisReply *reply, struct stream_id *out)
 	return stream_id_read(text, out);
 }
 
+/*
+ * What is left of the stream must reach back to where this node stood at the look before: a reader that waits while many
+ * entries are added and trimmed at once gets the last ones only, and cannot tell.
+ */
 enum gap {
 	GAP_NONE = 0,
 	GAP_TRIMMED,		/* older entries than the ones that are left were not seen */
@@ -86,7 +90,7 @@ static enum gap find_gap(const struct follow *f)
 
 	if (stream_id_compare(f->position, zero) == 0 || stream_id_compare(f->last, f->position) < 0)
 		return GAP_OTHER_STREAM;
-	return stream_id_compare(f->first, f->position) > 0 ? GAP_TRIMMED : GAP_NONE;
+	return stream_id_compare(f->first, f->checked) > 0 ? GAP_TRIMMED : GAP_NONE;
 }
 
 /* What was missed is in the hashes. */
@@ -94,10 +98,10 @@ static void cross_gap(struct follow *f, enum gap gap)
 {
 	int64_t floor = (int64_t)loop_wall(f->c.loop) - SKEW;
 
-	if (f->position.ms != 0)
+	if (f->checked.ms != 0)
 		log_say(LOG_WARNING, "events_missed", "the events stream in Redis %s %llu-%llu: loading all revocations anew",
 		    gap == GAP_TRIMMED ? "was trimmed beyond" : "is another one, it does not know",
-		    (unsigned long long)f->position.ms, (unsigned long long)f->position.number);
+		    (unsigned long long)f->checked.ms, (unsigned long long)f->checked.number);
 	f->load_all = true;
 	if (gap == GAP_TRIMMED)
 		return;			/* what is left is read in order */
@@ -112,19 +116,21 @@ static void on_first(void *arg, enum redis_status status, const redisReply *repl
 {
 	struct follow *f = arg;
 	enum gap gap;
+	bool may_cross;
 
 	if (status != REDIS_ANSWER || take_id(reply, &f->first) < 0) {
 		follow_failed(f, "XRANGE events", status, reply);
 		return;
 	}
 	gap = find_gap(f);
+	may_cross = f->stage == FOLLOW_LOOKING || (f->stage == FOLLOW_FOLLOWING && f->position.ms != 0);
+	if (gap != GAP_NONE && may_cross)
+		cross_gap(f, gap);	/* a reader that waits comes back within a second and loads */
+	if (gap == GAP_NONE || may_cross)
+		f->checked = gap == GAP_OTHER_STREAM ? f->position : f->looked_from;
 	if (f->stage == FOLLOW_LOOKING) {
-		if (gap != GAP_NONE)
-			cross_gap(f, gap);
 		f->stage = FOLLOW_CATCHING_UP;
 		follow_read(f);
-	} else if (f->stage == FOLLOW_FOLLOWING && f->position.ms != 0 && gap != GAP_NONE) {
-		cross_gap(f, gap);	/* the reader that waits comes back within a second and loads */
 	}
 }
 
@@ -147,6 +153,7 @@ static void look(struct follow *f)
 	char key[320];
 	const char *argv[] = { "XREVRANGE", key, "+", "-", "COUNT", "1" };
 
+	f->looked_from = f->position;
 	follow_key(f, key, sizeof(key), "events", "");
 	follow_ask(f, &f->look, f->c.redis->timeout_ms, on_last, (int)ARRAY_LEN(argv), argv);
 }
@@ -238,6 +245,7 @@ struct follow *follow_new(const struct follow_config *config, char *why, size_t 
 	redis.arg = f;
 	f->guard.floor = index_let_in_floor(config->index);
 	index_stream_position(config->index, &f->position.ms, &f->position.number);
+	f->checked = f->position;
 	f->redis = redis_new(&redis, why, why_size);
 	if (f->redis == NULL) {
 		follow_free(f);

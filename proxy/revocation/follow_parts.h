@@ -36,6 +36,7 @@ struct follow {
 	struct redis *redis;
 	enum follow_stage stage;
 	struct stream_id position;
+	struct stream_id checked, looked_from;	/* the position at the last look, and at the one under way */
 	struct stream_id first, last;	/* of the stream, as last looked at; 0-0: empty */
 	bool load_all;			/* after catching up */
 	struct follow_issuer *issuers;

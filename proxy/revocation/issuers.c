@@ -29,7 +29,19 @@ static int add(struct issuers *all, const X509 *cert, unsigned sources)
 	return 0;
 }
 
-static STACK_OF(X509) *read_file(struct bundle *bundle, const char *path, char *why, size_t why_size)
+static int remember(struct issuers *all, STACK_OF(X509) *certs)
+{
+	int i;
+
+	for (i = 0; i < sk_X509_num(certs); i++) {
+		if (sk_X509_push(all->known, sk_X509_value(certs, i)) <= 0)
+			return -1;
+		X509_up_ref(sk_X509_value(certs, i));
+	}
+	return 0;
+}
+
+static STACK_OF(X509) *read_file(struct issuers *all, struct bundle *bundle, const char *path, char *why, size_t why_size)
 {
 	char reason[TLS_WHY_MAX] = "was not given to this process";
 	STACK_OF(X509) *certs = NULL;
@@ -37,6 +49,10 @@ static STACK_OF(X509) *read_file(struct bundle *bundle, const char *path, char *
 
 	if (bundle_get(bundle, path, &pem))
 		certs = tls_certificates(pem, reason, sizeof(reason));
+	if (certs != NULL && remember(all, certs) < 0) {
+		sk_X509_pop_free(certs, X509_free);
+		certs = NULL;
+	}
 	if (certs == NULL)
 		snprintf(why, why_size, "%s: %s", path, reason);
 	return certs;
@@ -45,7 +61,7 @@ static STACK_OF(X509) *read_file(struct bundle *bundle, const char *path, char *
 static int add_crl(struct issuers *all, const struct crl_settings *crl, unsigned sources, struct bundle *bundle, char *why,
     size_t why_size)
 {
-	STACK_OF(X509) *certs = read_file(bundle, crl->issuer_ca, why, why_size);
+	STACK_OF(X509) *certs = read_file(all, bundle, crl->issuer_ca, why, why_size);
 
 	if (certs == NULL)
 		return -1;
@@ -59,7 +75,7 @@ static int add_crl(struct issuers *all, const struct crl_settings *crl, unsigned
 static int add_client_ca(struct issuers *all, const char *path, unsigned sources, struct bundle *bundle, char *why,
     size_t why_size)
 {
-	STACK_OF(X509) *certs = read_file(bundle, path, why, why_size);
+	STACK_OF(X509) *certs = read_file(all, bundle, path, why, why_size);
 	int i, rc = 0;
 
 	if (certs == NULL)
@@ -107,7 +123,8 @@ struct issuers *issuers_new(const struct proxy_settings *settings, struct bundle
 	if (all == NULL)
 		return NULL;
 	all->ca = calloc(settings->revocation.crls_count + 1u, sizeof(*all->ca));
-	if (all->ca == NULL)
+	all->known = sk_X509_new_null();
+	if (all->ca == NULL || all->known == NULL)
 		goto fail;
 	for (i = 0; i < settings->revocation.crls_count; i++)
 		if (add_crl(all, &settings->revocation.crls[i], redis, bundle, why, why_size) < 0)
@@ -133,6 +150,7 @@ void issuers_free(struct issuers *all)
 		return;
 	for (i = 0; i < all->ca_count; i++)
 		sk_X509_pop_free(all->ca[i], X509_free);
+	sk_X509_pop_free(all->known, X509_free);
 	free(all->ca);
 	free(all);
 }

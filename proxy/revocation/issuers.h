@@ -17,6 +17,7 @@ struct issuers {
 	unsigned without;				/* CAs of client_ca without any source: unknown for ever */
 	STACK_OF(X509) **ca;				/* of crls[i].issuer_ca, the issuer first; owned */
 	unsigned ca_count;
+	STACK_OF(X509) *known;				/* every CA certificate in all those files; owned */
 };
 
 /* NULL: why names the file, the reason and the cure. */

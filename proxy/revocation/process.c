@@ -206,7 +206,7 @@ static int start_sources(struct revocation *r)
 {
 	const struct revocation_settings *s = &r->settings->proxy.revocation;
 	struct crl_source_config config = { .loop = r->loop, .fetcher = r->fetcher, .state_dir = r->state_dir, .index = r->index,
-		.refresh_seconds = s->refresh_seconds, .changed = on_changed, .arg = r };
+		.known = r->issuers->known, .refresh_seconds = s->refresh_seconds, .changed = on_changed, .arg = r };
 	unsigned i;
 
 	r->sources = calloc(s->crls_count + 1u, sizeof(*r->sources));
@@ -222,6 +222,8 @@ static int start_sources(struct revocation *r)
 	}
 	for (i = 0; i < s->crls_count; i++)
 		crl_source_start(r->sources[i]);
+	for (i = 0; i < s->crls_count; i++)
+		crl_source_retry(r->sources[i]);
 	return 0;
 }
 

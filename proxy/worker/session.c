@@ -22,9 +22,10 @@
 
 #define IN_MAX	   (160u << 10)
 #define OUT_MAX	   (256u << 10)
-#define LINGER_MS  2000
+#define LINGER_MS  5000
 #define TICKET_MS  100	/* so long a session ticket waits for the answer that takes it along */
-#define LINGER_MAX (1u << 20)
+#define LINGER_MAX (32u << 20)
+#define LINGER_TURN (256u << 10)	/* thrown away at once: the others get their turn too */
 
 static void on_device_readable(evutil_socket_t fd, short what, void *arg);
 
@@ -283,7 +284,6 @@ void session_exchange_done(struct session *s)
 
 /* --- bytes from the device --- */
 
-static bool find_host(struct session *s);
 
 static void on_ticket_due(struct deadline *d)
 {
@@ -343,7 +343,7 @@ static void go_on_handshake(struct session *s)
 	version = strcmp(s->peer->version, "TLSv1.3") == 0 ? TLS_13 : strcmp(s->peer->version, "TLSv1.2") == 0 ? TLS_12 : TLS_OTHER;
 	metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(s->peer->resumed ? HANDSHAKE_RESUMED : HANDSHAKE_FULL, version), 1);
 	/* it began under the configuration of its first byte: a reload since then counts for it too */
-	if (!find_host(s) || !tls_hosts_trust(s->worker->now->hosts, s->host_name, s->peer)) {
+	if (!session_find_host(s) || !tls_hosts_trust(s->worker->now->hosts, s->host_name, s->peer)) {
 		session_close(s, "the configuration changed during the handshake");
 		return;
 	}
@@ -394,17 +394,17 @@ static void read_proxy_header(struct session *s)
 	go_on_handshake(s);
 }
 
+/* A phone that is sending its mail reads our answer only behind it. */
 static void discard(struct session *s)
 {
 	char waste[16384];
-	size_t total = 0;
 
-	for (;;) {
+	for (size_t turn = 0; turn < LINGER_TURN; turn += sizeof(waste)) {
 		ssize_t n = recv(s->fd, waste, sizeof(waste), 0);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
-		total += n > 0 ? (size_t)n : 0;
-		if (n <= 0 || total > LINGER_MAX) {
+		s->discarded += n > 0 ? (size_t)n : 0;
+		if (n <= 0 || s->discarded > LINGER_MAX) {
 			session_close(s, "answered");
 			return;
 		}
@@ -522,153 +522,4 @@ refused:
 		SSL_free(s->ssl);
 	free(s);
 	close(fd);
-}
-
-/* --- what changes from outside --- */
-
-/* Ends a live connection for `fact`; a request that has no answer yet still gets its refusal. */
-static void end_for(struct session *s, enum fact fact, const char *detail, unsigned why)
-{
-	metrics_add(M_SESSIONS_ENDED, why, 1);
-	if (s->x != NULL && !s->x->answer_started && s->state != SESSION_ANSWER && s->state != SESSION_LINGER) {
-		s->closing = true;
-		session_refuse(s, fact, detail);
-		return;
-	}
-	if (s->state != SESSION_ANSWER && s->state != SESSION_LINGER) {
-		audit_ended(s, fact, detail);
-		session_close(s, fact_name(fact));
-	}
-}
-
-/* Callbacks may close the session they are given and no other: the next one is taken before. */
-static void each_session(struct worker *w, void (*look)(struct session *s, const void *arg), const void *arg)
-{
-	struct session *s, *next;
-
-	for (s = w->newest; s != NULL; s = next) {
-		next = s->next;
-		if (s->peer != NULL)
-			look(s, arg);
-	}
-}
-
-static void look_at_revocation(struct session *s, const void *arg)
-{
-	(void)arg;
-	switch (revocation_check(s->worker->revocation, s->peer, loop_wall(s->worker->loop), &s->revocation)) {
-	case REVOCATION_REVOKED:
-		end_for(s, FACT_REVOKED, NULL, ENDED_REVOKED);
-		return;
-	default:
-		return;		/* unknown: asked again at the next request, refused there */
-	}
-}
-
-void sessions_check_revocation(struct worker *w)
-{
-	each_session(w, look_at_revocation, NULL);
-}
-
-static void look_at_account(struct session *s, const void *arg)
-{
-	const char *sid = arg;
-
-	if (s->account != NULL && (sid[0] == '\0' || strcmp(s->account->view.sid, sid) == 0))
-		session_recheck_account(s);
-}
-
-void sessions_check_account(struct worker *w, const char *sid)
-{
-	each_session(w, look_at_account, sid);
-}
-
-static void look_at_device(struct session *s, const void *arg)
-{
-	const char *hex = arg;
-	char mine[2 * SHA256_SIZE + 1];
-
-	text_hex(mine, s->peer->fingerprint, SHA256_SIZE);
-	if (hex[0] != '\0' && strcmp(hex, mine) != 0)
-		return;
-	s->device_ok_until_ms = 0;
-	/* the state itself is asked at the next request; a waiting one is ended so that the next comes soon */
-	if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started)
-		end_for(s, FACT_SHUTTING_DOWN, "the device's state has changed", ENDED_DEVICE);
-}
-
-void sessions_check_device(struct worker *w, const char *certificate_hex)
-{
-	each_session(w, look_at_device, certificate_hex);
-}
-
-/* Hosts may stand in another order now: the connection stays with the name it came by. */
-static bool find_host(struct session *s)
-{
-	const struct proxy_settings *p = &s->worker->now->settings->proxy;
-
-	for (unsigned i = 0; s->host_name != NULL && i < p->hosts_count; i++) {
-		for (unsigned k = 0; k < p->hosts[i].names_count; k++) {
-			if (text_eq_nocase(strv_from(p->hosts[i].names[k]), strv_from(s->host_name))) {
-				s->peer->host = (uint16_t)i;
-				return true;
-			}
-		}
-	}
-	return false;
-}
-
-static void look_at_trust(struct session *s, const void *arg)
-{
-	(void)arg;
-	if (!find_host(s))
-		s->peer->host = UINT16_MAX;
-	if (s->peer->host == UINT16_MAX || !tls_hosts_trust(s->worker->now->hosts, s->host_name, s->peer))
-		end_for(s, FACT_CERT_UNTRUSTED, "by the new configuration", ENDED_TRUST);
-}
-
-void sessions_check_trust(struct worker *w)
-{
-	each_session(w, look_at_trust, NULL);
-}
-
-static void look_again(struct session *s, const void *arg)
-{
-	time_t now = loop_wall(s->worker->loop);
-
-	(void)arg;
-	if (s->peer->has_certificate && now >= s->peer->not_after) {
-		end_for(s, FACT_CERT_EXPIRED, NULL, ENDED_CERTIFICATE);
-		return;
-	}
-	/* a waiting Ping is covered by its account's answer only as long as that holds */
-	if (s->account != NULL && s->x != NULL && s->x->held && !account_is_fresh(s->worker->accounts, s->account))
-		session_recheck_account(s);
-}
-
-void sessions_sweep(struct worker *w)
-{
-	sessions_check_revocation(w);
-	each_session(w, look_again, NULL);
-}
-
-void sessions_drain(struct worker *w)
-{
-	struct session *s, *next;
-
-	for (s = w->newest; s != NULL; s = next) {
-		next = s->next;
-		/* nobody waits for an answer there */
-		if (s->state == SESSION_PROXY || s->state == SESSION_HANDSHAKE || s->state == SESSION_LINGER ||
-		    (s->state == SESSION_REQUEST && buffer_len(&s->in) == 0))
-			session_close(s, "shutting down");
-		else if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started)
-			session_refuse(s, FACT_SHUTTING_DOWN, NULL);
-	}
-}
-
-void sessions_end_all(struct worker *w)
-{
-	while (w->newest != NULL)
-		session_close(w->newest, "shutting down");
 }

@@ -76,6 +76,7 @@ struct session {
 	SSL *ssl;
 	struct event on_read, on_write;
 	bool want_write, paused, closing;
+	size_t discarded;		/* SESSION_LINGER */
 	struct deadline deadline;
 	struct deadline ticket;		/* a session ticket that waits for an answer to go with */
 	struct buffer in, out;		/* plain bytes from and for the device */
@@ -126,10 +127,22 @@ void session_again(struct session *s);
 void session_read_request(struct session *s);
 /* The head of the request under way, parsed again if need be. */
 const struct http_head *session_head(struct session *s);
-void session_collect(struct session *s);
 /* 1 if what is known says refuse now; called when something changed. s may be gone afterwards. */
 enum fact session_standing(struct session *s, const char **detail);
-void session_recheck_account(struct session *s);
+
+const struct host_settings *session_host(const struct session *s);
+/* FACT_NONE for an account that was found; NULL: the directory is not to be had. */
+enum fact session_account_fact(const struct account_entry *e);
+/* Takes the reference; the one before is given back. */
+void session_use_account(struct session *s, struct account_entry *e);
+
+/* --- session_changes.c --- */
+/* Sets peer->host by the name that the connection came by: hosts may stand in another order now. False: no host has it any more. */
+bool session_find_host(struct session *s);
+
+/* --- session_collect.c --- */
+/* Bytes of a body that the proxy answers itself. s may be gone afterwards. */
+void session_collect(struct session *s);
 
 /* --- relay.c --- */
 void relay_start(struct session *s);

@@ -24,14 +24,14 @@ static void step_device(struct session *s);
 static void step_credential(struct session *s);
 static void step_upstream(struct session *s);
 
-static const struct host_settings *host_of(const struct session *s)
+const struct host_settings *session_host(const struct session *s)
 {
 	return &s->worker->now->settings->proxy.hosts[s->peer->host];
 }
 
 static const struct upstream_settings *upstream_of(const struct session *s)
 {
-	return &s->worker->now->settings->proxy.upstreams[host_of(s)->upstream_index];
+	return &s->worker->now->settings->proxy.upstreams[session_host(s)->upstream_index];
 }
 
 /* --- the head --- */
@@ -69,7 +69,7 @@ static enum fact check_connection(struct session *s, const struct http_head *hea
 		return FACT_WRONG_HOST;
 	}
 	if (!s->peer->has_certificate)
-		return host_of(s)->passwords ? FACT_NONE : FACT_NO_CERTIFICATE;
+		return session_host(s)->passwords ? FACT_NONE : FACT_NO_CERTIFICATE;
 	if (s->peer->claim_result != CERT_OK) {
 		*detail = cert_result_text((enum cert_result)s->peer->claim_result);
 		return FACT_CERT_UNUSABLE;
@@ -199,7 +199,7 @@ static int basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT])
 	return rc;
 }
 
-static enum fact fact_of_account(const struct account_entry *e)
+enum fact session_account_fact(const struct account_entry *e)
 {
 	if (e == NULL)
 		return FACT_DIRECTORY_DOWN;
@@ -215,7 +215,7 @@ static enum fact fact_of_account(const struct account_entry *e)
 	}
 }
 
-static void use_account(struct session *s, struct account_entry *e)
+void session_use_account(struct session *s, struct account_entry *e)
 {
 	account_unref(s->worker->accounts, s->account);
 	s->account = e;
@@ -224,11 +224,11 @@ static void use_account(struct session *s, struct account_entry *e)
 static void on_account(void *arg, struct account_entry *e)
 {
 	struct session *s = arg;
-	enum fact fact = fact_of_account(e);
+	enum fact fact = session_account_fact(e);
 
 	s->account_op = NULL;
 	if (e != NULL)
-		use_account(s, e);
+		session_use_account(s, e);
 	if (fact != FACT_NONE)
 		session_refuse(s, fact, NULL);
 	else
@@ -266,7 +266,7 @@ static void step_account(struct session *s)
 
 	if (s->peer->has_certificate && s->account != NULL && account_is_fresh(w->accounts, s->account)) {
 		metrics_add(M_ACCOUNT_CACHE, CACHE_HIT, 1);
-		fact = fact_of_account(s->account);
+		fact = session_account_fact(s->account);
 		if (fact != FACT_NONE)
 			session_refuse(s, fact, NULL);
 		else
@@ -298,13 +298,13 @@ static void step_account(struct session *s)
 enum fact session_standing(struct session *s, const char **detail)
 {
 	const struct proxy_settings *p = &s->worker->now->settings->proxy;
-	const struct policy_settings *policy = &p->policies[host_of(s)->policy_index];
+	const struct policy_settings *policy = &p->policies[session_host(s)->policy_index];
 
 	*detail = NULL;
 	if (s->account == NULL)
 		return FACT_DIRECTORY_DOWN;
 	if (s->account->result != ACCOUNT_FOUND)
-		return fact_of_account(s->account);
+		return session_account_fact(s->account);
 	return policy_decide(policy, &s->account->view, &s->x->request,
 	    s->peer->has_certificate && upstream_of(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
 }
@@ -400,7 +400,7 @@ static bool device_is_known(struct session *s)
 static void step_device(struct session *s)
 {
 	const struct proxy_settings *p = &s->worker->now->settings->proxy;
-	const struct policy_settings *policy = &p->policies[host_of(s)->policy_index];
+	const struct policy_settings *policy = &p->policies[session_host(s)->policy_index];
 	struct device_ask ask;
 
 	/* a request that names no device (OPTIONS, Autodiscover) binds none */
@@ -443,7 +443,7 @@ static void step_credential(struct session *s)
 	}
 	s->x->ticket = true;
 	session_go(s, SESSION_CREDENTIAL);
-	s->credential_op = credential_ask(s->worker->credentials, s->account, host_of(s)->upstream_index, on_credential, s);
+	s->credential_op = credential_ask(s->worker->credentials, s->account, session_host(s)->upstream_index, on_credential, s);
 	if (s->credential_op == NULL)
 		session_refuse(s, FACT_OVERLOADED, "too many questions to the kerberos processes");
 }
@@ -487,7 +487,7 @@ static void step_upstream(struct session *s)
 	uint8_t key[SHA256_SIZE];
 
 	connection_key(s, key);
-	switch (upstream_get(s->worker->now->upstreams, host_of(s)->upstream_index, key, on_upstream, s, &c, &s->upstream_op)) {
+	switch (upstream_get(s->worker->now->upstreams, session_host(s)->upstream_index, key, on_upstream, s, &c, &s->upstream_op)) {
 	case 1:
 		on_upstream(s, c);
 		return;
@@ -496,152 +496,5 @@ static void step_upstream(struct session *s)
 		return;
 	default:
 		session_refuse(s, FACT_NO_UPSTREAM, upstream_of(s)->name);
-	}
-}
-
-/* --- something about the account has changed while a connection lives --- */
-
-static void on_recheck(void *arg, struct account_entry *e)
-{
-	struct session *s = arg;
-	const struct policy_settings *policy;
-	struct eas_request none;
-	const char *detail;
-	enum fact fact;
-
-	s->account_op = NULL;
-	if (e == NULL)
-		return;		/* the directory is away: the next request is answered by what is cached there, or 503 */
-	use_account(s, e);
-	fact = fact_of_account(e);
-	if (fact == FACT_NONE && s->peer->host < s->worker->now->settings->proxy.hosts_count) {
-		policy = &s->worker->now->settings->proxy.policies[host_of(s)->policy_index];
-		memset(&none, 0, sizeof(none));
-		fact = policy_decide(policy, &e->view, &none, false, loop_wall(s->worker->loop), &detail);
-	}
-	if (fact == FACT_NONE)
-		return;
-	metrics_add(M_SESSIONS_ENDED, ENDED_ACCOUNT, 1);
-	if (s->x != NULL && !s->x->answer_started) {
-		s->closing = true;
-		session_refuse(s, fact, NULL);
-	} else {
-		audit_ended(s, fact, NULL);
-		session_close(s, fact_name(fact));
-	}
-}
-
-void session_recheck_account(struct session *s)
-{
-	struct account_who who = { s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
-	struct account_entry *e = NULL;
-
-	/* answers under way, and one that is being asked for anyway, need no second look */
-	if (!s->peer->has_certificate || s->account_op != NULL || s->state == SESSION_ANSWER || s->state == SESSION_LINGER)
-		return;
-	if (account_get(s->worker->accounts, &who, false, on_recheck, s, &e, &s->account_op) == 1)
-		on_recheck(s, e);
-}
-
-/* --- a body that the proxy answers itself: Autodiscover --- */
-
-static void answer_autodiscover(struct session *s)
-{
-	struct exchange *x = s->x;
-	struct autodiscover_request request;
-	struct autodiscover_answer answer;
-	struct buffer body;
-	struct timespec now;
-	int rc;
-
-	buffer_init(&body, 65536);
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (autodiscover_read(&request, buffer_view(&x->collected)) != AUTODISCOVER_OK) {
-		rc = autodiscover_print_error(&body, AUTODISCOVER_INVALID_REQUEST, &now);
-	} else if (!policy_names_account(&s->account->view, strv_from(request.address))) {
-		session_refuse(s, FACT_OTHER_USER, "Autodiscover for another mailbox");
-		return;
-	} else if (!request.mobilesync) {
-		rc = autodiscover_print_error(&body, AUTODISCOVER_NO_PROVIDER, &now);
-	} else {
-		const char *address = s->account->view.mail[0] != '\0' ? s->account->view.mail : request.address;
-		answer = (struct autodiscover_answer){ STRV("en:us"), strv_from(s->account->view.display_name), strv_from(address),
-			strv_from(s->worker->now->settings->proxy.autodiscover_url) };
-		rc = autodiscover_print(&body, &answer);
-	}
-	s->closing = s->closing || x->close_after || s->worker->draining;
-	if (rc < 0 || buffer_printf(&s->out, "HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nCache-Control: private\r\n"
-		"Content-Length: %zu\r\n%s\r\n", buffer_len(&body), s->closing ? "Connection: close\r\n" : "") < 0 ||
-	    buffer_addv(&s->out, buffer_view(&body)) < 0) {
-		buffer_clear(&body);
-		session_refuse(s, FACT_OVERLOADED, "out of memory");
-		return;
-	}
-	x->status = 200;
-	x->answer_n = buffer_len(&body);
-	buffer_clear(&body);
-	audit_access(s);
-	session_free_exchange(s);
-	session_go(s, SESSION_ANSWER);
-	session_answer(s);
-}
-
-/* Takes what stands in s->in as body. 1: all of it has come; 0: more; -1: refused. */
-static int take_body(struct session *s, enum fact *fact, const char **detail)
-{
-	struct exchange *x = s->x;
-
-	while (!x->body_done && buffer_len(&s->in) > 0) {
-		struct strv data = buffer_view(&s->in);
-		size_t used = data.n;
-		enum http_result rc = HTTP_MORE;
-
-		if (x->request.body == HTTP_BODY_LENGTH) {
-			used = data.n = data.n < x->body_left ? data.n : (size_t)x->body_left;
-			x->body_left -= used;
-			x->body_done = x->body_left == 0;
-		} else {
-			rc = http_chunk_read(&x->decode, data.p, data.n, &used, &data);
-			x->body_done = rc == HTTP_DONE;
-		}
-		if (rc != HTTP_MORE && rc != HTTP_DONE) {
-			*fact = rc == HTTP_TOO_LARGE ? FACT_BODY_TOO_LARGE : FACT_MALFORMED;
-			*detail = http_result_text(rc);
-			return -1;
-		}
-		if (data.n > 0 && buffer_add(&x->collected, data.p, data.n) < 0) {
-			*fact = FACT_BODY_TOO_LARGE;
-			*detail = "an Autodiscover request has at most 16 KiB";
-			return -1;
-		}
-		x->body_n += data.n;
-		buffer_eat(&s->in, used);
-	}
-	return x->body_done ? 1 : 0;
-}
-
-void session_collect(struct session *s)
-{
-	enum fact fact = FACT_NONE;
-	const char *detail = NULL;
-	enum io io = IO_OK;
-
-	for (;;) {
-		int rc = take_body(s, &fact, &detail);
-		if (rc > 0) {
-			answer_autodiscover(s);
-			return;
-		}
-		if (rc < 0) {
-			session_refuse(s, fact, detail);
-			return;
-		}
-		io = session_read(s);
-		if (io == IO_ENDED) {
-			session_close(s, "the device went away");
-			return;
-		}
-		if (io == IO_AGAIN)
-			return;
 	}
 }

@@ -24,7 +24,7 @@ struct upstream_attempt {
 	upstream_attempt_fn *done;
 	void *arg;
 	struct event start;		/* so that done never runs inside upstream_connect() */
-	bool cancelled;
+	bool ours;			/* we could not even open a socket: says nothing of the server */
 };
 
 static void on_handshake(evutil_socket_t fd, short what, void *arg);
@@ -57,13 +57,15 @@ static void end_attempt(struct upstream_attempt *a, bool good, const char *why)
 	struct upstream_server *s = a->server;
 	struct upstream_conn *c = a->conn;
 	upstream_attempt_fn *done = a->done;
+	bool ours = a->ours;
 	void *arg = a->arg;
 
 	event_del(&a->start);
 	deadline_disarm(&c->deadline);
 	free(a);
 	if (!good) {
-		upstream_mark(s, false, why);
+		if (!ours)
+			upstream_mark(s, false, why);
 		upstream_close(c);
 		c = NULL;
 	} else {
@@ -208,6 +210,9 @@ struct upstream_attempt *upstream_connect(struct upstream_server *s, upstream_at
 	buffer_init(&c->out, OUT_MAX);
 	event_assign(&a->start, loop_base(u->loop), -1, 0, on_start_failed, a);
 	if (s->addresses_n == 0 || open_socket(c, &s->addresses[s->next_address++ % s->addresses_n]) < 0) {
+		a->ours = s->addresses_n > 0 && c->fd < 0;
+		if (a->ours)
+			log_say(LOG_ERROR, "no_socket", "%s: no socket can be opened: %s", s->text, strerror(errno));
 		if (c->fd >= 0) {
 			close(c->fd);
 			c->fd = -1;

@@ -35,6 +35,12 @@ void worker_use_tables(struct session_records *records, struct shared_table *dev
 	tables.devices = devices;
 }
 
+void worker_forget_sessions(void)
+{
+	session_record_free(tables.records);
+	tables.records = NULL;
+}
+
 struct session_records *worker_session_records(void)
 {
 	return tables.records;

@@ -66,6 +66,8 @@ struct shared_table;
 /* Set by the master's prepare() before any fork: the node's tables. devices: NULL where Redis keeps that state. */
 void worker_use_tables(struct session_records *records, struct shared_table *devices);
 struct session_records *worker_session_records(void);
+/* In every other role, first thing: the secrets of TLS sessions are the workers' alone, and fork has mapped them here too. */
+void worker_forget_sessions(void);
 
 /* The role's life. Returns the exit status. */
 int worker_process(struct child *child);

@@ -1,10 +1,13 @@
 """The documents say what the program says: its metrics, events, reasons, commands and examples, both ways."""
+import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
 
+from site_ import answers
 from site_.proxy import ROOT, binary
 
 DOCUMENTS = ["README.md", "docs/configuration.md", "docs/operations.md", "docs/security.md", "docs/migration.md",
@@ -143,3 +146,60 @@ def test_security_names_tests_that_are_there():
     for names in re.findall(r"fuzz: ([\w, ]+)", read("docs/security.md")):
         for name in names.split(","):
             assert os.path.exists(os.path.join(ROOT, "tests", "fuzz", "fuzz_%s.c" % name.strip())), name
+
+
+def test_the_commands_to_revoke_by_hand_revoke(start_proxy, configure, backend, phone, pki, redis_server, place):
+    """As an operator would: the very lines of operations.md, in a shell, with a real Redis."""
+    commands = re.search(r"To revoke by hand.*?\n\n((?:    .*\n)+)", read("docs/operations.md")).group(1)
+    assert commands.count("redis-cli") == 2
+    alice = pki.device_ca.device("alice@corp.example")
+    for name, content in (("device-ca.pem", pki.device_ca.pem), ("device.pem", alice.pem)):
+        with open(os.path.join(place, name), "wb") as f:
+            f.write(content)
+    secret = os.path.join(place, "fleet.secret")
+    with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as f:
+        f.write(redis_server.secret + b"\n")
+    for authority in (pki.device_ca, pki.root):
+        redis_server.crl(authority.spki_hash)
+    proxy = start_proxy(configure(backend, changes={
+        "redis": {"servers": ["unix:" + redis_server.socket_path], "fleet_secret_file": secret},
+        "proxy.revocation.redis": True, "proxy.revocation.crls": []}))
+    proxy.wait_event("redis_loaded", timeout=10)
+    device = phone(proxy, alice)
+    assert device.options().status == 200
+    script = commands.replace("redis-cli", "redis-cli -s " + redis_server.socket_path)
+    done = subprocess.run(["sh", "-e", "-c", script], cwd=place, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "ERR" not in done.stdout, done
+    line = proxy.wait_event("ended", timeout=5)
+    assert (line["reason"], line["audit"]) == ("revoked", True)
+    assert phone(proxy, alice).options().status == 403
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+def test_the_jq_filters_of_the_documents_read_real_lines(start_proxy, configure, backend, phone, pki, place):
+    proxy = start_proxy(configure(backend, changes={"proxy.upstreams.0.response_ms": 300}))
+    device = phone(proxy, pki.device_ca.device("alice@corp.example"))
+    assert device.sync().status == 200
+    backend.when("FolderSync", answers.hold(b""))
+    assert device.folder_sync().status == 504
+    proxy.wait_event("fault", reason="upstream-timeout")
+    lines = "".join(json.dumps(line) + "\n" for line in proxy.log.lines)
+    filters = re.findall(r"journalctl [^|]*\| jq -r ('[^']*')", read("docs/operations.md") + read("docs/migration.md"))
+    assert len(filters) == 3
+    for text in filters:
+        done = subprocess.run(["jq", "-r", text.strip("'")], input=lines, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, (text, done.stderr)
+        if "fault" in text:
+            assert done.stdout.startswith("upstream-timeout"), done.stdout
+        if "certificate != null" in text:
+            assert "alice\t%s\ttrue" % device.device_id in done.stdout.splitlines()
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="haproxy is not installed")
+def test_the_load_balancers_example_is_one_that_haproxy_takes(place):
+    example = re.search(r"HAProxy in TCP mode:\n\n((?:    .*\n)+)", read("docs/operations.md")).group(1)
+    path = os.path.join(place, "haproxy.cfg")
+    with open(path, "w") as f:
+        f.write("defaults\n    timeout connect 5s\n" + re.sub(r"^    ", "", example, flags=re.M))
+    done = subprocess.run(["haproxy", "-c", "-f", path], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,7 @@
 meanwhile (DESIGN 4.2: 408, 413, 431; threats 23 and 50)."""
 import os
 import re
-import resource
+import select
 import shutil
 import socket
 import ssl
@@ -14,6 +14,7 @@ import pytest
 
 from site_ import answers
 from site_.device import EAS
+from site_.proxy import binary
 from site_.strict import read_backend
 from site_.workers import cpu_seconds, descriptors, pss, sanitized, workers
 
@@ -68,44 +69,34 @@ class Others:
             assert max(self.times) < self.slowest, max(self.times)
 
 
-def trickle(line, data, pause, until):
-    """Sends byte by byte until it is through, the time is over, or the proxy ends it."""
-    try:
-        for n in range(len(data)):
-            line.send(data[n:n + 1])
-            if time.monotonic() > until:
-                return
-            time.sleep(pause)
-    except OSError:
-        pass
+def trickle(line, data, pause, seconds):
+    """Sends byte by byte until the proxy says something; returns that, and after how long it came."""
+    began = time.monotonic()
+    for n in range(len(data)):
+        line.send(data[n:n + 1])
+        if select.select([line.sock], [], [], pause)[0]:
+            return line.response(), time.monotonic() - began
+        assert time.monotonic() - began < seconds, "no end of it"
+    return line.response(), time.monotonic() - began
 
 
 @pytest.mark.quick
 def test_threat_50_a_head_that_comes_byte_by_byte_is_408_after_head_seconds_and_others_are_served(device, phone, proxy, alice):
     with Others(phone(proxy, alice)):
-        began = time.monotonic()
         with device.connect() as line:
-            writer = threading.Thread(target=trickle, args=(line, (HEAD % device.target("Sync")).encode() * 20, 0.05, began + 6))
-            writer.start()
-            response = line.response()
-            took = time.monotonic() - began
+            response, took = trickle(line, (HEAD % device.target("Sync")).encode() * 20, 0.05, 6)
             assert response.status == 408 and response.get("Connection") == "close"
             assert 1.9 < took < 3.5
-            writer.join()
 
 
 @pytest.mark.quick
 def test_threat_50_a_body_that_comes_byte_by_byte_is_408_and_never_becomes_a_request(device, backend, phone, proxy, alice):
     with Others(phone(proxy, alice)):
         for framing in (b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n186A0\r\n"):
-            began = time.monotonic()
             with device.connect() as line:
                 line.send((HEAD % device.target("SendMail")).encode() + framing)
-                writer = threading.Thread(target=trickle, args=(line, b"b" * 1000, 0.05, began + 8))
-                writer.start()
-                response = line.response()
-                assert response.status == 408 and 1.9 < time.monotonic() - began < 5
-                writer.join()
+                response, took = trickle(line, b"b" * 1000, 0.05, 8)
+                assert response.status == 408 and 1.9 < took < 5
     assert not [r for r in backend.requests if r.complete and "SendMail" in r.target]
 
 
@@ -218,7 +209,7 @@ def test_devices_that_never_read_end_in_time_with_bounded_memory_and_others_are_
         backend.wait(lambda: sum(c.closed for c in backend.connections) >= 10, timeout=10, what="the mail server's ends closed")
         if not sanitized(proxy):
             assert pss(proxy) - before < 6 * MIB
-    assert len(proxy.events("access", command="ItemOperations")) == 10
+    proxy.log.wait(lambda _: len(proxy.events("access", command="ItemOperations")) == 10, what="ten ends")
     assert proxy.metric("easproxy_sessions") <= 2
 
 
@@ -231,32 +222,46 @@ def test_half_closed_connections_end_at_once_and_take_no_processor_time(proxy, d
         socket.socket.shutdown(line.sock, socket.SHUT_WR)
         lines.append(line)
     for line in lines:
-        assert line.closed(1.5)
+        try:
+            assert line.closed(1.5)
+        except ssl.SSLError:
+            pass                                # an alert, and the end
     before = cpu_seconds(proxy)
     threading.Event().wait(0.3)
     assert cpu_seconds(proxy) - before < 0.1
     assert device.sync().status == 200
 
 
-def descriptors_of(proxy, count):
+def allow_descriptors(proxy, count):
+    """As `ulimit -n` would, for workers that run already: only who they run as may say so."""
     for pid in workers(proxy):
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, count))
+        subprocess.run(["setpriv", "--reuid", proxy.config["user"], "--regid", "nogroup", "--clear-groups",
+                        "prlimit", "--pid", str(pid), "--nofile=%d" % count], check=True)
+
+
+@pytest.mark.quick
+def test_with_64_descriptors_allowed_it_says_how_many_it_needs_and_does_not_start(start_proxy, configure, backend, place):
+    program = os.path.join(place, "limited")
+    with open(program, "w") as f:
+        f.write("#!/bin/sh\nulimit -n 64\nexec setpriv --bounding-set -sys_resource --inh-caps -sys_resource %s \"$@\"\n" % binary())
+    os.chmod(program, 0o755)
+    proxy = start_proxy(configure(backend), program=program, wait=False)
+    assert proxy.wait_exit() == 1
+    line = proxy.wait_event("descriptors")
+    assert "proxy.sessions: 500 needs" in line["message"] and "the hard limit is 64" in line["message"]
 
 
 @pytest.mark.quick
 def test_threat_50_out_of_descriptors_new_connections_are_refused_and_those_there_are_go_on(start_proxy, configure, backend, phone, alice):
     proxy = start_proxy(configure(backend, {**LIMITS, "proxy.limits.idle_seconds": 60, "proxy.limits.head_seconds": 60}))
     hold = backend.when("Ping", answers.hold())
-    device = phone(proxy, alice)
-    pings = [device.ping() for _ in range(5)]
-    hold.wait_waiting(backend, 5)
-    descriptors_of(proxy, 64)
+    device = phone(proxy, alice, timeout=2)
     old = phone(proxy, alice)
     assert old.sync().status == 200
-    crowd = []
-    for _ in range(80):
-        sock = socket.create_connection((device.host, device.port))
-        crowd.append(sock)
+    pings = [device.ping() for _ in range(5)]
+    hold.wait_waiting(backend, 5)
+    allow_descriptors(proxy, 64)
+    crowd = [socket.create_connection((device.host, device.port)) for _ in range(100)]
     proxy.wait_event("accept_paused")
     before = cpu_seconds(proxy)
     for _ in range(20):
@@ -268,15 +273,20 @@ def test_threat_50_out_of_descriptors_new_connections_are_refused_and_those_ther
         sock.close()
     hold.release()
     assert all(p.wait().status == 200 for p in pings)
-    deadline = time.monotonic() + 8
+    wait_served(device, 8)
+
+
+def wait_served(device, seconds):
+    """There is room again: new connections are served, in time."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             with device.connect() as line:
-                assert line.request("OPTIONS", EAS).status == 200, "room again: new ones are served"
-            break
-        except (OSError, EOFError, AssertionError):
+                assert line.request("OPTIONS", EAS).status == 200
+            return
+        except (OSError, EOFError, AttributeError):
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            threading.Event().wait(0.1)
 
 
 @pytest.mark.quick
@@ -323,4 +333,3 @@ def test_threat_50_slowhttptest_is_survived(start_proxy, configure, backend, pho
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, text=True)
     assert "service available" in done.stdout and not re.search(r"service available:\s+\S*NO", done.stdout), done.stdout[-800:]
     assert device.sync().status == 200
-    assert not sanitized(proxy) or os.path.exists(proxy.path)

@@ -156,6 +156,15 @@ static inline struct test_ca test_ca_new(const char *name, const char *usage, in
 	return ca;
 }
 
+/* The same name and key as `ca`, but certified by `by` under this serial. */
+static inline void test_ca_certify(struct test_ca *ca, const struct test_ca *by, long serial)
+{
+	X509_set_issuer_name(ca->cert, X509_get_subject_name(by->cert));
+	ASN1_INTEGER_set(X509_get_serialNumber(ca->cert), serial);
+	if (!X509_sign(ca->cert, by->key, EVP_sha256()))
+		abort();
+}
+
 static inline void test_ca_free(struct test_ca *ca)
 {
 	X509_free(ca->cert);

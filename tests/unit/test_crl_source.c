@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "proxy/revocation/crl.h"
 #include "proxy/revocation/crl_source.h"
+#include "proxy/revocation/serials.h"
 #include "tests/unit/crl_build.h"
 #include "tests/unit/redis_server.h"
 
@@ -28,7 +29,7 @@ struct site {
 	char dir[64], state[96], base[96], delta[96], base_url[96], delta_url[96];
 	int state_fd;
 	struct test_ca ca;
-	STACK_OF(X509) *certs;
+	STACK_OF(X509) *certs, *known;
 	struct index_issuer issuer;
 	struct index_writer *index;
 	struct crl_settings settings;
@@ -64,7 +65,7 @@ static void put_file(const char *path, struct der list)
 static void node_start(struct site *s)
 {
 	struct crl_source_config c = { .loop = s->loop, .fetcher = s->fetcher, .state_dir = s->state_fd, .settings = &s->settings,
-		.ca = s->certs, .refresh_seconds = 1, .changed = on_changed, .arg = s };
+		.ca = s->certs, .known = s->known, .refresh_seconds = 1, .changed = on_changed, .arg = s };
 
 	s->index = index_writer_open(s->state_fd, &s->issuer, 1, MAX_AGE);
 	assert_non_null(s->index);
@@ -285,6 +286,57 @@ static void a_delta_adds_to_the_base_and_a_delta_that_does_not_fit_changes_nothi
 	site_stop(&s);
 }
 
+/* The issuer's list, signed by a second key of its, which a root certified as 0x55; the root's list is loaded into the index here. */
+static void a_list_by_another_key_of_the_issuer_counts_while_that_key_is_certified_and_not_revoked(void **state)
+{
+	struct test_ca root = test_ca_new("Root", "keyCertSign,cRLSign", -1, NULL), second = test_ca_new("Device CA", "cRLSign", -1, NULL);
+	struct index_source_state root_state = { .confirmed = time(NULL), .next_update = time(NULL) + 1000 };
+	struct index_issuer both[2];
+	struct serial signer = { .n = 1, .byte = { 0x55 } };
+	struct serials list = { 0 };
+	time_t now = time(NULL);
+	struct site s;
+
+	(void)state;
+	site_start(&s);
+	test_ca_certify(&second, &root, 0x55);
+	sk_X509_push(s.certs, second.cert);
+	s.known = sk_X509_new_null();
+	sk_X509_push(s.known, s.ca.cert);
+	sk_X509_push(s.known, second.cert);
+	put_file(s.base, crl_simple(&second, now, 5, 10, 12));
+	node_start(&s);
+	assert_non_null(strstr(crl_source_problem(s.source), "no configured CA certifies"));
+	assert_int_equal(answer(&s, 11), REVOCATION_UNKNOWN);
+	node_stop(&s);
+	sk_X509_push(s.known, root.cert);
+	node_start(&s);
+	assert_non_null(strstr(crl_source_problem(s.source), "is not known"));
+	assert_int_equal(answer(&s, 11), REVOCATION_UNKNOWN);
+	both[0] = s.issuer;
+	assert_int_equal(cert_spki_sha256(root.cert, both[1].issuer), 0);
+	both[1].sources = INDEX_BIT(INDEX_CRL);
+	assert_int_equal(index_writer_configure(s.index, both, 2, MAX_AGE), 0);
+	serials_sort(&list);
+	assert_int_equal(index_writer_load(s.index, both[1].issuer, INDEX_CRL, &list, false, &root_state), 0);
+	crl_source_retry(s.source);
+	assert_int_equal(answer(&s, 11), REVOCATION_REVOKED);
+	assert_int_equal(answer(&s, 9), REVOCATION_GOOD);
+	/* The root takes the key back: the next round no longer confirms, and a new list by it is refused. */
+	assert_int_equal(serials_add(&list, &signer), 0);
+	serials_sort(&list);
+	assert_int_equal(index_writer_load(s.index, both[1].issuer, INDEX_CRL, &list, false, &root_state), 0);
+	assert_true(until_problem(&s, "expired or revoked"));
+	put_file(s.base, crl_simple(&second, now, 6, 10, 13));
+	turn_for(s.loop, 1500);
+	assert_int_equal(answer(&s, 13), REVOCATION_GOOD);
+	serials_clear(&list);
+	sk_X509_free(s.known);
+	test_ca_free(&root);
+	test_ca_free(&second);
+	site_stop(&s);
+}
+
 /* --- URLs --- */
 
 static void serve(struct evhttp_request *request, void *arg)
@@ -431,6 +483,7 @@ int main(void)
 		cmocka_unit_test(threat_26_an_expired_list_still_revokes_and_nothing_is_good_by_it),
 		cmocka_unit_test(a_restart_answers_from_disk_at_once_and_a_rollback_meanwhile_is_noticed),
 		cmocka_unit_test(a_delta_adds_to_the_base_and_a_delta_that_does_not_fit_changes_nothing),
+		cmocka_unit_test(a_list_by_another_key_of_the_issuer_counts_while_that_key_is_certified_and_not_revoked),
 		cmocka_unit_test(a_url_is_fetched_confirmed_by_304_and_kept_for_the_next_start),
 		cmocka_unit_test(threat_26_what_a_server_sends_wrong_or_elsewhere_is_not_taken),
 		cmocka_unit_test(base_and_delta_from_urls_are_taken_together),

@@ -415,7 +415,7 @@ static void walk(const cyaml_schema_field_t *fields, const char *data, const cha
 		snprintf(below, sizeof(below), "%s%s%s", path, path[0] != '\0' ? "." : "", fields->key);
 		visit(below, v, at);
 		if (v->type != CYAML_STRING && v->type != CYAML_BOOL && (v->flags & CYAML_FLAG_POINTER) != 0)
-			memcpy(&at, at, sizeof(at));
+			at = *(const char *const *)(const void *)at;
 		if (v->type == CYAML_MAPPING) {
 			assert_non_null(at);
 			walk(v->mapping.fields, at, below, visit);

@@ -55,7 +55,10 @@ class Case:
         sources, left = {}, list(crls)
         for key, cert in issuers.items():
             own = [c for c in crls if c[1] is not None and c[1].issuer == cert.subject]
-            signed = [c for c in own if _signed_by(c[1], cert)] or own
+            whole = [c for c in own if not _has_point(c[1]) and any(_signed_by(c[1], x) for x in issuers.values())]
+            signed = [c for c in own if _signed_by(c[1], cert)]
+            # A list of all its certificates, even by another key of its, before one of some of them.
+            signed = [c for c in signed if c in whole] or whole or signed or own
             left = [c for c in left if c not in signed]
             sources[key] = (cert, _first(signed, False), _first(signed, True))
         # A list under nobody's name was put there for the CA that has none, and must be found to be wrong.
@@ -121,6 +124,12 @@ def _first(crls, delta):
         if bool(list(filter(lambda e: e.oid.dotted_string == "2.5.29.27", crl.extensions))) == delta:
             return pem
     return None
+
+
+def _has_point(crl):
+    """Whether it names a distribution point: a list of only those certificates that name it too."""
+    points = [e.value for e in crl.extensions if e.oid.dotted_string == "2.5.29.28"]
+    return bool(points) and bool(points[0].full_name or points[0].relative_name)
 
 
 def _signed_by(crl, cert):
