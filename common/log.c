@@ -78,7 +78,10 @@ static ssize_t write_now(const char *p, size_t n)
 		return send(STDERR_FILENO, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	default:
 		/* a pipe that is writable takes PIPE_BUF bytes at once */
-		return poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0 ? write(STDERR_FILENO, p, n) : -1;
+		if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0)
+			return write(STDERR_FILENO, p, n);
+		errno = EAGAIN;
+		return -1;
 	}
 }
 

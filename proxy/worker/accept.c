@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -14,6 +15,7 @@
 
 #define AT_ONCE	 16		/* per turn of the loop: the others get their turn too */
 #define PAUSE_MS 1000
+#define RESERVE_MAX 64		/* descriptors that no device gets */
 
 struct listener {
 	struct listener *next;
@@ -66,6 +68,18 @@ static void refuse_one(struct listener *l)
 	metrics_add(M_ACCEPT_REFUSED, 2, 1);
 }
 
+/* Descriptors are given out lowest first: this one shows how many are in use. Some stay for connections to mail servers. */
+static bool needs_reserve(int fd)
+{
+	struct rlimit limit;
+	rlim_t reserve;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return false;
+	reserve = limit.rlim_cur / 4 < RESERVE_MAX ? limit.rlim_cur / 4 : RESERVE_MAX;
+	return (rlim_t)fd + reserve >= limit.rlim_cur;
+}
+
 static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 {
 	struct listener *l = arg;
@@ -88,6 +102,12 @@ static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 				pause_for_a_while(l, strerror(errno));
 			}
 			return;		/* EAGAIN, or a connection that ended before it was taken */
+		}
+		if (needs_reserve(fd)) {
+			close(fd);
+			metrics_add(M_ACCEPT_REFUSED, 2, 1);
+			pause_for_a_while(l, "what descriptors are left is for the mail servers' ends of those who are here");
+			return;
 		}
 		session_start(w, fd, (struct sockaddr *)&from,
 		    network_list_contains(l->believed, l->believed_n, (struct sockaddr *)&from));

@@ -23,7 +23,6 @@
 #define IN_MAX	   (160u << 10)
 #define OUT_MAX	   (256u << 10)
 #define LINGER_MS  5000
-#define TICKET_MS  100	/* so long a session ticket waits for the answer that takes it along */
 #define LINGER_MAX (32u << 20)
 #define LINGER_TURN (256u << 10)	/* thrown away at once: the others get their turn too */
 
@@ -97,7 +96,7 @@ void session_go(struct session *s, enum session_state to)
 }
 
 /* Between requests: a kept connection may be idle; once a head has begun it must come whole in time. */
-static void await_request(struct session *s)
+void session_await_request(struct session *s)
 {
 	const struct limit_settings *limits = &s->worker->now->settings->proxy.limits;
 	bool first = s->exchanges == 0, begun = buffer_len(&s->in) > 0;
@@ -201,7 +200,7 @@ static void after_answer(struct session *s)
 		return;
 	}
 	session_pause(s, false);
-	await_request(s);
+	session_await_request(s);
 }
 
 void session_answer(struct session *s)
@@ -279,120 +278,10 @@ void session_exchange_done(struct session *s)
 		after_answer(s);
 		return;
 	}
-	await_request(s);
+	session_await_request(s);
 }
 
 /* --- bytes from the device --- */
-
-
-static void on_ticket_due(struct deadline *d)
-{
-	struct session *s = CONTAINER_OF(d, struct session, ticket);
-
-	/* a socket that is full, or gone, is noticed by whatever is written next */
-	(void)!tls_socket_send(s->ssl);
-}
-
-/* Sends what the handshake has written. False: the connection is gone (closed here). */
-static bool handshake_sent(struct session *s)
-{
-	int rc = tls_socket_send(s->ssl);
-
-	if (rc < 0) {
-		session_close(s, "the device went away");
-		return false;
-	}
-	if (rc == 0 && !s->want_write) {
-		s->want_write = true;
-		event_add(&s->on_write, NULL);
-	}
-	return true;
-}
-
-static void go_on_handshake(struct session *s)
-{
-	struct handshake_report report;
-	enum tls_step step;
-	unsigned version;
-
-	tls_socket_gather(s->ssl);
-	step = handshake_step(s->ssl, &report);
-	/* a ticket goes out with the first answer, when the request has come along with the end of the handshake */
-	if (step == TLS_STEP_DONE && SSL_has_pending(s->ssl) && tls_socket_hold(s->ssl) == 0)
-		deadline_arm(s->worker->loop, &s->ticket, TICKET_MS, on_ticket_due);
-	else if (!handshake_sent(s))
-		return;
-	switch (step) {
-	case TLS_STEP_DONE:
-		break;
-	case TLS_STEP_WANT_READ:
-	case TLS_STEP_WANT_WRITE:
-		return;
-	default:
-		metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(HANDSHAKE_FAILED, TLS_OTHER), 1);
-		audit_handshake(s, &report);
-		session_close(s, "handshake failed");
-		return;
-	}
-	s->peer = peer_from_ssl(s->ssl);
-	if (s->peer == NULL) {
-		session_close(s, "out of memory");
-		return;
-	}
-	s->host_name = strdup(s->peer->host_name);
-	version = strcmp(s->peer->version, "TLSv1.3") == 0 ? TLS_13 : strcmp(s->peer->version, "TLSv1.2") == 0 ? TLS_12 : TLS_OTHER;
-	metrics_add(M_HANDSHAKES, HANDSHAKE_SUB(s->peer->resumed ? HANDSHAKE_RESUMED : HANDSHAKE_FULL, version), 1);
-	/* it began under the configuration of its first byte: a reload since then counts for it too */
-	if (!session_find_host(s) || !tls_hosts_trust(s->worker->now->hosts, s->host_name, s->peer)) {
-		session_close(s, "the configuration changed during the handshake");
-		return;
-	}
-	await_request(s);
-}
-
-/* Reads exactly the header and not a byte of TLS behind it. */
-static void read_proxy_header(struct session *s)
-{
-	char p[PROXY_HEADER_MAX];
-	struct proxy_source source;
-	size_t used;
-	ssize_t n = recv(s->fd, p, sizeof(p), MSG_PEEK);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		session_close(s, "closed before the PROXY header");
-		return;
-	}
-	switch (proxy_protocol_read(&source, p, (size_t)n, &used)) {
-	case PROXY_MORE:
-		/* what was peeked at would be announced again at once: take it from the kernel only when it is whole */
-		{
-			int whole = (int)n + 1;
-			(void)setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &whole, sizeof(whole));
-		}
-		return;
-	case PROXY_DONE:
-		break;
-	default:
-		metrics_add(M_ACCEPT_REFUSED, 1, 1);
-		log_say(LOG_WARNING, "proxy_header", "%s sent no valid PROXY header: see proxy_protocol_from and the load balancer", s->client);
-		session_close(s, "no PROXY header");
-		return;
-	}
-	{
-		int one = 1;
-		(void)setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));
-	}
-	if (recv(s->fd, p, used, 0) != (ssize_t)used) {
-		session_close(s, "the PROXY header could not be read");
-		return;
-	}
-	if (!source.local)
-		address_print((const struct sockaddr *)&source.address, s->client);
-	session_go(s, SESSION_HANDSHAKE);
-	go_on_handshake(s);
-}
 
 /* A phone that is sending its mail reads our answer only behind it. */
 static void discard(struct session *s)
@@ -432,10 +321,10 @@ static void on_device_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	switch (s->state) {
 	case SESSION_PROXY:
-		read_proxy_header(s);
+		session_proxy_header(s);
 		return;
 	case SESSION_HANDSHAKE:
-		go_on_handshake(s);
+		session_handshake(s);
 		return;
 	case SESSION_REQUEST:
 		session_read_request(s);
@@ -475,7 +364,7 @@ static void on_device_writable(evutil_socket_t fd, short what, void *arg)
 	}
 	switch (s->state) {
 	case SESSION_HANDSHAKE:
-		go_on_handshake(s);
+		session_handshake(s);
 		return;
 	case SESSION_RELAY:
 		relay_device_writable(s);

@@ -111,6 +111,14 @@ void session_free_exchange(struct session *s);
 /* Flushes s->out, then goes on as the state wants (next request, linger, close). */
 void session_answer(struct session *s);
 
+/* Between requests: a kept connection may be idle; once a head has begun it must come whole in time. */
+void session_await_request(struct session *s);
+
+/* --- session_handshake.c --- */
+/* Bytes have come in those states. s may be gone afterwards. */
+void session_proxy_header(struct session *s);
+void session_handshake(struct session *s);
+
 /* --- session_io.c --- */
 enum io { IO_AGAIN = 0, IO_OK, IO_ENDED };
 enum io session_read(struct session *s);	/* into s->in; IO_OK: bytes came */

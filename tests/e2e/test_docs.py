@@ -121,6 +121,7 @@ def test_operations_names_every_reason_with_its_status_and_no_other():
 def test_operations_names_every_event_and_no_other():
     events = set()
     for text in sources():
+        events.update(re.findall(r'\\"event\\":\\"([a-z_]+)\\"', text))
         for call in re.findall(r"\b(?:log_(?:say|begin|begin_audit)|say_refused)\s*\(([^;]*?);", text, re.S):
             first = re.search(r'"([^"]*)"', call)
             if first and re.fullmatch(r"[a-z_]+", first.group(1)):

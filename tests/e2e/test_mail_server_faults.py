@@ -152,8 +152,8 @@ def test_threat_9_a_flood_of_interim_answers_is_ended(device, backend):
 @pytest.mark.quick
 @pytest.mark.parametrize("size", [3 << 20, 200000])
 def test_threat_9_an_answer_before_the_body_was_read_reaches_the_device_and_closes(device, backend, size):
-    backend.queue(answers.early(413, b"too much"), answers.early(200, b"enough", close=False))
     for status, body in ((413, b"too much"), (200, b"enough")):
+        backend.queue(answers.early(status, body, close=status == 413))
         with device.connect() as line:
             line.sock.settimeout(20)
             line.send(("POST %s HTTP/1.1\r\nHost: mail.example.com\r\nContent-Length: %d\r\n\r\n" % (device.target("SendMail"), size)).encode())

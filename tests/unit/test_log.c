@@ -289,6 +289,35 @@ static void many_lines_lose_none(void **state)
 	assert_int_equal(lines, 300);
 }
 
+/* Nobody reads: nothing waits, lines are lost whole, and how many is said once there is a reader again. */
+static void a_reader_that_does_not_read_loses_lines_and_is_told_how_many(void **state)
+{
+	enum { LINES = 20000 };
+	static char text[1 << 20];
+	unsigned whole = 0, lost = 0;
+
+	(void)state;
+	log_never_block();
+	for (int i = 0; i < LINES; i++)
+		log_say(LOG_ERROR, "flood", "%d", i);
+	written(text, sizeof(text));
+	for (char *p = text, *end; (end = strchr(p, '\n')) != NULL; p = end + 1, whole++) {
+		json_error_t error;
+		json_t *o = json_loadb(p, (size_t)(end - p), 0, &error);
+
+		if (o == NULL)
+			fail_msg("%s: %.*s", error.text, (int)(end - p), p);
+		json_decref(o);
+	}
+	assert_in_range(whole, 100, LINES - 1);
+	log_say(LOG_ERROR, "after", "the reader is back");
+	written(text, sizeof(text));
+	assert_int_equal(sscanf(strstr(text, "\"lines\":"), "\"lines\":%u", &lost), 1);
+	assert_non_null(strstr(text, "\"event\":\"log_lost\""));
+	assert_int_equal(whole + lost, LINES);
+	assert_true(strstr(text, "log_lost") < strstr(text, "the reader is back"));
+}
+
 /* A reader that has gone, and no standard error at all: the program lives on. */
 static void a_closed_standard_error_ends_nothing(void **state)
 {
@@ -343,6 +372,7 @@ int main(void)
 		CAUGHT(levels_below_the_wanted_one_say_nothing),
 		CAUGHT(access_lines_wait_and_errors_push_them_out_in_order),
 		CAUGHT(many_lines_lose_none),
+		CAUGHT(a_reader_that_does_not_read_loses_lines_and_is_told_how_many),
 		CAUGHT(a_closed_standard_error_ends_nothing),
 		CAUGHT(a_bug_is_said_and_ends_the_process),
 	};
