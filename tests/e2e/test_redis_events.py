@@ -129,7 +129,7 @@ def test_p28_an_unrevoked_event_that_is_forged_replayed_or_misdated_lets_nobody_
         dict(mac=event_mac(store.secret, right)[:-2], **entry, time=now),
         dict(mac=True, **entry, time=now - 3600),
         dict(mac=True, **entry, time=now + 3600),
-        dict(mac=True, **entry),
+        dict(mac=True, **entry, time=""),
     ]
     for forged in forgeries:
         since = proxy.mark()
