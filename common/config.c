@@ -344,13 +344,6 @@ static int check_redis(struct config_redis *r, const struct config_place *place)
 		config_fail(place->error, place->name, place->text, "redis.servers", "is missing: expected a list of host:port or unix:/path");
 		return -1;
 	}
-#ifndef HAVE_HIREDIS_SSL
-	if (r->tls) {
-		config_fail(place->error, place->name, place->text, "redis.tls",
-		    "this build has no TLS to Redis (hiredis_ssl is missing, Debian 13 has it): use unix:/path or a local stunnel, or build there");
-		return -1;
-	}
-#endif
 	return 0;
 }
 

@@ -158,6 +158,15 @@ static bool take_reply(struct redis *r, redisReply *reply)
 	struct bufferevent *bev = r->bev;
 	char text[128] = "";
 
+#ifdef REDIS_REPLY_PUSH
+	/* We never ask for RESP3: nothing may come unasked. */
+	if (p != NULL && reply->type == REDIS_REPLY_PUSH) {
+		if (p->done != NULL)
+			p->done(p->arg, REDIS_DOWN, NULL);
+		free(p);
+		p = NULL;
+	}
+#endif
 	if (p == NULL) {
 		freeReplyObject(reply);
 		redis_drop(r, "an answer that nobody asked for");

@@ -221,6 +221,27 @@ static void put_entries(struct output *o, struct merge *m, struct index_section 
 		directory[place++] = i;
 }
 
+/* What nothing new is known of goes over as it is. */
+static void copy_section(struct output *o, const struct merge *m, struct index_section *s)
+{
+	const struct index_section *old = m->section;
+	const char *base = (const char *)m->old->head;
+	static const uint8_t zeros[4];
+
+	*s = *old;
+	s->entries_at = o->at;
+	put(o, base + old->entries_at, (size_t)old->count * (old->stride - old->prefix));
+	put(o, zeros, (4 - o->at % 4) % 4);
+	if (old->prefix > 0) {
+		s->directory_at = o->at;
+		put(o, base + old->directory_at, (((size_t)1 << (8 * old->prefix)) + 1) * sizeof(uint32_t));
+	}
+	if (old->masks_at != 0) {
+		s->masks_at = o->at;
+		put(o, base + old->masks_at, ((size_t)old->count + 7) / 8 * INDEX_SOURCES);
+	}
+}
+
 static int put_section(struct output *o, const struct index_map *old, const struct index_build_row *what,
     struct index_section *s)
 {
@@ -232,6 +253,12 @@ static int put_section(struct output *o, const struct index_map *old, const stru
 	int rc;
 
 	rc = merge_init(&m, old, what);
+	if (rc == 0 && what->add == NULL && m.section != NULL && m.section->count > 0 && m.overrides == 0 &&
+	    m.section->sources == what->sources) {
+		copy_section(o, &m, s);
+		rc = o->error;
+		goto out;
+	}
 	if (rc == 0)
 		rc = measure(&m, s);
 	if (rc < 0 || s->count == 0)

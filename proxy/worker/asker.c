@@ -9,6 +9,7 @@
 
 #define WAITING_MAX 4096
 #define OLD_MAX 4
+#define TIDY_MS 500
 
 struct waiting {
 	struct waiting *next, *prev;
@@ -31,6 +32,7 @@ struct asker {
 	void *arg;
 	struct wire *wire;		/* current; NULL: none */
 	struct wire *old[OLD_MAX];	/* finishing what they were asked */
+	struct deadline tidy;
 	unsigned count;
 	uint64_t next_number;
 	struct waiting head;		/* all questions, oldest first; its own bytes are never used */
@@ -65,6 +67,7 @@ void asker_free(struct asker *a)
 {
 	if (a == NULL)
 		return;
+	deadline_disarm(&a->tidy);
 	wire_free(a->wire);
 	for (int i = 0; i < OLD_MAX; i++)
 		wire_free(a->old[i]);
@@ -132,6 +135,32 @@ static void on_closed(struct wire *w, void *arg)
 	wire_free(w);
 }
 
+static bool is_waited_for(const struct asker *a, const struct wire *w)
+{
+	for (const struct waiting *q = a->head.next; q != &a->head; q = q->next) {
+		if (q->wire == w)
+			return true;
+	}
+	return false;
+}
+
+/* A process that was replaced ends when all its askers have let go of it: as soon as it owes us nothing. */
+static void on_tidy(struct deadline *d)
+{
+	struct asker *a = CONTAINER_OF(d, struct asker, tidy);
+	bool more = false;
+
+	for (int i = 0; i < OLD_MAX; i++) {
+		if (a->old[i] != NULL && !is_waited_for(a, a->old[i])) {
+			wire_free(a->old[i]);
+			a->old[i] = NULL;
+		}
+		more |= a->old[i] != NULL;
+	}
+	if (more)
+		deadline_arm(a->loop, &a->tidy, TIDY_MS, on_tidy);
+}
+
 void asker_link(struct asker *a, int fd)
 {
 	struct wire_config config = { .verbs = a->verbs, .arg = a, .closed = on_closed, .name = a->name };
@@ -150,6 +179,7 @@ void asker_link(struct asker *a, int fd)
 			old = NULL;
 		}
 	}
+	deadline_arm(a->loop, &a->tidy, TIDY_MS, on_tidy);
 	wire_free(old);		/* more than OLD_MAX generations at once: the oldest cannot matter any more */
 	for (q = a->head.next; q != &a->head; q = next) {
 		next = q->next;

@@ -7,24 +7,16 @@
 #include "common/log.h"
 #include "proxy/metric_table.h"
 #include "proxy/worker/relay_head.h"
-#include "proxy/worker/session_state.h"
+#include "proxy/worker/relay_parts.h"
 
-#define HIGH	    (64u << 10)	/* more than this unsent, and the source is paused */
-#define COALESCE    (16u << 10)	/* a body this small goes out with its head, in one record */
-#define INTERIM_MAX 16
 #define RATE_MIN    1024	/* bytes a second that a device must manage on the whole, beyond body_idle_seconds */
 #define TURNS	    8		/* reads of one device's body before the others' turn */
 
-enum pump { PUMP_WAIT = 0, PUMP_GONE };	/* PUMP_GONE: the session is closed or answered; touch it no more */
-
-static const struct http_limits answer_limits = { 65536, HTTP_FIELDS_MAX };
-
 static void on_upstream_readable(struct upstream_conn *c, void *arg);
 static void on_upstream_writable(struct upstream_conn *c, void *arg);
-static enum pump pump_answer(struct session *s);
 static const struct upstream_user relay_user = { .readable = on_upstream_readable, .writable = on_upstream_writable };
 
-static const struct upstream_settings *settings_of(const struct session *s)
+const struct upstream_settings *relay_settings(const struct session *s)
 {
 	const struct proxy_settings *p = &s->worker->now->settings->proxy;
 
@@ -51,14 +43,14 @@ static void on_deadline(struct deadline *d)
 }
 
 /* Something moved: from now on the next thing has its full time again. */
-static void rearm(struct session *s)
+void relay_rearm(struct session *s)
 {
 	const struct limit_settings *limits = &s->worker->now->settings->proxy.limits;
 	const struct exchange *x = s->x;
 	uint64_t ms = (uint64_t)limits->body_idle_seconds * 1000;
 
 	if (x->body_done && !x->answer_started)
-		ms = x->request.holds ? (uint64_t)settings_of(s)->ping_seconds * 1000 : settings_of(s)->response_ms;
+		ms = x->request.holds ? (uint64_t)relay_settings(s)->ping_seconds * 1000 : relay_settings(s)->response_ms;
 	deadline_arm(s->worker->loop, &s->deadline, ms, on_deadline);
 }
 
@@ -66,7 +58,7 @@ static void rearm(struct session *s)
  * A device may send or read in drops, but not for ever: a byte now and then keeps the deadline away, so what it takes
  * altogether is measured too. `n`: bytes moved so far. True: it is too slow.
  */
-static bool too_slow(struct session *s, struct pace *p, bool waiting, uint64_t n)
+bool relay_too_slow(struct session *s, struct pace *p, bool waiting, uint64_t n)
 {
 	uint64_t now = loop_now_ms(s->worker->loop);
 	uint64_t allowed = (uint64_t)s->worker->now->settings->proxy.limits.body_idle_seconds * 1000 + n * 1000 / RATE_MIN;
@@ -77,7 +69,7 @@ static bool too_slow(struct session *s, struct pace *p, bool waiting, uint64_t n
 	return waiting && p->waited_ms > allowed;
 }
 
-static void hold(struct session *s, bool held)
+void relay_hold(struct session *s, bool held)
 {
 	if (s->x->held == held)
 		return;
@@ -87,7 +79,7 @@ static void hold(struct session *s, bool held)
 
 /* --- towards the mail server --- */
 
-static enum pump upstream_failed(struct session *s, const char *what)
+enum pump relay_upstream_failed(struct session *s, const char *what)
 {
 	metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_ANSWER, 1);
 	if (s->x->answer_started) {
@@ -195,7 +187,7 @@ static void balance(struct session *s, bool more)
 	session_pause(s, blocked);
 	if (!blocked && more)
 		session_again(s);
-	hold(s, s->x->request.holds && s->x->body_done && !s->x->answer_started);
+	relay_hold(s, s->x->request.holds && s->x->body_done && !s->x->answer_started);
 }
 
 /*
@@ -207,14 +199,14 @@ static enum pump body_refused(struct session *s)
 	struct upstream_conn *u = s->upstream;
 
 	if (s->x->body_refused)
-		return upstream_failed(s, "the connection failed while the request was sent");
+		return relay_upstream_failed(s, "the connection failed while the request was sent");
 	s->x->body_refused = true;
 	u->last = true;
 	buffer_clear(&u->out);
-	if (pump_answer(s) == PUMP_GONE)
+	if (relay_pump_answer(s) == PUMP_GONE)
 		return PUMP_GONE;
 	if (!s->x->answer_started)
-		return upstream_failed(s, "the connection failed while the request was sent");
+		return relay_upstream_failed(s, "the connection failed while the request was sent");
 	return PUMP_WAIT;
 }
 
@@ -246,241 +238,22 @@ static enum pump pump_request(struct session *s, bool announced)
 		if (io == IO_AGAIN || s->x->body_done)
 			break;
 	}
-	rearm(s);
+	relay_rearm(s);
 	/* others get their turn; what was read last has not been passed on yet */
 	balance(s, turns == TURNS);
-	if (too_slow(s, &s->x->body_pace, !s->x->body_done && !s->paused, s->x->body_n)) {
+	if (relay_too_slow(s, &s->x->body_pace, !s->x->body_done && !s->paused, s->x->body_n)) {
 		session_refuse(s, FACT_TOO_SLOW, "the body comes in drops");
 		return PUMP_GONE;
 	}
 	return PUMP_WAIT;
 }
 
-/* --- towards the device --- */
-
-static void finish(struct session *s)
-{
-	struct upstream_conn *u = s->upstream;
-	struct exchange *x = s->x;
-	bool clean = x->body_done && !u->ended && x->answer_body != HTTP_BODY_UNTIL_CLOSE && buffer_len(&u->in) == 0;
-
-	if (buffer_len(&u->in) > 0)
-		log_say(LOG_ERROR, "answer_too_long", "%s sent bytes behind its answer: the connection is not used again", upstream_server_name(u));
-	x->close_after |= !x->body_done;
-	s->upstream = NULL;
-	upstream_release(u, clean && !u->paused && x->answer_done);
-	session_exchange_done(s);
-}
-
-/* What the head said: how the body will come, and how it goes on. */
-static int begin_answer(struct session *s, const struct http_head *head)
-{
-	struct exchange *x = s->x;
-	struct relay_answer answer = { .public_host = s->host_name, .no_challenge = s->peer->has_certificate };
-	struct upstream_conn *u = s->upstream;
-
-	x->answer_started = true;
-	hold(s, false);
-	x->status = head->status;
-	x->answer_body = head->body;
-	x->answer_left = head->length;
-	x->answer_done = head->body == HTTP_BODY_NONE || (head->body == HTTP_BODY_LENGTH && head->length == 0);
-	x->answer_chunked = x->request.is_11 && (head->body == HTTP_BODY_CHUNKED || head->body == HTTP_BODY_UNTIL_CLOSE);
-	if (!x->answer_done && head->body != HTTP_BODY_LENGTH && !x->answer_chunked)
-		x->close_after = true;	/* an HTTP/1.0 device sees the end by the close */
-	if (!x->body_done)
-		x->close_after = true;	/* nobody will read the rest of the request: what follows it cannot be told apart */
-	if (!head->keep_alive)
-		u->last = true;	/* nothing else may be sent on it */
-	answer.chunked = x->answer_chunked;
-	answer.close = x->close_after || s->worker->draining;
-	answer.upstream_names = upstream_names(u, &answer.upstream_names_n);
-	return relay_response_head(&s->out, head, &answer);
-}
-
-/* 1: a final head was taken; 0: more is needed; PUMP_GONE as -1. */
-static int read_answer_head(struct session *s)
-{
-	struct upstream_conn *u = s->upstream;
-	static struct http_head head;	/* 5 kB that no stack needs; used within this call only */
-	enum http_result rc;
-	size_t used;
-
-	for (;;) {
-		struct http_scan scan = { 0 };
-		if (buffer_len(&u->in) == 0)
-			return 0;
-		rc = http_read_response(&head, &scan, buffer_data(&u->in), buffer_len(&u->in), &answer_limits, &used);
-		if (rc == HTTP_MORE)
-			return 0;
-		if (rc != HTTP_DONE || head.status == 101) {
-			upstream_failed(s, rc != HTTP_DONE ? http_result_text(rc) : "it switches protocols that nobody asked to switch");
-			return -1;
-		}
-		if (head.status >= 200)
-			break;
-		if (++s->x->interims > INTERIM_MAX) {
-			upstream_failed(s, "too many interim answers");
-			return -1;
-		}
-		buffer_eat(&u->in, used);	/* 100: we have answered the device ourselves; others say nothing it needs */
-	}
-	if ((head.status == 401 || head.status == 407) && s->peer->has_certificate) {
-		metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_AUTH, 1);
-		session_refuse(s, FACT_UPSTREAM_AUTH, upstream_server_name(u));
-		return -1;
-	}
-	if (begin_answer(s, &head) < 0) {
-		session_close(s, "out of memory");
-		return -1;
-	}
-	buffer_eat(&u->in, used);
-	return 1;
-}
-
-/* Sends a run of body as it stands; *moved: how much of it is done with. */
-static enum io send_run(struct session *s, struct strv data, size_t *moved)
-{
-	enum io io;
-
-	*moved = 0;
-	if (s->x->answer_chunked) {
-		if (buffer_len(&s->out) >= HIGH)
-			return session_flush(s);
-		if (buffer_printf(&s->out, "%zx\r\n", data.n) < 0 || buffer_addv(&s->out, data) < 0 || buffer_addv(&s->out, STRV("\r\n")) < 0)
-			return IO_ENDED;
-		*moved = data.n;
-		return IO_OK;
-	}
-	if (buffer_len(&s->out) > 0) {
-		if (data.n <= COALESCE) {
-			*moved = buffer_addv(&s->out, data) == 0 ? data.n : 0;
-			return *moved > 0 ? IO_OK : IO_ENDED;
-		}
-		io = session_flush(s);
-		if (io != IO_OK)
-			return io;
-	}
-	return session_write(s, data.p, data.n, moved);
-}
-
-/* Moves what there is of the answer's body. IO_ENDED: the device is gone or memory is; -1 in *bad: the mail server's framing. */
-static enum io pass_answer(struct session *s, enum http_result *bad)
-{
-	struct upstream_conn *u = s->upstream;
-	struct exchange *x = s->x;
-	enum io io = IO_OK;
-
-	*bad = HTTP_DONE;
-	while (io == IO_OK && !x->answer_done && buffer_len(&u->in) > 0) {
-		struct strv data = buffer_view(&u->in);
-		size_t moved, used;
-		if (x->answer_body == HTTP_BODY_CHUNKED) {
-			struct http_chunk before = x->answer_decode;
-			enum http_result rc = http_chunk_read(&x->answer_decode, data.p, data.n, &used, &data);
-			if (rc != HTTP_MORE && rc != HTTP_DONE) {
-				*bad = rc;
-				return IO_OK;
-			}
-			if (data.n > 0) {
-				io = send_run(s, data, &moved);
-				if (moved < data.n && io != IO_ENDED) {
-					/* the rest comes again: the decoder goes back to where it stood, with the sent part done */
-					x->answer_decode = before;
-					used = (size_t)(data.p - buffer_data(&u->in)) + moved;
-					if (http_chunk_read(&x->answer_decode, buffer_data(&u->in), used, &used, &data) != HTTP_MORE)
-						io = IO_ENDED;
-				}
-				x->answer_n += moved;
-			}
-			x->answer_done = rc == HTTP_DONE && io == IO_OK;
-			buffer_eat(&u->in, used);
-			continue;
-		}
-		if (x->answer_body == HTTP_BODY_LENGTH && data.n > x->answer_left)
-			data.n = (size_t)x->answer_left;
-		io = send_run(s, data, &moved);
-		buffer_eat(&u->in, moved);
-		x->answer_n += moved;
-		if (x->answer_body == HTTP_BODY_LENGTH) {
-			x->answer_left -= moved;
-			x->answer_done = x->answer_left == 0;
-		}
-	}
-	return io;
-}
-
-/* All that can be sent now; then the end, or whose turn it is. */
-static enum pump send_answer(struct session *s)
-{
-	struct upstream_conn *u = s->upstream;
-	struct exchange *x = s->x;
-	enum http_result bad;
-	bool was_done = x->answer_done;
-	enum io io = pass_answer(s, &bad);
-
-	if (bad != HTTP_DONE)
-		return upstream_failed(s, http_result_text(bad));
-	if (io != IO_ENDED && x->answer_body == HTTP_BODY_UNTIL_CLOSE && u->ended && !u->cut && buffer_len(&u->in) == 0)
-		x->answer_done = true;
-	if (io != IO_ENDED && x->answer_done && !was_done && x->answer_chunked && buffer_addv(&s->out, STRV("0\r\n\r\n")) < 0)
-		io = IO_ENDED;
-	if (io == IO_OK)
-		io = session_flush(s);
-	if (io == IO_ENDED) {
-		session_close(s, "the device went away");
-		return PUMP_GONE;
-	}
-	rearm(s);
-	if (too_slow(s, &x->answer_pace, io == IO_AGAIN, x->answer_n)) {
-		session_close(s, "the device reads the answer in drops");
-		return PUMP_GONE;
-	}
-	if (io == IO_AGAIN) {
-		upstream_pause(u, true);
-		return PUMP_WAIT;
-	}
-	if (x->answer_done) {
-		upstream_pause(u, false);
-		finish(s);
-		return PUMP_GONE;
-	}
-	upstream_pause(u, false);
-	return PUMP_WAIT;
-}
-
-static enum pump pump_answer(struct session *s)
-{
-	struct upstream_conn *u = s->upstream;
-	long n;
-
-	for (int turns = 0; turns < 16; turns++) {
-		n = upstream_read(u);
-		if (!s->x->answer_started) {
-			int rc = read_answer_head(s);
-			if (rc < 0)
-				return PUMP_GONE;
-			if (rc == 0 && n < 0)
-				return upstream_failed(s, "it closed the connection without an answer");
-		}
-		if (s->x->answer_started) {
-			if (send_answer(s) == PUMP_GONE)
-				return PUMP_GONE;
-			if (n < 0 && buffer_len(&u->in) == 0 && !s->x->answer_done)
-				return upstream_failed(s, "it closed the connection inside the answer");
-		}
-		if (n <= 0 || u->paused || !upstream_has_more(u))
-			return PUMP_WAIT;
-	}
-	/* one mail server's long answer must not keep all others waiting: the rest is announced again */
-	event_active(&u->on_read, EV_READ, 1);
-	return PUMP_WAIT;
-}
+/* --- events --- */
 
 static void on_upstream_readable(struct upstream_conn *c, void *arg)
 {
 	(void)c;
-	(void)pump_answer(arg);
+	(void)relay_pump_answer(arg);
 }
 
 static void on_upstream_writable(struct upstream_conn *c, void *arg)
@@ -506,8 +279,8 @@ void relay_device_writable(struct session *s)
 			session_close(s, "the device went away");
 		return;
 	}
-	if (send_answer(s) == PUMP_WAIT && (upstream_has_more(s->upstream) || s->upstream->ended))
-		(void)pump_answer(s);
+	if (relay_send_answer(s) == PUMP_WAIT && (upstream_has_more(s->upstream) || s->upstream->ended))
+		(void)relay_pump_answer(s);
 }
 
 /* --- the beginning --- */
@@ -540,7 +313,7 @@ static const char *bare_address(const char *client, char out[ADDRESS_TEXT_MAX])
 void relay_start(struct session *s)
 {
 	char client[ADDRESS_TEXT_MAX];
-	const struct upstream_settings *settings = settings_of(s);
+	const struct upstream_settings *settings = relay_settings(s);
 	struct upstream_conn *u = s->upstream;
 	struct exchange *x = s->x;
 	const struct http_head *head = session_head(s);
@@ -576,5 +349,5 @@ void relay_start(struct session *s)
 		return;
 	}
 	if (pump_request(s, false) == PUMP_WAIT && (upstream_has_more(u) || buffer_len(&u->in) > 0))
-		(void)pump_answer(s);
+		(void)relay_pump_answer(s);
 }

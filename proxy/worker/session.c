@@ -23,6 +23,7 @@
 #define IN_MAX	   (160u << 10)
 #define OUT_MAX	   (256u << 10)
 #define LINGER_MS  5000
+#define LINGER_LAST_MS 1000	/* the program ends: nobody else is to wait for a phone that does not hang up */
 #define LINGER_MAX (32u << 20)
 #define LINGER_TURN (256u << 10)	/* thrown away at once: the others get their turn too */
 
@@ -89,7 +90,7 @@ void session_go(struct session *s, enum session_state to)
 		memcpy(&seconds, limits + rule->limit, sizeof(seconds));
 		deadline_arm(s->worker->loop, &s->deadline, (uint64_t)seconds * 1000, on_deadline);
 	} else if (to == SESSION_LINGER) {
-		deadline_arm(s->worker->loop, &s->deadline, LINGER_MS, on_deadline);
+		deadline_arm(s->worker->loop, &s->deadline, s->worker->draining ? LINGER_LAST_MS : LINGER_MS, on_deadline);
 	} else {
 		deadline_disarm(&s->deadline);
 	}

@@ -385,22 +385,12 @@ def test_p23_an_rsa_key_of_16384_bits_is_refused_unused(proxy, phone, pki, alice
     big = _key_of_16384_bits()
     spki = der.sequence(der.sequence(der.oid("1.2.840.113549.1.1.1"), b"\5\0"),
                         der.bits(der.sequence(der.integer(big.n), der.integer(big.e))))
-    leaf = with_spki(pki.device_ca, alice, spki)
+    leaf = pki.device_ca.reissue(alice, alice.spki, spki).der
     before = cpu_seconds(proxy)
     assert rawtls.present(proxy.address(), [leaf, pki.device_ca.der]) not in ("accepted", "closed")
     assert proxy.wait_event("handshake_refused", detail=re.compile("8192 bits"))
     assert cpu_seconds(proxy) - before < 0.5
     served_within(phone(proxy, alice), 1)
-
-
-def with_spki(ca, identity, spki):
-    """The identity's certificate with another SubjectPublicKeyInfo, signed by `ca` again."""
-    from site_.pki import _algorithm, _sign
-    tbs = identity.cert.tbs_certificate_bytes
-    assert tbs.count(identity.spki) == 1
-    head = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
-    changed = der.sequence(tbs[head:].replace(identity.spki, spki))
-    return der.sequence(changed, _algorithm(ca.key), der.bits(_sign(ca.key, changed)))
 
 
 def _explicit_curve(p, a=None, b=None):
@@ -421,7 +411,7 @@ def _explicit_curve(p, a=None, b=None):
     _explicit_curve(0xffffffff00000001000000000000000000000000ffffffffffffffffffffffff),
     _explicit_curve(697, a=0x17, b=0x17)], ids=["p-256-spelled-out", "cve-2022-0778"])
 def test_p23_a_key_on_a_curve_with_explicit_parameters_is_refused_and_does_not_hang(proxy, phone, pki, alice, spki):
-    leaf = with_spki(pki.device_ca, alice, spki)
+    leaf = pki.device_ca.reissue(alice, alice.spki, spki).der
     assert rawtls.present(proxy.address(), [leaf, pki.device_ca.der], patience=2) not in ("accepted", "closed")
     served_within(phone(proxy, alice), 1)
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <netinet/in.h>
+#include <openssl/pem.h>
 #include <sys/resource.h>
 
 #include <event2/buffer.h>
@@ -16,6 +17,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "tests/unit/crl_build.h"
 #include "tests/unit/redis_server.h"
 
 static struct loop *loop;
@@ -294,6 +296,98 @@ static void a_replica_is_passed_over_for_the_master_and_left_when_the_master_is_
 	redis_server_stop(&replica);
 }
 
+static int free_port(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t n = sizeof(sa);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)(void *)&sa, sizeof(sa)), 0);
+	getsockname(fd, (struct sockaddr *)(void *)&sa, &n);
+	close(fd);
+	return ntohs(sa.sin_port);
+}
+
+static void write_pem(const char *path, X509 *cert, EVP_PKEY *key)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	if (key != NULL)
+		PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
+	PEM_write_X509(f, cert);
+	fclose(f);
+}
+
+/* tls_client_new() demands the address in the certificate. */
+static struct test_ca server_cert(const char *san)
+{
+	struct test_ca ca = test_ca_new("redis", NULL, -1, NULL);
+	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
+
+	X509_add_ext(ca.cert, e, -1);
+	X509_EXTENSION_free(e);
+	X509_sign(ca.cert, ca.key, EVP_sha256());
+	return ca;
+}
+
+static void threat_28_tls_is_spoken_and_the_servers_name_and_ca_are_verified(void **state)
+{
+	struct test_ca right = server_cert("IP:127.0.0.1"), other = server_cert("IP:127.0.0.1"), named = server_cert("DNS:redis.example");
+	struct test_ca *served[] = { &right, &right, &named }, *trusted[] = { &right, &other, &named };
+	char port[16], pem[96], url[64], why[256], dir[] = "/tmp/easgate-redis-tls-XXXXXX", *text;
+	const char *extra[] = { "--tls-port", port, "--tls-cert-file", pem, "--tls-key-file", pem, "--tls-auth-clients", "no", NULL };
+	struct redis_server s;
+	struct client c;
+	long n;
+	int i;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(pem, sizeof(pem), "%s/server.pem", dir);
+	for (i = 0; i < 3; i++) {
+		struct redis_config config = { .loop = loop, .settings = &c.settings, .name = "test", .state = on_state, .arg = &c };
+		BIO *bio = BIO_new(BIO_s_mem());
+
+		s = (struct redis_server){ 0 };
+		c = (struct client){ 0 };
+		write_pem(pem, served[i]->cert, served[i]->key);
+		snprintf(port, sizeof(port), "%d", free_port());
+		redis_server_start(&s, extra);
+		if (s.pid == 0) {
+			print_message("this redis-server has no TLS\n");
+			redis_server_stop(&s);
+			BIO_free(bio);
+			break;
+		}
+		PEM_write_bio_X509(bio, trusted[i]->cert);
+		n = BIO_get_mem_data(bio, &text);
+		config.ca_pem = (struct strv){ text, (size_t)n };
+		snprintf(url, sizeof(url), "127.0.0.1:%s", port);
+		c.servers[0] = strdup(url);
+		c.settings = (struct config_redis){ .servers = c.servers, .servers_count = 1, .sentinel = strdup(""), .username = strdup(""),
+			.timeout_ms = 2000, .tls = true };
+		c.r = redis_new(&config, why, sizeof(why));
+		assert_non_null(c.r);
+		if (i == 0) {
+			assert_true(wait_for(loop, &c.up, 10));
+			assert_int_equal(command(&c, "PING").status, REDIS_ANSWER);
+		} else {
+			turn_for(loop, 400);
+			assert_false(redis_is_up(c.r));
+			assert_non_null(strstr(redis_problem(c.r), "TLS"));
+		}
+		client_stop(&c);
+		redis_server_stop(&s);
+		BIO_free(bio);
+	}
+	unlink(pem);
+	rmdir(dir);
+	test_ca_free(&right);
+	test_ca_free(&other);
+	test_ca_free(&named);
+}
+
 /* --- servers that lie --- */
 
 struct liar {
@@ -538,6 +632,7 @@ int main(void)
 		cmocka_unit_test(threat_27_a_killed_server_answers_down_and_is_found_again_when_it_returns),
 		cmocka_unit_test(threat_28_password_and_acl_user_are_needed_where_the_server_demands_them),
 		cmocka_unit_test(a_replica_is_passed_over_for_the_master_and_left_when_the_master_is_demoted),
+		cmocka_unit_test(threat_28_tls_is_spoken_and_the_servers_name_and_ca_are_verified),
 		cmocka_unit_test(threat_27_hostile_replies_end_the_connection_within_bounds),
 		cmocka_unit_test(threat_27_an_endless_bulk_is_cut_off),
 		cmocka_unit_test(threat_27_a_truncated_reply_times_out_or_ends_with_the_connection),

@@ -129,6 +129,29 @@ class Identity:
         return Identity(x509.load_der_x509_certificate(bytes(changed)), self.key, self.chain)
 
 
+class Encoded(Identity):
+    """A certificate as bytes that no library here need understand."""
+
+    def __init__(self, encoded, key, chain=()):
+        super().__init__(None, key, chain)
+        self.encoded = encoded
+
+    @property
+    def der(self):
+        return self.encoded
+
+    @property
+    def pem(self):
+        return _pem("CERTIFICATE", self.encoded) + b"".join(
+            c.public_bytes(serialization.Encoding.PEM) for c in self.chain)
+
+
+def raw_name(*attributes):
+    """DER of a Name from (OID, DER of the value), an RDN each; a list of such pairs is one RDN of several values."""
+    return der.sequence(*(der.tlv(0x31, *(der.sequence(der.oid(o), v) for o, v in (
+        a if isinstance(a, list) else [a]))) for a in attributes))
+
+
 class Authority(Identity):
     """A CA: root without `parent`, otherwise an intermediate below it."""
 
@@ -176,6 +199,16 @@ class Authority(Identity):
             builder = builder.add_extension(value, critical)
         cert = builder.sign(self.key, digest or hashes.SHA256())
         return Identity(cert, key, [] if self_signed or self.parent is None else [self.cert, *self.chain])
+
+    def reissue(self, identity, old, new):
+        """The identity's certificate with a part of its tbsCertificate (DER of an element right below it: a name,
+        the key) replaced by any bytes, signed again. Nothing checks that the result can be read."""
+        tbs = identity.cert.tbs_certificate_bytes
+        assert tbs.count(old) == 1
+        head = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
+        changed = der.sequence(tbs[head:].replace(old, new))
+        signed = der.sequence(changed, _algorithm(self.key), der.bits(_sign(self.key, changed)))
+        return Encoded(signed, identity.key, identity.chain)
 
     def server(self, *names, **other):
         """A server certificate for DNS names, and for 127.0.0.1."""

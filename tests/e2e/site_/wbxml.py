@@ -12,6 +12,7 @@ PAGES = {
     7: {"DisplayName": 7, "ServerId": 8, "ParentId": 9, "Type": 10, "Status": 12, "Changes": 14, "Add": 15,
         "SyncKey": 18, "FolderSync": 22, "Count": 23},
     13: {"Ping": 5, "Status": 7, "HeartbeatInterval": 8, "Folders": 9, "Folder": 10, "Id": 11, "Class": 12},
+    21: {"SendMail": 5, "SaveInSentItems": 8, "Mime": 16, "ClientId": 17},
     14: {"Provision": 5, "Policies": 6, "Policy": 7, "PolicyType": 8, "PolicyKey": 9, "Data": 10, "Status": 11},
 }
 NAMES = {page: {number: tag for tag, number in tags.items()} for page, tags in PAGES.items()}
@@ -37,11 +38,20 @@ def _element(out, element, page, current):
     for child in content:
         if isinstance(child, str):
             out += bytes([STR_I]) + child.encode() + b"\0"
+        elif isinstance(child, bytes):
+            out += bytes([OPAQUE]) + _size(len(child)) + child
         else:
             current = _element(out, child, page, current)
     if content:
         out.append(END)
     return current
+
+
+def _size(value):
+    out = bytes([value & 0x7F])
+    while value := value >> 7:
+        out = bytes([0x80 | value & 0x7F]) + out
+    return out
 
 
 def decode(data):
@@ -115,6 +125,14 @@ def sync(key="0", collection="1"):
     if key != "0":
         body += [("GetChanges",), ("WindowSize", "25")]
     return encode(("Sync", ("Collections", ("Collection", *body))), 0)
+
+
+def provision():
+    return encode(("Provision", ("Policies", ("Policy", ("PolicyType", "MS-EAS-Provisioning-WBXML")))), 14)
+
+
+def send_mail(mime, client_id):
+    return encode(("SendMail", ("ClientId", client_id), ("SaveInSentItems",), ("Mime", mime)), 21)
 
 
 def ping(heartbeat=60, folders=("1",)):
