@@ -303,6 +303,7 @@ static int prepare(struct plan *plan)
 		devices = shared_table_new(&config);
 		if (devices == NULL) {
 			log_say(LOG_ERROR, "dir_unusable", "%s/devices.tab: %s", s->common.state_dir, strerror(errno));
+			session_record_free(records);
 			return -1;
 		}
 	}

@@ -19,7 +19,7 @@ struct session_records {
  * A chain as it lies in the table: links and texts packed one behind the other in `pool`, so that
  * most of what a claim could hold and hardly ever does takes no memory.
  */
-#define CHAIN_VALUE_SIZE 640
+#define CHAIN_VALUE_SIZE 688
 struct chain_value {
 	uint8_t scope[SHA256_SIZE], fingerprint[SHA256_SIZE], anchor[SHA256_SIZE];
 	int64_t not_after;

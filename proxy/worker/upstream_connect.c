@@ -24,10 +24,12 @@ struct upstream_attempt {
 	upstream_attempt_fn *done;
 	void *arg;
 	struct event start;		/* so that done never runs inside upstream_connect() */
+	unsigned tried;			/* addresses of the server */
 	bool ours;			/* we could not even open a socket: says nothing of the server */
 };
 
 static void on_handshake(evutil_socket_t fd, short what, void *arg);
+static bool try_next_address(struct upstream_attempt *a);
 
 void upstream_close(struct upstream_conn *c)
 {
@@ -77,9 +79,11 @@ static void end_attempt(struct upstream_attempt *a, bool good, const char *why)
 static void on_connect_deadline(struct deadline *d)
 {
 	struct upstream_conn *c = CONTAINER_OF(d, struct upstream_conn, deadline);
+	struct upstream_attempt *a = c->arg;
 
+	a->server->next_address++;
 	metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_CONNECT, 1);
-	end_attempt(c->arg, false, "no connection within connect_ms: see the network and the server");
+	end_attempt(a, false, "no connection within connect_ms: see the network and the server");
 }
 
 static void assign_events(struct upstream_conn *c, event_callback_fn on_read, event_callback_fn on_write, void *arg)
@@ -151,8 +155,11 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0 || error != 0) {
+		error = error != 0 ? error : errno;
+		if (try_next_address(a))
+			return;
 		metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_CONNECT, 1);
-		end_attempt(a, false, strerror(error != 0 ? error : errno));
+		end_attempt(a, false, strerror(error));
 		return;
 	}
 	if (a->server->url.tls) {
@@ -187,6 +194,39 @@ static int open_socket(struct upstream_conn *c, const struct address *to)
 	return 0;
 }
 
+/*
+ * A name may have addresses that lead nowhere (IPv6 without a route): the server is down only when none of them works, and
+ * the one that did is the next one's first. False: none is left.
+ */
+static bool try_next_address(struct upstream_attempt *a)
+{
+	struct upstream_conn *c = a->conn;
+	struct upstream_server *s = a->server;
+
+	while (a->tried < s->addresses_n) {
+		if (c->fd >= 0) {
+			event_del(&c->on_read);
+			event_del(&c->on_write);
+			close(c->fd);
+			s->next_address++;
+		}
+		a->tried++;
+		if (open_socket(c, &s->addresses[s->next_address % s->addresses_n]) == 0) {
+			assign_events(c, on_handshake, on_connected, a);
+			event_add(&c->on_write, NULL);
+			return true;
+		}
+		if (c->fd < 0) {
+			a->ours = true;
+			log_say(LOG_ERROR, "no_socket", "%s: no socket can be opened: %s", s->text, strerror(errno));
+			return false;
+		}
+		/* refused at once: its events are set, so that they can be taken off */
+		assign_events(c, on_handshake, on_connected, a);
+	}
+	return false;
+}
+
 struct upstream_attempt *upstream_connect(struct upstream_server *s, upstream_attempt_fn *done, void *arg)
 {
 	static const struct timeval at_once = { 0, 0 };
@@ -209,19 +249,10 @@ struct upstream_attempt *upstream_connect(struct upstream_server *s, upstream_at
 	buffer_init(&c->in, IN_MAX);
 	buffer_init(&c->out, OUT_MAX);
 	event_assign(&a->start, loop_base(u->loop), -1, 0, on_start_failed, a);
-	if (s->addresses_n == 0 || open_socket(c, &s->addresses[s->next_address++ % s->addresses_n]) < 0) {
-		a->ours = s->addresses_n > 0 && c->fd < 0;
-		if (a->ours)
-			log_say(LOG_ERROR, "no_socket", "%s: no socket can be opened: %s", s->text, strerror(errno));
-		if (c->fd >= 0) {
-			close(c->fd);
-			c->fd = -1;
-		}
+	if (!try_next_address(a)) {
 		event_add(&a->start, &at_once);
 		return a;
 	}
-	assign_events(c, on_handshake, on_connected, a);
-	event_add(&c->on_write, NULL);
 	deadline_arm(u->loop, &c->deadline, u->groups[s->group].connect_ms, on_connect_deadline);
 	return a;
 }

@@ -103,7 +103,6 @@ def test_threat_48_what_is_no_plain_request_gets_an_error_of_the_schema(answerin
     assert backend.received() == b""
 
 
-@pytest.mark.quick
 def test_a_question_that_is_too_large_is_413_and_one_that_does_not_come_is_408(answering):
     for body in (b" " * 16385, b" " * 100000):
         assert ask(answering, body).status == 413

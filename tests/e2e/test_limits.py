@@ -89,7 +89,6 @@ def test_threat_50_a_head_that_comes_byte_by_byte_is_408_after_head_seconds_and_
             assert 1.9 < took < 3.5
 
 
-@pytest.mark.quick
 def test_threat_50_a_body_that_comes_byte_by_byte_is_408_and_never_becomes_a_request(device, backend, phone, proxy, alice):
     with Others(phone(proxy, alice)):
         for framing in (b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n186A0\r\n"):
@@ -100,7 +99,6 @@ def test_threat_50_a_body_that_comes_byte_by_byte_is_408_and_never_becomes_a_req
     assert not [r for r in backend.requests if r.complete and "SendMail" in r.target]
 
 
-@pytest.mark.quick
 def test_a_body_that_stops_is_408_after_body_idle_seconds(device, proxy):
     began = time.monotonic()
     with device.connect() as line:
@@ -110,7 +108,6 @@ def test_a_body_that_stops_is_408_after_body_idle_seconds(device, proxy):
     proxy.wait_event("access", status=408, reason="too-slow")
 
 
-@pytest.mark.quick
 def test_a_kept_connection_without_a_request_ends_quietly(device):
     with device.connect() as line:
         assert line.request("OPTIONS", EAS).status == 200
@@ -119,7 +116,6 @@ def test_a_kept_connection_without_a_request_ends_quietly(device):
         assert 2.5 < time.monotonic() - began < 5
 
 
-@pytest.mark.quick
 def test_threat_23_handshakes_that_do_not_go_on_end_and_others_are_served(device, phone, proxy, alice):
     address = (device.host, device.port)
     silent = [socket.create_connection(address) for _ in range(50)]
@@ -194,7 +190,6 @@ def test_a_body_larger_than_configured_is_413_by_length_and_by_chunks(start_prox
         assert line.request("POST", device.target("SendMail"), body=b"x" * 100000).status == 200
 
 
-@pytest.mark.quick
 def test_devices_that_never_read_end_in_time_with_bounded_memory_and_others_are_served(start_proxy, configure, start_backend, phone, alice):
     backend = start_backend()
     proxy = start_proxy(configure(backend, LIMITS))
@@ -251,7 +246,6 @@ def test_with_64_descriptors_allowed_it_says_how_many_it_needs_and_does_not_star
     assert "proxy.sessions: 500 needs" in line["message"] and "the hard limit is 64" in line["message"]
 
 
-@pytest.mark.quick
 def test_threat_50_out_of_descriptors_new_connections_are_refused_and_those_there_are_go_on(start_proxy, configure, backend, phone, alice):
     proxy = start_proxy(configure(backend, {**LIMITS, "proxy.limits.idle_seconds": 60, "proxy.limits.head_seconds": 60}))
     hold = backend.when("Ping", answers.hold())

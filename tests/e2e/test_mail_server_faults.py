@@ -207,7 +207,6 @@ def test_a_mail_server_that_says_nothing_is_504_and_its_late_answer_is_nobodys(p
     assert len(backend.requests) == 2
 
 
-@pytest.mark.quick
 def test_ping_and_sync_wait_longer_than_other_commands_and_then_get_504(start_proxy, configure, backend, phone, alice):
     proxy = start_proxy(configure(backend, {"proxy.upstreams.0.response_ms": 300, "proxy.upstreams.0.ping_seconds": 1}))
     backend.default = answers.never()
@@ -222,7 +221,6 @@ def test_ping_and_sync_wait_longer_than_other_commands_and_then_get_504(start_pr
     backend.wait_idle()
 
 
-@pytest.mark.quick
 def test_a_mail_server_that_stops_inside_its_answer_is_cut_after_body_idle_seconds(start_proxy, configure, backend, phone, alice):
     proxy = start_proxy(configure(backend, {"proxy.limits.body_idle_seconds": 1}))
 
@@ -236,14 +234,12 @@ def test_a_mail_server_that_stops_inside_its_answer_is_cut_after_body_idle_secon
     assert 0.9 < time.monotonic() - began < 3.0
 
 
-@pytest.mark.quick
 def test_a_slow_answer_that_goes_on_is_waited_for(start_proxy, configure, backend, phone, alice):
     proxy = start_proxy(configure(backend, {"proxy.limits.body_idle_seconds": 1, "proxy.upstreams.0.response_ms": 500}))
     backend.queue(answers.slow(b"slowly", step=1, seconds=0.4))
     assert phone(proxy, alice).sync().body == b"slowly"
 
 
-@pytest.mark.quick
 def test_no_mail_server_is_503_with_retry_after_and_a_line_with_the_cure_until_it_is_back(proxy, device, backend):
     assert device.sync().status == 200
     backend.stop()

@@ -61,6 +61,7 @@ def _run(group, number, configure, start_proxy, accounts, backend, pki, place):
     return outcome
 
 
+@pytest.mark.quick
 def test_p25_p26_pkits_is_judged_right_and_nothing_wrong_is_let_in(
         configure, start_proxy, accounts, backend, pki, place):
     path = pkits.suite("pkits.json.gz")

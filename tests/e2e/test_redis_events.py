@@ -187,7 +187,6 @@ def test_p28_a_node_without_the_fleets_secret_believes_no_event_that_lets_in(
 
 # Redis in trouble
 
-@pytest.mark.quick
 def test_p27_without_redis_the_index_serves_until_max_age_and_then_503_until_it_is_back(
         start_proxy, node, store, phone, backend, ca, alice, bob):
     hold = backend.when("Ping", answers.hold())

@@ -1,11 +1,12 @@
 """Resumed TLS sessions: real ones, from records that all workers share, and none that should not be (P18 to P20, P24)."""
 import os
 import re
+import signal
 import time
 
 import pytest
 
-from site_ import answers, settings
+from site_ import answers, inside, settings
 from site_.device import EAS, s_client
 from site_.hosts import TLS12, is_sanitized, second_host, worker_rss
 from site_.pki import Authority
@@ -85,6 +86,24 @@ def test_one_ticket_is_sent_and_it_may_be_used_more_than_once(proxy, alice, phon
     assert shown.count("Post-Handshake New Session Ticket arrived") == 1
     for _ in range(3):
         assert is_resumed(s_client(proxy.address(), "-tls1_3", "-sess_in", path, identity=alice, send=ask()))
+
+
+def test_a_session_outlives_the_worker_that_made_it(start_proxy, configure, backend, phone, alice):
+    """Its record is the node's: the process that is started in the killed one's place resumes it."""
+    proxy = start_proxy(configure(backend))
+    device = phone(proxy, alice)
+    session = session_of(device)
+    old, = inside.by_role(proxy)["worker"]
+    os.kill(old, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with resumed(device, session) as line:
+                assert line.resumed
+            break
+        except OSError:                             # nobody listens until the next one has begun
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_tls_1_2_phone_is_served_by_full_handshakes(proxy, phone, alice):

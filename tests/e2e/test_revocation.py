@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from site_ import answers, der, settings
+from site_ import answers, der, inside, settings
 from site_.device import EAS
 from site_.pki import Authority, new_key, replace_file
 
@@ -645,19 +645,10 @@ def test_p51_a_revocation_process_that_is_killed_is_back_and_misses_nothing(
     proxy = start_proxy(configure(backend))
     device = phone(proxy, alice)
     assert status(device) == 200
-    pid = _pid_of(proxy, "revocation")
+    pid, = inside.by_role(proxy)["revocation"]
     since = proxy.mark()
     os.kill(pid, signal.SIGKILL)
     pki.device_ca.write_crl(crl, [alice])
     proxy.wait_event("crl_loaded", since=since, revoked=1)
     wait_status(device, 403)
     assert status(phone(proxy, bob, user="bob")) == 200
-
-
-def _pid_of(proxy, role):
-    """The one that holds the lock of its role in state_dir."""
-    for pid in proxy.daemon.pids():
-        for fd in os.listdir("/proc/%d/fd" % pid):
-            if os.readlink("/proc/%d/fd/%s" % (pid, fd)).endswith("/%s.lock" % role):
-                return pid
-    raise AssertionError("no process holds %s.lock" % role)

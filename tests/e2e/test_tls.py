@@ -132,7 +132,7 @@ def test_p22_a_request_for_another_host_than_the_connections_is_421_and_closed(
             assert line.request("OPTIONS", EAS, host=host).status == 421
             assert line.closed()
     assert backend.requests == []
-    assert len(proxy.events("refused", reason="wrong-host")) == 3
+    proxy.log.wait(lambda _: len(proxy.events("refused", reason="wrong-host")) == 3, 3, what="three lines of audit")
 
 
 def test_p22_another_name_of_the_same_host_and_a_port_are_no_mismatch(proxy, phone, alice):
@@ -457,6 +457,27 @@ def test_p30_an_openssl_with_known_holes_is_not_run_with(configure, backend, pla
         assert proxy.daemon.wait(10) == 1
     finally:
         proxy.kill()
+
+
+def test_p26_phones_that_vanish_at_any_moment_leave_nothing_behind(proxy, phone, alice, backend):
+    """In the midst of the handshake, of the questions to other processes, and of the answer."""
+    device = phone(proxy, alice)
+    served_within(device, 1)
+    request = b"OPTIONS %s HTTP/1.1\r\nHost: mail.example.com\r\n\r\n" % EAS.encode()
+    hello = rawtls.client_hello()
+    for number in range(300):
+        with rawtls.RawTls(proxy.address()) as client:
+            client.send(hello[:1 + number * len(hello) // 300])
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        with device.connect() as line:
+            line.send(request[:number] if number < len(request) else request * (1 + number % 3))
+            line.vanish()
+    served_within(device, 1)
+    deadline = time.monotonic() + 5
+    while (left := proxy.metric("easproxy_sessions")) > 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == 0
+    assert proxy.metric("easproxy_process_restarts_total") == 0
 
 
 def test_p23_connections_that_are_closed_before_a_byte_cost_nothing(proxy, phone, alice):

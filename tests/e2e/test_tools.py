@@ -145,6 +145,7 @@ def test_the_runner_ends_with_one_plain_line_and_is_content_only_if_something_pa
 
 
 def test_the_runner_ends_what_takes_too_long_with_all_that_it_started(runner, tmp_path):
+    runner.hear_interrupts()
     r = runner.Runner(str(tmp_path), "stage", 1.0)
     status, text = r.run(["sh", "-c", "sleep 600 & echo $!; wait"])
     assert status is None

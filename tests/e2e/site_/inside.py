@@ -11,7 +11,10 @@ def by_role(proxy):
     names = {"eas-worker": "worker", "eas-direct": "directory", "eas-kerber": "kerberos", "eas-revoca": "revocation"}
     named = []
     for pid in proxy.daemon.pids():
-        name = _read("/proc/%d/comm" % pid).strip()
+        try:
+            name = _read("/proc/%d/comm" % pid).strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue                    # it has just ended
         role = names.get(name.rpartition("-")[0])
         if role:
             named.append((name, role, pid))
