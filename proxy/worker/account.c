@@ -15,6 +15,7 @@ struct account_cache {
 	struct asker *directory;
 	size_t max, count;
 	unsigned timeout_ms;
+	unsigned configuration;		/* counts reloads */
 	struct account_entry *slot[SLOTS];
 	struct account_entry *newest, *oldest;
 };
@@ -24,6 +25,7 @@ struct account_op {
 	uint64_t number;
 	uint8_t certificate[SHA256_SIZE];
 	uint64_t asked_ms;
+	unsigned configuration;		/* that the question was put under */
 	account_done_fn *done;
 	void *arg;
 };
@@ -173,7 +175,7 @@ static void on_found(void *arg, enum wire_status status, const void *body, size_
 	struct account_entry *e = NULL, *old;
 
 	memset(&f, 0, sizeof(f));
-	if (status == WIRE_OK && n == sizeof(f)) {
+	if (status == WIRE_OK && n == sizeof(f) && op->configuration == a->configuration) {
 		memcpy(&f, body, sizeof(f));
 		if (is_sound(&f, n) && f.result != ACCOUNT_UNAVAILABLE)
 			e = make_entry(&f, op->certificate);
@@ -218,6 +220,7 @@ int account_get(struct account_cache *a, const struct account_who *who, bool fre
 	op->accounts = a;
 	memcpy(op->certificate, who->certificate, SHA256_SIZE);
 	op->asked_ms = loop_now_ms(a->loop);
+	op->configuration = a->configuration;
 	op->done = done;
 	op->arg = arg;
 	op->number = asker_ask(a->directory, DIRECTORY_FIND, &ask, sizeof(ask), a->timeout_ms, on_found, op);
@@ -255,4 +258,10 @@ void account_cache_changed(struct account_cache *a, const char *sid)
 		if (sid[0] == '\0' || strcmp(e->view.sid, sid) == 0 || e->result != ACCOUNT_FOUND)
 			e->valid_until_ms = 0;
 	}
+}
+
+void account_cache_reconfigured(struct account_cache *a)
+{
+	a->configuration++;
+	account_cache_changed(a, "");
 }

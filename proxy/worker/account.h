@@ -60,5 +60,10 @@ void account_unref(struct account_cache *a, struct account_entry *e);
 bool account_cache_names(struct account_cache *a, const char *sid, const char **sam, const char **realm);
 /* Marks what is cached of that account as stale; "" : all. */
 void account_cache_changed(struct account_cache *a, const char *sid);
+/*
+ * A new configuration: group bits may mean other groups now. Everything cached is stale, and answers to questions that were put
+ * before count as unavailable (503, the device asks again), never as the new configuration's.
+ */
+void account_cache_reconfigured(struct account_cache *a);
 
 #endif

@@ -118,7 +118,7 @@ static int on_reload(struct child *child, int bundle_fd, void *arg)
 	log_set_level(c->settings->common.log.parsed_level);
 	accept_reload(w);
 	/* what was found in the old configuration's terms is asked for anew */
-	account_cache_changed(w->accounts, "");
+	account_cache_reconfigured(w->accounts);
 	worker_config_free(old);
 	sessions_check_trust(w);
 	return 0;

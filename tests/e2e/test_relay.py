@@ -2,6 +2,7 @@
 import gzip
 import hashlib
 import os
+import random
 import socket
 import threading
 import time
@@ -415,3 +416,88 @@ def test_hundreds_of_held_pings_take_little_memory_and_give_it_back(proxy, devic
         assert time.monotonic() < deadline, "sessions stay behind closed connections"
     if not sanitized(proxy):
         assert pss(proxy) - start < 2 * MIB
+
+
+class Mixed:
+    """A behaviour: answers with the request's number and digest and noise, framed and paced in a way that the number decides."""
+
+    def __call__(self, x):
+        number = int(x.request.target.rpartition("n=")[2])
+        way = number % 7
+        if way == 6:
+            x.pause(0.002)
+        body = x.read_body()
+        answer = self.answer(number, body)
+        if way in (0, 6):
+            x.respond(200, answer)
+        elif way == 1:
+            answers.chunked(*[answer[i:i + 7000] for i in range(0, len(answer), 7000)])(x)
+        elif way == 2:
+            answers.http10(answer)(x)
+        elif way == 3:
+            answers.raw(answers.head(200, [("Content-Length", str(len(answer)))]) + answer)(x)
+        elif way == 4:
+            answers.cut(len(answer) + 1, answer)(x)
+        else:
+            x.send(b"HTTP/1.1 103 Early\r\n\r\n" + answers.head(200, [("Content-Length", str(len(answer)))]))
+            for at in range(0, len(answer), 3000):
+                x.send(answer[at:at + 3000])
+
+    @staticmethod
+    def answer(number, body):
+        seed = b"%d:%s:" % (number, hashlib.sha256(body).hexdigest().encode())
+        return seed + hashlib.shake_256(seed).digest(number * 7919 % 150000)
+
+
+def exchange_at_random(device, line, number, rng, faults):
+    """One request of a random size and framing; the line to go on with."""
+    body = rng.randbytes(rng.choice((0, 1, 100, 5000, 17000, 70000, 300000)))
+    target = device.target("ItemOperations") + "&n=%d" % number
+    if rng.random() < 0.4:
+        line.send((CHUNKED_HEAD % target).encode())
+        send_chunks(line, body, sizes=(1, 9000, 33, 16384, 60000))
+    else:
+        line.send((COUNTED_HEAD % (target, len(body))).encode() + body)
+    try:
+        response = line.response()
+    except (EOFError, OSError):
+        response = None
+    if number % 7 == 4:
+        if response is not None:
+            faults.append("%d: looks whole though it was cut" % number)
+    elif response is None or response.status != 200 or response.body != Mixed.answer(number, body):
+        faults.append("%d: %s" % (number, response and response.start))
+    if response is None or not response.keeps_open or rng.random() < 0.1:
+        line.close()
+        return device.connect()
+    return line
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("tls", [False, True])
+def test_many_devices_with_exchanges_of_every_kind_get_each_their_own_answer(start_proxy, configure, start_backend, phone, pki, place, tls):
+    backend = start_backend(tls=pki.server_ca.server("localhost") if tls else None)
+    backend.default = Mixed()
+    changes = {}
+    if tls:
+        with open(os.path.join(place, "ca.pem"), "wb") as f:
+            f.write(pki.server_ca.pem)
+        changes = {"proxy.upstreams.0.servers": ["https://localhost:%d" % backend.port], "proxy.upstreams.0.ca": f.name}
+    proxy = start_proxy(configure(backend, changes))
+    faults = []
+
+    def run(user, seed):
+        rng = random.Random(seed)
+        device = phone(proxy, pki.device_ca.device(user + "@corp.example"), user=user, timeout=20)
+        line = device.connect()
+        for n in range(50):
+            line = exchange_at_random(device, line, seed * 1000 + n, rng, faults)
+    threads = [threading.Thread(target=run, args=(user, seed)) for seed, user in enumerate(["alice", "bob"] * 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults, faults[:10]
+    assert len(read_backend(backend)) == 300
+    for connection in backend.connections:
+        assert len({r.get("X-EAS-User") for r in connection.requests}) <= 1
