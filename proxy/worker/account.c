@@ -113,7 +113,7 @@ void account_unref(struct account_cache *a, struct account_entry *e)
 
 bool account_is_fresh(struct account_cache *a, const struct account_entry *e)
 {
-	return e != NULL && loop_now_ms(a->loop) < e->valid_until_ms;
+	return e != NULL && e->configuration == a->configuration && loop_now_ms(a->loop) < e->valid_until_ms;
 }
 
 static bool terminated(const char *text, size_t size)
@@ -183,6 +183,7 @@ static void on_found(void *arg, enum wire_status status, const void *body, size_
 	metrics_add(M_DIRECTORY_CALLS, e != NULL ? f.result : ACCOUNT_UNAVAILABLE, 1);
 	metrics_observe_us(M_DIRECTORY_SECONDS, 0, (loop_now_ms(a->loop) - op->asked_ms) * 1000);
 	if (e != NULL) {
+		e->configuration = a->configuration;
 		e->valid_until_ms = loop_now_ms(a->loop) + (uint64_t)f.ttl_seconds * 1000;
 		old = find(a, op->certificate);
 		if (old != NULL)

@@ -22,6 +22,7 @@ struct account_entry {
 	struct account_entry *hash_next, *newer, *older;
 	unsigned refs;
 	uint64_t valid_until_ms;	/* 0: something changed, ask again */
+	unsigned configuration;		/* that it was asked for under */
 	/* --- for readers --- */
 	uint8_t certificate[SHA256_SIZE];
 	uint32_t result;		/* enum account_result, never ACCOUNT_UNAVAILABLE */

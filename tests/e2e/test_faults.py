@@ -267,10 +267,10 @@ def test_53_a_killed_helper_costs_no_connection_and_no_answer(
 
 
 @pytest.mark.parametrize("role", ["directory", "kerberos", "revocation"])
-def test_51_a_helper_that_hangs_delays_only_those_who_need_it(ad, pki, phone, kerberos_proxy, role):
-    proxy = kerberos_proxy(changes={"directory.ldap.timeout_ms": 1000, "proxy.kerberos.timeout_ms": 500})
+def test_51_a_helper_that_hangs_delays_only_those_who_need_it(own_ad, pki, phone, kerberos_proxy, role):
+    sam = own_ad.account()
+    proxy = kerberos_proxy(own_ad, {"directory.ldap.timeout_ms": 1000, "proxy.kerberos.timeout_ms": 500})
     known = settled(proxy, phone(proxy, pki.device_ca.device("alice@corp.example")))
-    sam = ad.account()
     new = phone(proxy, pki.device_ca.device(sam + "@corp.example"), user=sam)
     pid, = inside.by_role(proxy)[role]
     os.kill(pid, signal.SIGSTOP)

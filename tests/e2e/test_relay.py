@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import socket
+import ssl
 import threading
 import time
 
@@ -434,8 +435,10 @@ class Mixed:
             answers.chunked(*[answer[i:i + 7000] for i in range(0, len(answer), 7000)])(x)
         elif way == 2:
             answers.http10(answer)(x)
+            if isinstance(x.connection.sock, ssl.SSLSocket):
+                x.connection.sock.unwrap()      # without it the answer would count as cut
         elif way == 3:
-            answers.raw(answers.head(200, [("Content-Length", str(len(answer)))]) + answer)(x)
+            answers.raw(answers.head(200, [("Content-Length", str(len(answer))), ("Connection", "close")]) + answer)(x)
         elif way == 4:
             answers.cut(len(answer) + 1, answer)(x)
         else:

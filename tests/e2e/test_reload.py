@@ -226,7 +226,7 @@ def test_53_replaced_directory_and_kerberos_processes_lose_no_question(ad, pki, 
         enough = load.count + 12
         wait_until(lambda: load.count >= enough or load.faults, 10)
     load.stop()
-    assert load.faults == []
+    assert load.faults == [], proxy.events("fault")
     wait_until(lambda: all(len(pids) == len(before[role]) for role, pids in inside.by_role(proxy).items()), 15)
     after = inside.by_role(proxy)
     assert after["worker"] == before["worker"]
