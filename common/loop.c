@@ -157,8 +157,11 @@ void loop_free(struct loop *loop)
 	log_flush();
 	if (loop->tick != NULL)
 		event_free(loop->tick);
-	if (loop->base != NULL)
+	if (loop->base != NULL) {
+		/* A bufferevent that was freed with a callback under way is let go only here; freeing the base forgets it. */
+		(void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
 		event_base_free(loop->base);
+	}
 	free(loop);
 }
 

@@ -133,7 +133,7 @@ static int replace(struct process *old)
 	return 0;
 }
 
-static void swap_roles(struct master *m)
+static void swap(struct master *m, bool in_place)
 {
 	for (size_t i = 0; i < PROCESSES_MAX; i++) {
 		struct process *p = &m->processes[i];
@@ -142,7 +142,7 @@ static void swap_roles(struct master *m)
 		uint8_t now[SHA256_SIZE];
 		int fd;
 
-		if (role == NULL || p->pid == 0)
+		if (role == NULL || p->pid == 0 || role->reloads != in_place)
 			continue;
 		fd = master_bundle(m, &m->plan, role);
 		if (fd < 0) {
@@ -159,6 +159,16 @@ static void swap_roles(struct master *m)
 		}
 		close(fd);
 	}
+}
+
+/*
+ * Who is replaced first: the others have a wire to the new one before they learn of the new configuration, so that they never
+ * put a question in its terms to a process of the old.
+ */
+static void swap_roles(struct master *m)
+{
+	swap(m, false);
+	swap(m, true);
 }
 
 void master_trial_done(struct master *m, int status)

@@ -9,12 +9,24 @@ typedef size_t array_size;
 typedef int array_size;
 #endif
 
+/* The deepest that we ask for are a stream's entries: 5. hiredis 0.14 ends at 7 by itself, 1.x nowhere, and frees by recursion. */
+#define DEPTH_MAX 7
+
+static unsigned depth(const redisReadTask *task)
+{
+	unsigned n = 0;
+
+	for (; task != NULL && n <= DEPTH_MAX; task = task->parent)
+		n++;
+	return n;
+}
+
 /* hiredis reserves memory for as many elements as the server announces: this is where an announcement is too much. */
 static void *bounded_array(const redisReadTask *task, array_size n)
 {
 	struct redis *r = task->privdata;
 
-	if ((long long)n < 0 || (size_t)n > REDIS_REPLY_ELEMENTS_MAX - r->elements)
+	if (depth(task) > DEPTH_MAX || (long long)n < 0 || (size_t)n > REDIS_REPLY_ELEMENTS_MAX - r->elements)
 		return NULL;
 	r->elements += (size_t)n;
 	return r->plain->createArray(task, n);

@@ -224,7 +224,8 @@ static int check_crl(const struct settings *s, const char *what, const char *pat
 	fd = open_as_user(s, path);
 	if (fd < 0)
 		return fail_open(s, what, path);
-	scratch = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* a container whose root is read-only may have no /tmp to write to */
+	scratch = open(access("/tmp", W_OK) == 0 ? "/tmp" : "/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rc = crl_file_read(fd, scratch, &file);
 	close(fd);
 	close(scratch);

@@ -28,6 +28,7 @@ struct account_op {
 	unsigned configuration;		/* that the question was put under */
 	account_done_fn *done;
 	void *arg;
+	struct directory_find ask;	/* kept: a reload makes it be put once more */
 };
 
 struct account_cache *account_cache_new(struct loop *loop, struct asker *directory, size_t entries, unsigned timeout_ms)
@@ -165,6 +166,8 @@ static struct account_entry *make_entry(const struct directory_found *f, const u
 	return e;
 }
 
+static int put_question(struct account_op *op);
+
 static void on_found(void *arg, enum wire_status status, const void *body, size_t n)
 {
 	struct account_op *op = arg;
@@ -174,6 +177,9 @@ static void on_found(void *arg, enum wire_status status, const void *body, size_
 	struct directory_found f;
 	struct account_entry *e = NULL, *old;
 
+	/* groups are numbered by the configuration: what was asked under the old one is asked again, of the directory of the new one */
+	if (op->configuration != a->configuration && put_question(op) == 0)
+		return;
 	memset(&f, 0, sizeof(f));
 	if (status == WIRE_OK && n == sizeof(f) && op->configuration == a->configuration) {
 		memcpy(&f, body, sizeof(f));
@@ -196,11 +202,19 @@ static void on_found(void *arg, enum wire_status status, const void *body, size_
 	done(done_arg, e);
 }
 
+static int put_question(struct account_op *op)
+{
+	struct account_cache *a = op->accounts;
+
+	op->configuration = a->configuration;
+	op->number = asker_ask(a->directory, DIRECTORY_FIND, &op->ask, sizeof(op->ask), a->timeout_ms, on_found, op);
+	return op->number != 0 ? 0 : -1;
+}
+
 int account_get(struct account_cache *a, const struct account_who *who, bool fresh, account_done_fn *done, void *arg,
     struct account_entry **entry, struct account_op **op_out)
 {
 	struct account_entry *e = fresh ? NULL : find(a, who->certificate);
-	struct directory_find ask = { .kind = who->kind, .fresh = fresh };
 	struct account_op *op;
 
 	if (account_is_fresh(a, e)) {
@@ -210,22 +224,22 @@ int account_get(struct account_cache *a, const struct account_who *who, bool fre
 		return 1;
 	}
 	metrics_add(M_ACCOUNT_CACHE, CACHE_MISS, 1);
-	if (strlen(who->value) >= sizeof(ask.value) || strlen(who->sid) >= sizeof(ask.sid))
+	if (strlen(who->value) >= sizeof(op->ask.value) || strlen(who->sid) >= sizeof(op->ask.sid))
 		return -1;
-	memcpy(ask.value, who->value, strlen(who->value) + 1);
-	memcpy(ask.sid, who->sid, strlen(who->sid) + 1);
-	memcpy(ask.certificate, who->certificate, SHA256_SIZE);
 	op = calloc(1, sizeof(*op));
 	if (op == NULL)
 		return -1;
+	op->ask.kind = who->kind;
+	op->ask.fresh = fresh;
+	memcpy(op->ask.value, who->value, strlen(who->value) + 1);
+	memcpy(op->ask.sid, who->sid, strlen(who->sid) + 1);
+	memcpy(op->ask.certificate, who->certificate, SHA256_SIZE);
 	op->accounts = a;
 	memcpy(op->certificate, who->certificate, SHA256_SIZE);
 	op->asked_ms = loop_now_ms(a->loop);
-	op->configuration = a->configuration;
 	op->done = done;
 	op->arg = arg;
-	op->number = asker_ask(a->directory, DIRECTORY_FIND, &ask, sizeof(ask), a->timeout_ms, on_found, op);
-	if (op->number == 0) {
+	if (put_question(op) < 0) {
 		free(op);
 		return -1;
 	}

@@ -399,7 +399,8 @@ void session_start(struct worker *w, int fd, const struct sockaddr *from, bool p
 	if (w->newest != NULL)
 		w->newest->prev = s;
 	w->newest = s;
-	w->sessions++;
+	if (++w->sessions > w->most_sessions)
+		w->most_sessions = w->sessions;	/* a rush between two sweeps counts too */
 	metrics_add(M_SESSIONS, 0, 1);
 	metrics_add(M_ACCEPTED, 0, 1);
 	session_watch(s, on_device_readable, on_device_writable);

@@ -11,7 +11,7 @@ from site_ import answers
 from site_.proxy import ROOT, binary
 
 DOCUMENTS = ["README.md", "docs/configuration.md", "docs/operations.md", "docs/security.md", "docs/migration.md",
-             "tests/README.md", "bench/README.md"]
+             "tests/README.md", "bench/README.md", "docker/README.md"]
 
 
 def read(path):

@@ -159,6 +159,14 @@ def test_the_runner_ends_what_takes_too_long_with_all_that_it_started(runner, tm
     assert "sleep 600" in (tmp_path / "check/stage.log").read_text()
 
 
+def test_the_runner_ends_what_prints_without_end_and_keeps_its_beginning_and_end(runner, tmp_path, monkeypatch):
+    runner.hear_interrupts()
+    monkeypatch.setattr(runner, "OUTPUT", 1 << 20)
+    status, text = runner.Runner(str(tmp_path), "stage", 60).run(["sh", "-c", "echo first; exec yes more"])
+    assert status is None
+    assert text.startswith("first\nmore\n") and len(text) < 1 << 18 and "printed too much" in text
+
+
 def test_a_stage_is_not_run_if_what_it_needs_failed(runner, tmp_path, monkeypatch, capsys):
     ran = []
     monkeypatch.setitem(runner.STAGES, "build", (9, lambda r: runner.failure("make all", "    it broke\n")))
