@@ -19,6 +19,8 @@
 #include "common/text.h"
 
 #define PENDING_MAX 32768
+#define LOST_MAX    256
+#define PIPE_WANTED (1 << 20)
 #define LINE_TAIL   64	/* always left for `,"cut":true}` and the line end */
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
@@ -30,8 +32,7 @@ static struct {
 	int index;
 	size_t pending_n;
 	enum { SINK_OTHER = 0, SINK_FILE, SINK_SOCKET } sink;
-	bool torn;		/* the last line was cut short */
-	uint64_t lost;		/* lines since the last one that was written */
+	uint64_t lost;		/* lines that found no room since */
 	time_t second;		/* that `date` was made for */
 	char date[24];
 	char pending[PENDING_MAX];
@@ -85,7 +86,8 @@ static ssize_t write_now(const char *p, size_t n)
 	}
 }
 
-static bool write_whole(const char *p, size_t n)
+/* How much of it was taken; what is not stays with the caller. */
+static size_t write_some(const char *p, size_t n)
 {
 	size_t at = 0;
 
@@ -97,51 +99,52 @@ static bool write_whole(const char *p, size_t n)
 			break;
 		at += (size_t)w;
 	}
-	out.torn = at > 0 && at < n;
-	return at == n;
+	return at;
 }
 
-/* Says what is missing before anything else is said; false: nobody reads yet. */
-static bool say_lost(void)
+/* So many whole lines as a pipe takes in one act. */
+static size_t piece_of(const char *p, size_t n)
 {
-	char text[200];
+	const char *end = n > PIPE_BUF ? memrchr(p, '\n', PIPE_BUF) : NULL;
+
+	return n <= PIPE_BUF ? n : end != NULL ? (size_t)(end - p) + 1 : PIPE_BUF;
+}
+
+/* In place of the lines that are missing, behind those that came before them. */
+static void say_lost(void)
+{
 	int n;
 
-	if (out.torn && !write_whole("\n", 1))
-		return false;
-	if (out.lost == 0)
-		return true;
-	n = snprintf(text, sizeof(text), "{\"time\":\"%s.000Z\",\"level\":\"error\",\"process\":\"%s\",\"event\":\"log_lost\",\"lines\":%llu}\n",
-	    out.date, out.process, (unsigned long long)out.lost);
-	if (n < 0 || (size_t)n >= sizeof(text) || !write_whole(text, (size_t)n))
-		return false;
-	out.lost = 0;
-	return true;
+	if (out.lost == 0 || out.pending_n + LOST_MAX > PENDING_MAX)
+		return;
+	n = snprintf(out.pending + out.pending_n, LOST_MAX,
+	    "{\"time\":\"%s.000Z\",\"level\":\"error\",\"process\":\"%s\",\"event\":\"log_lost\",\"lines\":%" PRIu64 "}\n",
+	    out.date, out.process, out.lost);
+	if (n > 0 && n < LOST_MAX) {
+		out.pending_n += (size_t)n;
+		out.lost = 0;
+	}
 }
 
-static uint64_t lines_in(const char *p, size_t n)
+/* Standard error may be a pipe that nobody reads: what it does not take now waits here, and logging never waits for it. */
+void log_flush(void)
 {
-	uint64_t lines = 0;
+	size_t at = 0, piece, n;
 
-	for (size_t i = 0; i < n; i++)
-		lines += p[i] == '\n';
-	return lines;
-}
-
-/* Standard error may be a pipe that nobody reads: a line is written whole or dropped and counted; logging never waits. */
-static void write_out(const char *p, size_t n)
-{
-	while (n > 0) {
-		size_t piece = n;
-		if (piece > PIPE_BUF) {
-			/* whole lines, so many as a pipe takes in one act */
-			const char *end = memrchr(p, '\n', PIPE_BUF);
-			piece = end != NULL ? (size_t)(end - p) + 1 : PIPE_BUF;
-		}
-		if (!say_lost() || !write_whole(p, piece))
-			out.lost += lines_in(p, piece);
-		p += piece;
-		n -= piece;
+	while (at < out.pending_n) {
+		piece = piece_of(out.pending + at, out.pending_n - at);
+		n = write_some(out.pending + at, piece);
+		at += n;
+		if (n < piece)
+			break;
+	}
+	memmove(out.pending, out.pending + at, out.pending_n - at);
+	out.pending_n -= at;
+	if (out.pending_n == 0 && out.lost > 0) {
+		say_lost();
+		n = write_some(out.pending, out.pending_n);
+		memmove(out.pending, out.pending + n, out.pending_n - n);
+		out.pending_n -= n;
 	}
 }
 
@@ -161,13 +164,8 @@ void log_never_block(void)
 		return;
 	(void)dup2(fd, STDERR_FILENO);
 	close(fd);
-}
-
-void log_flush(void)
-{
-	if (out.pending_n > 0)
-		write_out(out.pending, out.pending_n);
-	out.pending_n = 0;
+	/* room for a reader that is busy for a moment; where that is too much, it stays as it was */
+	(void)fcntl(STDERR_FILENO, F_SETPIPE_SZ, PIPE_WANTED);
 }
 
 static bool fits(struct log_line *l, size_t n)
@@ -355,6 +353,8 @@ void log_begin_audit(struct log_line *l, const char *event)
 
 void log_end(struct log_line *l)
 {
+	size_t room;
+
 	if (!l->on)
 		return;
 	if (l->cut) {
@@ -362,13 +362,19 @@ void log_end(struct log_line *l)
 		put(l, mark, sizeof(mark) - 1);
 	}
 	put(l, "}\n", 2);
-	if (out.pending_n + l->n > PENDING_MAX)
+	/* when nobody reads, access lines leave the other half to errors and audit lines */
+	room = l->now ? PENDING_MAX : PENDING_MAX / 2;
+	if (out.pending_n + l->n > room)
 		log_flush();
+	l->on = false;
+	if (out.pending_n + l->n > room) {
+		out.lost++;
+		return;
+	}
 	memcpy(out.pending + out.pending_n, l->text, l->n);
 	out.pending_n += l->n;
 	if (l->now)
 		log_flush();
-	l->on = false;
 }
 
 void log_say(enum log_level level, const char *event, const char *fmt, ...)

@@ -46,7 +46,7 @@ PRINTF(3, 4) void log_say(enum log_level level, const char *event, const char *f
 void log_flush(void);
 
 /*
- * Once, by main: from now on a standard error that takes no more (a full pipe, a journal that hangs) makes lines get lost,
+ * Once, by main: from now on a standard error that takes no more (a full pipe, a journal that hangs) makes lines wait, and when their room is full get lost,
  * which "log_lost" tells as soon as it takes some again, and never makes the process wait.
  */
 void log_never_block(void);
