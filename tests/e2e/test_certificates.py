@@ -1,4 +1,6 @@
-"""From a certificate to an account: each kind of claim, and certificates that must not become anybody (P10, P25, P31 to P38).
+"""From a certificate to an account: each kind of claim, and certificates that must not become anybody.
+
+Threats P10, P25, P29, P31 to P38 and P55.
 
 What a certificate is refused for stands in the log: the handshake's own refusals as `handshake_refused` with the
 reason, and what is wrong in a trusted certificate as `refused` with 403.
@@ -19,7 +21,7 @@ from site_ import der
 from site_ import pki as P
 from site_.device import EAS
 from site_.hosts import second_host
-from site_.pki import Authority, email, new_key, raw_extension, raw_name, sid_extension, upn, upn_raw
+from site_.pki import Authority, email, new_key, raw_extension, raw_name, upn, upn_raw
 
 CN, UID, MAIL = "2.5.4.3", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1"
 SAN, EKU = "2.5.29.17", "2.5.29.37"
@@ -189,7 +191,8 @@ def test_p36_a_right_name_with_another_sid_is_not_that_account(serving, ask, pki
     assert ask(proxy, pki.device_ca.device("alice@corp.example", sid=sids["alice"])).status == 200
 
 
-def test_p36_the_sid_goes_before_the_name_and_the_request_must_be_its_users(serving, phone, ask, pki, accounts, backend):
+def test_p36_the_sid_goes_before_the_name_and_the_request_must_be_its_users(
+        serving, phone, ask, pki, accounts, backend):
     proxy = serving(["sid", "upn"])
     identity = pki.device_ca.device("alice@corp.example", sid=accounts.accounts["bob"]["sid"])
     assert phone(proxy, identity, user="alice").sync().status == 403
@@ -319,7 +322,8 @@ def test_p31_p32_p33_a_upn_that_is_not_one_clean_name_is_refused_with_its_reason
 
 
 @pytest.mark.quick
-def test_p36_a_sid_extension_that_is_not_one_sid_is_refused_whatever_else_names_the_user(serving, ask, pki, accounts, backend):
+def test_p36_a_sid_extension_that_is_not_one_sid_is_refused_whatever_else_names_the_user(
+        serving, ask, pki, accounts, backend):
     ca, sid, bad = pki.device_ca, accounts.accounts["alice"]["sid"], "certificate-unusable"
     raw = lambda value: ca.device("alice@corp.example", extensions=[raw_extension(P.SID_OID, value)])       # noqa: E731
     inner = lambda text: der.context(0, der.oid(P.SID_OID + ".1"), der.context(0, der.octets(text)))        # noqa: E731

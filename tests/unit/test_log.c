@@ -289,11 +289,11 @@ static void many_lines_lose_none(void **state)
 	assert_int_equal(lines, 300);
 }
 
-/* Nobody reads: nothing waits, lines are lost whole, and how many is said once there is a reader again. */
+/* Nobody reads: the process never waits, some lines do, the others are lost whole, and how many is said once there is a reader again. */
 static void a_reader_that_does_not_read_loses_lines_and_is_told_how_many(void **state)
 {
 	enum { LINES = 20000 };
-	static char text[1 << 20];
+	static char text[4 << 20];
 	unsigned whole = 0, lost = 0;
 
 	(void)state;
@@ -312,6 +312,10 @@ static void a_reader_that_does_not_read_loses_lines_and_is_told_how_many(void **
 	assert_in_range(whole, 100, LINES - 1);
 	log_say(LOG_ERROR, "after", "the reader is back");
 	written(text, sizeof(text));
+	/* what had waited in the process comes first, then what is missing, then the new line */
+	for (const char *p = text; (p = strchr(p, '\n')) != NULL; p++)
+		whole++;
+	whole -= 2;
 	assert_int_equal(sscanf(strstr(text, "\"lines\":"), "\"lines\":%u", &lost), 1);
 	assert_non_null(strstr(text, "\"event\":\"log_lost\""));
 	assert_int_equal(whole + lost, LINES);
