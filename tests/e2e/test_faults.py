@@ -270,7 +270,6 @@ def test_53_a_killed_helper_costs_no_connection_and_no_answer(
     revocation_in_redis.revoke(pki.device_ca, second)
     wait_until(lambda: is_refused(phone(proxy, second, user=sam)), 10)
     assert ping.waiting
-    ad.mail.wake()
 
 
 @pytest.mark.parametrize("role", ["directory", "kerberos", "revocation"])
