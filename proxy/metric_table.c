@@ -22,7 +22,6 @@ static const char *const upstream_failures[] = { "connect", "tls", "answer", "ti
 static const char *const ended[] = { "revoked", "account", "device", "certificate", "trust", NULL };
 static const char *const accept_refusals[] = { "full", "proxy_header", "descriptors", "memory", NULL };
 static const char *const good_failed[] = { "good", "failed", NULL };
-static const char *const redis_results[] = { "ok", "error", "timeout", "down", NULL };
 
 const struct metric_row metric_rows[M_COUNT] = {
 	[M_SESSIONS] = { "easproxy_sessions", "Device connections open now.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
@@ -52,7 +51,6 @@ const struct metric_row metric_rows[M_COUNT] = {
 	[M_SESSIONS_ENDED] = { "easproxy_sessions_ended_total", "Live connections ended because something changed.", METRIC_COUNTER, "reason", ended, NULL, NULL },
 	[M_PROCESS_RESTARTS] = { "easproxy_process_restarts_total", "Processes that died and were started again.", METRIC_COUNTER, NULL, NULL, NULL, NULL },
 	[M_RELOADS] = { "easproxy_reloads_total", "Configurations that a worker took or refused.", METRIC_COUNTER, "result", good_failed, NULL, NULL },
-	[M_REDIS_COMMANDS] = { "easproxy_redis_commands_total", "Commands to Redis.", METRIC_COUNTER, "result", redis_results, NULL, NULL },
 };
 
 unsigned metric_request_sub(unsigned command, unsigned status)

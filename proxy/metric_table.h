@@ -34,7 +34,6 @@ enum metric {
 	M_SESSIONS_ENDED,	/* why a live session was ended */
 	M_PROCESS_RESTARTS,
 	M_RELOADS,		/* good, failed */
-	M_REDIS_COMMANDS,	/* result */
 	M_COUNT
 };
 extern const struct metric_row metric_rows[M_COUNT];
