@@ -110,7 +110,7 @@ def test_a_phone_that_sends_no_name_is_served_by_the_first_host(
     proxy = start_proxy(second_host(configure(backend), pki, place))
     shown = s_client(proxy.address(), identity=alice, server_name=None,
                      send=b"OPTIONS %s HTTP/1.1\r\nHost: mail.example.com\r\nConnection: close\r\n\r\n" % EAS.encode())
-    assert "subject=CN = mail.example.com" in shown and "HTTP/1.1 200" in shown
+    assert "subject=CN=mail.example.com" in shown.replace(" = ", "=") and "HTTP/1.1 200" in shown
 
 
 def test_names_are_compared_without_case_and_each_host_shows_its_own_certificate(
