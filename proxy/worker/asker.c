@@ -4,6 +4,7 @@
 #include "proxy/worker/asker.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/log.h"
 
@@ -31,7 +32,7 @@ struct asker {
 	const struct wire_verb *verbs;
 	void *arg;
 	struct wire *wire;		/* current; NULL: none */
-	struct wire *old[OLD_MAX];	/* finishing what they were asked */
+	struct wire *old[OLD_MAX];	/* finishing what they were asked; the oldest first, no gaps */
 	struct deadline tidy;
 	unsigned count;
 	uint64_t next_number;
@@ -69,7 +70,7 @@ void asker_free(struct asker *a)
 		return;
 	deadline_disarm(&a->tidy);
 	wire_free(a->wire);
-	for (int i = 0; i < OLD_MAX; i++)
+	for (unsigned i = 0; i < OLD_MAX; i++)
 		wire_free(a->old[i]);
 	while (a->head.next != &a->head)
 		drop(a->head.next);
@@ -128,9 +129,11 @@ static void on_closed(struct wire *w, void *arg)
 		a->wire = NULL;
 		log_say(LOG_WARNING, "peer_gone", "%s has gone: questions wait for its replacement", a->name);
 	}
-	for (int i = 0; i < OLD_MAX; i++) {
-		if (a->old[i] == w)
-			a->old[i] = NULL;
+	for (unsigned i = 0, kept = 0; i < OLD_MAX; i++) {
+		struct wire *old = a->old[i];
+		a->old[i] = NULL;
+		if (old != w)
+			a->old[kept++] = old;
 	}
 	wire_free(w);
 }
@@ -144,45 +147,71 @@ static bool is_waited_for(const struct asker *a, const struct wire *w)
 	return false;
 }
 
-/* A process that was replaced ends when all its askers have let go of it: as soon as it owes us nothing. */
+/* A process that was replaced ends when all its askers have let go of it: as soon as it owes us nothing. True: some still do. */
+static bool let_go_of_idle(struct asker *a)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < OLD_MAX; i++) {
+		struct wire *w = a->old[i];
+		a->old[i] = NULL;
+		if (w != NULL && is_waited_for(a, w))
+			a->old[kept++] = w;
+		else
+			wire_free(w);
+	}
+	return kept > 0;
+}
+
 static void on_tidy(struct deadline *d)
 {
 	struct asker *a = CONTAINER_OF(d, struct asker, tidy);
-	bool more = false;
 
-	for (int i = 0; i < OLD_MAX; i++) {
-		if (a->old[i] != NULL && !is_waited_for(a, a->old[i])) {
-			wire_free(a->old[i]);
-			a->old[i] = NULL;
+	if (let_go_of_idle(a))
+		deadline_arm(a->loop, &a->tidy, TIDY_MS, on_tidy);
+}
+
+/* Ends an old wire before its answers came: what it owes is to be asked of the current process. */
+static void give_up(struct asker *a, struct wire *w)
+{
+	for (struct waiting *q = a->head.next; q != &a->head; q = q->next) {
+		if (q->wire == w) {
+			q->wire = NULL;
+			q->wire_number = 0;
 		}
-		more |= a->old[i] != NULL;
 	}
-	if (more)
+	wire_free(w);
+}
+
+static void keep_old(struct asker *a, struct wire *w)
+{
+	unsigned n = 0;
+
+	if (w == NULL)
+		return;
+	let_go_of_idle(a);
+	if (a->old[OLD_MAX - 1] != NULL) {
+		give_up(a, a->old[0]);
+		memmove(&a->old[0], &a->old[1], (OLD_MAX - 1) * sizeof(a->old[0]));
+		a->old[OLD_MAX - 1] = NULL;
+	}
+	while (a->old[n] != NULL)
+		n++;
+	a->old[n] = w;
+	if (a->tidy.next == NULL)
 		deadline_arm(a->loop, &a->tidy, TIDY_MS, on_tidy);
 }
 
 void asker_link(struct asker *a, int fd)
 {
 	struct wire_config config = { .verbs = a->verbs, .arg = a, .closed = on_closed, .name = a->name };
-	struct wire *old = a->wire;
-	struct waiting *q, *next;
-	int i;
+	struct wire *w = wire_new(a->loop, fd, &config);
 
-	a->wire = wire_new(a->loop, fd, &config);
-	if (a->wire == NULL) {
-		a->wire = old;
+	if (w == NULL)
 		return;
-	}
-	for (i = 0; old != NULL && i < OLD_MAX; i++) {
-		if (a->old[i] == NULL) {
-			a->old[i] = old;
-			old = NULL;
-		}
-	}
-	deadline_arm(a->loop, &a->tidy, TIDY_MS, on_tidy);
-	wire_free(old);		/* more than OLD_MAX generations at once: the oldest cannot matter any more */
-	for (q = a->head.next; q != &a->head; q = next) {
-		next = q->next;
+	keep_old(a, a->wire);
+	a->wire = w;
+	for (struct waiting *q = a->head.next; q != &a->head; q = q->next) {
 		if (q->wire == NULL)
 			put(q);
 	}
