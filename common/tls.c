@@ -265,6 +265,8 @@ fail:
 
 /* --- small idle connections --- */
 
+static const unsigned char no_secret[48];
+
 /*
  * What must stay of a session while its connection lives: cipher and version; for TLS 1.2 also the
  * id context.
@@ -272,13 +274,12 @@ fail:
 static SSL_SESSION *bare_session(const SSL_SESSION *s)
 {
 	SSL_SESSION *bare = SSL_SESSION_new();
-	static const unsigned char secret[48];
 
 	if (bare == NULL)
 		return NULL;
 	if (SSL_SESSION_set_cipher(bare, SSL_SESSION_get0_cipher(s)) != 1 ||
 	    SSL_SESSION_set_protocol_version(bare, SSL_SESSION_get_protocol_version(s)) != 1 ||
-	    SSL_SESSION_set1_master_key(bare, secret, sizeof(secret)) != 1) {
+	    SSL_SESSION_set1_master_key(bare, no_secret, sizeof(no_secret)) != 1) {
 		SSL_SESSION_free(bare);
 		return NULL;
 	}
@@ -312,11 +313,17 @@ void tls_forget_peer(SSL *ssl)
 	/* The list stays the session's; its members go, leaf first on the client's side. */
 	while (chain != NULL && sk_X509_num(chain) > 0)
 		X509_free(sk_X509_pop(chain));
+	if (session == NULL || SSL_SESSION_get0_cipher(session) == NULL)
+		return;
+	/* One that was resumed here was built bare: only its secret must go. */
+	if (SSL_is_server(ssl) && SSL_session_reused(ssl)) {
+		(void)SSL_SESSION_set1_master_key(session, no_secret, SSL_SESSION_get_master_key(session, NULL, 0));
+		return;
+	}
 	/*
 	 * A peer that asked for short records must go on getting them, and that is noted in the
 	 * session.
 	 */
-	if (session != NULL && SSL_SESSION_get0_cipher(session) != NULL &&
-	    SSL_SESSION_get_max_fragment_length(session) == 0)
+	if (SSL_SESSION_get_max_fragment_length(session) == 0)
 		empty_session(session);
 }

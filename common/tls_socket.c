@@ -13,6 +13,7 @@
 struct tls_socket {
 	int fd;
 	bool gathering;
+	bool drained;		/* while gathering: the socket gave less than was asked for */
 	bool held;		/* `left` waits for the next write, not for the socket */
 	char *left;		/* what the socket has not taken yet */
 	size_t left_n, left_at;
@@ -142,6 +143,10 @@ static int on_read(BIO *bio, char *p, int n)
 	ssize_t got;
 
 	BIO_clear_retry_flags(bio);
+	if (t->gathering && t->drained) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
 	do {
 		got = recv(t->fd, p, (size_t)n, 0);
 	} while (got < 0 && errno == EINTR);
@@ -149,6 +154,7 @@ static int on_read(BIO *bio, char *p, int n)
 		BIO_set_retry_read(bio);
 	if (got == 0)
 		BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+	t->drained = got < n;
 	return (int)got;
 }
 
@@ -214,6 +220,7 @@ void tls_socket_gather(SSL *ssl)
 	struct tls_socket *t = BIO_get_data(SSL_get_wbio(ssl));
 
 	t->gathering = true;
+	t->drained = false;
 }
 
 int tls_socket_hold(SSL *ssl)

@@ -14,7 +14,10 @@
 
 /* As SSL_set_fd(), for a non-blocking socket, which stays the caller's. 0 or -1 (out of memory). */
 MUST_CHECK int tls_socket_set(SSL *ssl, int fd);
-/* Begins gathering: SSL_write() calls until tls_socket_send() reach the socket together. */
+/*
+ * Begins gathering: SSL_write() calls until tls_socket_send() reach the socket together. Until then a socket that gave less
+ * than OpenSSL asked for is taken for empty, without asking again: what comes meanwhile makes it readable in the next turn.
+ */
 void tls_socket_gather(SSL *ssl);
 /*
  * Keeps what was gathered back until the next write, which takes it along in the same packet (a session ticket with the

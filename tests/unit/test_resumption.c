@@ -107,6 +107,17 @@ static void test_a_device_resumes_and_is_known_as_before(void **state)
 	SSL_SESSION_free(session);
 }
 
+/* A connection that lives for an hour holds neither the certificate nor what would resume it. */
+static void holds_no_secret(SSL *server)
+{
+	unsigned char key[64], zero[64] = { 0 };
+	size_t n = SSL_SESSION_get_master_key(SSL_get_session(server), key, sizeof(key));
+
+	assert_true(n > 0 && n <= sizeof(key));
+	assert_memory_equal(key, zero, n);
+	assert_null(SSL_get0_peer_certificate(server));
+}
+
 static void test_a_resumed_session_gives_a_ticket_that_resumes_again(void **state)
 {
 	struct site *s = *state;
@@ -120,6 +131,8 @@ static void test_a_resumed_session_gives_a_ticket_that_resumes_again(void **stat
 		talk_run(&t, s->hosts, &c);
 		assert_int_equal(SSL_session_reused(t.client), 1);
 		assert_int_equal(t.tickets, 1);
+		holds_no_secret(t.server);
+		assert_true(talk_exchange(&t));
 		SSL_SESSION_free(session);
 		session = t.session;
 		t.session = NULL;
