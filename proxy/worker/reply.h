@@ -66,7 +66,7 @@ bool fact_is_fault(enum fact fact);
 const char *fact_cure(enum fact fact);
 
 /*
- * Appends the whole answer. `close`: the connection ends behind it (every refusal but a 404 and 503 closes).
+ * Appends the whole answer. `close`: the connection ends behind it (see reply_closes(): those keep the connection that say "later" or "sign in").
  * 0 or -1 (buffer's ceiling or memory).
  */
 MUST_CHECK int reply_write(struct buffer *out, enum fact fact, unsigned retry_after_seconds, bool close);

@@ -230,6 +230,26 @@ def test_with_the_dc_stopped_those_it_knows_are_served_and_others_get_503_until_
     wait_until(lambda: new.sync().status == 200, 10)
 
 
+def test_a_dc_that_comes_up_for_a_moment_and_dies_leaves_those_it_knew_served(own_ad, pki, phone, kerberos_proxy, start_relay):
+    first, second = (start_relay(("127.0.0.1", 636), netns=own_ad.netns) for _ in range(2))
+    second.refuse()
+    proxy = kerberos_proxy(own_ad, {**PATIENCE, "directory.ldap.servers": ["ldaps://" + r.address for r in (first, second)]})
+    known = known_phone(proxy, phone, pki)
+    first.refuse()
+    first.cut()
+    proxy.wait_event("directory_down", server="ldaps://" + first.address)
+    since = proxy.mark()
+    second.listen()
+    proxy.wait_event("directory_doubts", 10, since)
+    second.refuse()
+    second.cut()
+    new = phone(proxy, pki.device_ca.device("ivan@mobile.example.com"), user="ivan")
+    wait_until(lambda: new.sync().status == 503, 5)
+    for _ in range(20):
+        assert known.sync().status == 200
+    assert proxy.metric("easproxy_directory_cache_total", result="stale") > 0
+
+
 def test_with_a_silent_dc_new_ones_get_503_in_bounded_time_and_the_others_notice_nothing(own_ad, pki, phone, kerberos_proxy):
     proxy = kerberos_proxy(own_ad, PATIENCE)
     known = known_phone(proxy, phone, pki)
@@ -363,6 +383,7 @@ def test_what_the_device_does_wrong_is_named_by_its_status_and_closes(start_prox
             assert response.status == status, (text[:80], response.start)
             assert line.closed(), text[:80]
         assert proxy.wait_event("access", since=since, status=status)["reason"] == reason
+        assert proxy.wait_event("refused", since=since, status=status)["reason"] == reason
     assert backend.requests == []
 
 
