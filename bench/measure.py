@@ -123,12 +123,13 @@ def stop(process, how=signal.SIGTERM, seconds=10):
 
 
 class Origin:
-    """The mail server and log sink, on the load's CPU."""
+    """The mail server and log sink, on the load's CPU. With an environment: the one that wants Kerberos."""
 
-    def __init__(self, build, folder):
-        self.sink = os.path.join(folder, "log.sock")
-        self.process = start([os.path.join(build, "bench-origin"), "--sink", self.sink], LOAD_CPU,
-                             stdout=subprocess.PIPE)
+    def __init__(self, build, folder, kerberos=None):
+        self.sink = os.path.join(folder, "kerberos-log.sock" if kerberos else "log.sock")
+        self.process = start([os.path.join(build, "bench-origin"), "--sink", self.sink,
+                              *(["--kerberos"] if kerberos else [])], LOAD_CPU,
+                             stdout=subprocess.PIPE, env=dict(os.environ, **(kerberos or {})))
         line = self.process.stdout.readline()
         if not line:
             raise BenchError("bench-origin did not start")
@@ -214,13 +215,16 @@ def quiet_cpu(root):
     return pids, last
 
 
-def cpu_per_operation(build, pki, proxy, mode, options):
-    """(microseconds an operation, what the load said)."""
+def cpu_per_operation(build, pki, proxy, mode, options, count=None):
+    """(microseconds an operation, what the load said). count() gives a dict of counters: by how much they grew
+    is told as "grown"."""
     with Load(build, pki, proxy.address, mode, **options) as load:
+        first = count() if count else {}
         before_pids, before = quiet_cpu(proxy.pid)
         load.go()
         told = load.expect("done")
         after_pids, after = quiet_cpu(proxy.pid)
+        told["grown"] = {name: value - first[name] for name, value in (count() if count else {}).items()}
         load.go()
         load.expect("closed")
         load.go()

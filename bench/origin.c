@@ -3,8 +3,11 @@
  * keep-alive server can do. Trusts its proxies: not a parser for strangers. One process, one loop.
  * Answers POST and OPTIONS with X-Bench-Size bytes and the user it was told; holds Cmd=Ping until
  * closed; GET /bench/stats tells its counters as JSON; drains a datagram socket as a syslog daemon
- * would (--sink).
+ * would (--sink). With --kerberos the user is the one of the request's token (origin_token.c), and
+ * a request without a fresh one gets 401.
  */
+#include "origin.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +51,7 @@ struct peer {
 static struct origin {
 	int epoll;
 	const char *header;     /* the trusted one, "\r\nName:" */
+	bool kerberos;          /* tokens instead of the trusted header */
 	uint64_t connections, requests, with_user, bad, log_lines;
 	uint64_t held, held_max;
 } origin;
@@ -105,19 +109,22 @@ static bool header_value(const char *head, const char *name, char *out, size_t s
 
 static void answer_stats(struct peer *p)
 {
+	const struct token_counts *t = token_counts();
 	char json[512];
 	int n = snprintf(json, sizeof(json),
 	                 "{\"connections\":%lu,\"requests\":%lu,\"with_user\":%lu,\"bad\":%lu,"
-	                 "\"held\":%lu,\"held_max\":%lu,\"log_lines\":%lu}\n",
+	                 "\"held\":%lu,\"held_max\":%lu,\"log_lines\":%lu,\"tokens\":%lu,"
+	                 "\"tokens_opened\":%lu,\"tokens_repeated\":%lu,\"tokens_refused\":%lu}\n",
 	                 origin.connections, origin.requests, origin.with_user, origin.bad,
-	                 origin.held, origin.held_max, origin.log_lines);
+	                 origin.held, origin.held_max, origin.log_lines, t->tokens, t->accepted,
+	                 t->repeated, t->refused);
 
 	p->answer_n = (size_t)snprintf(p->answer, sizeof(p->answer),
 	                               "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 	                               "Content-Length: %d\r\n\r\n%s", n, json);
 }
 
-/* Reads what matters of a complete head; -1 for what this server does not serve. */
+/* 0 answer, 1 the counters, 2 no credential; -1: what this server does not serve. */
 static int head_read(struct peer *p, char *user, size_t user_size, uint64_t *size)
 {
 	char value[32];
@@ -135,9 +142,14 @@ static int head_read(struct peer *p, char *user, size_t user_size, uint64_t *siz
 	if (header_value(p->head, "\r\nX-Bench-Size:", value, sizeof(value)))
 		*size = strtoull(value, NULL, 10);
 	origin.requests++;
-	if (header_value(p->head, origin.header, user, user_size))
-		origin.with_user++;
 	p->ping = strstr(p->head, "Cmd=Ping") != NULL;
+	if (origin.kerberos) {
+		if (token_user(p->head, user, user_size) < 0)
+			return 2;
+		origin.with_user++;
+	} else if (header_value(p->head, origin.header, user, user_size)) {
+		origin.with_user++;
+	}
 	return 0;
 }
 
@@ -158,6 +170,14 @@ static int head_done(struct peer *p)
 		p->body_in = 0;
 		p->ping = false;
 		answer_stats(p);
+		return 0;
+	}
+	if (kind == 2) {
+		p->ping = false;
+		p->answer_n = (size_t)snprintf(p->answer, sizeof(p->answer),
+		                               "HTTP/1.1 401 Unauthorized\r\n"
+		                               "WWW-Authenticate: Negotiate\r\n"
+		                               "Content-Length: 0\r\n\r\n");
 		return 0;
 	}
 	p->body_out = size;
@@ -339,7 +359,8 @@ static void serve(void)
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "header", 1, NULL, 'h' }, { "sink", 1, NULL, 's' }, { NULL, 0, NULL, 0 },
+		{ "header", 1, NULL, 'h' }, { "sink", 1, NULL, 's' }, { "kerberos", 0, NULL, 'k' },
+		{ NULL, 0, NULL, 0 },
 	};
 	static struct peer listener, sink;
 	static char header[96];
@@ -352,8 +373,11 @@ int main(int argc, char **argv)
 			name = optarg;
 		else if (c == 's')
 			path = optarg;
+		else if (c == 'k')
+			origin.kerberos = true;
 		else {
-			fputs("usage: bench-origin [--header NAME] [--sink SOCKET]\n", stderr);
+			fputs("usage: bench-origin [--header NAME] [--kerberos] [--sink SOCKET]\n",
+			      stderr);
 			return 2;
 		}
 	}
@@ -364,6 +388,8 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	if (origin.kerberos && tokens_require() < 0)
+		return 1;
 	memset(body, 'x', sizeof(body));
 	origin.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (origin.epoll < 0 || (path && sink_open(&sink, path) < 0) || listener_open(&listener) < 0) {

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "mail.bench.example"
+REALM = "CORP.EXAMPLE"           # the test domain's: domain.py
 UPN_OID = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # AlgorithmIdentifier
 
@@ -124,7 +125,7 @@ class Pki:
         self.write("revoked", lines[-1].encode())
         self.write("accounts.yaml", ("accounts:\n" + "".join(
             f"  - {{sam: {user}, upn: {user}@bench.example, sid: S-1-5-21-1-2-3-{1104 + i}, "
-            f"mail: {user}@bench.example, realm: BENCH.EXAMPLE, enabled: true, "
+            f"mail: {user}@bench.example, realm: {REALM}, enabled: true, "
             "groups: [], alt_security_identities: []}\n"
             for i, user in enumerate(self.users))).encode())
 

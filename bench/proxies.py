@@ -10,6 +10,7 @@ import pwd
 import socket
 import subprocess
 import time
+import urllib.request
 
 import yaml
 
@@ -148,10 +149,10 @@ class Proxy:
 
     def __init__(self, kind, variant, crl, bench):
         self.kind, self.variant, self.crl = kind, variant, crl
-        folder, pki, origin = bench.folder, bench.pki, bench.origin
+        folder, pki, origin = bench.folder, bench.pki, bench.origin_of(variant)
         self.build = bench.build
         self.folder = os.path.join(folder, f"{kind}-{variant}-{crl}-{time.monotonic_ns()}")
-        self.pki, self.origin = pki, origin
+        self.pki, self.origin, self.domain = pki, origin, bench.domain
         self.process = self.address = None
         os.mkdir(self.folder, 0o755)
 
@@ -232,7 +233,10 @@ class Nginx(Proxy):
 
 
 class Easproxy(Proxy):
-    """Runs as an ordinary user where it is started by root, as in production."""
+    """Runs as an ordinary user where it is started by root, as in production.
+
+    Variants: `sample`, and `kerberos`, which differs in the credential alone.
+    """
 
     def settings(self):
         state, run = (os.path.join(self.folder, name) for name in ("state", "run"))
@@ -261,6 +265,11 @@ class Easproxy(Proxy):
                 "admin": {"address": "127.0.0.1:0"},
             },
         }
+        if self.variant == "kerberos":
+            settings["proxy"]["upstreams"][0].update(credential="kerberos", spn=self.domain.spn)
+            settings["proxy"]["kerberos"] = {
+                "principal": self.domain.principal, "keytab": self.domain.keytab, "kdcs": [self.domain.kdc],
+                "processes": 2, "timeout_ms": 2000}
         if os.getuid() == 0:
             settings["user"] = "nobody"
             entry = pwd.getpwnam("nobody")
@@ -282,15 +291,21 @@ class Easproxy(Proxy):
             if isinstance(event, dict):
                 yield event
 
+    def tickets(self):
+        """{"hit", "miss"}: tokens made from a cached ticket, and with the KDC; by its own metrics."""
+        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = (line.partition("easproxy_kerberos_cache_total{result=")[2].partition("} ") for line in lines)
+        return {name.strip('"'): int(float(value)) for name, _, value in found if value}
+
     def wait_ready(self, seconds=120):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.alive()
             events = list(self.events())
-            listening = [e["address"] for e in events
-                         if e.get("event") == "listening" and e.get("what") == "proxy"]
-            if listening and any(e.get("event") == "ready" for e in events):
-                self.address = listening[0]
+            listening = {e.get("what"): e["address"] for e in events if e.get("event") == "listening"}
+            if "proxy" in listening and any(e.get("event") == "ready" for e in events):
+                self.address, self.admin = listening["proxy"], listening.get("admin")
                 return
             time.sleep(0.02)
         raise measure.BenchError(f"{self} is not ready: {self.said()[-2000:]}")
