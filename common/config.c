@@ -295,9 +295,10 @@ static int check_ldap(struct config_ldap *l, const struct config_place *place)
 			config_fail(place->error, place->name, place->text, "directory.ldap.servers", "\"%s\" is no ldap:// or ldaps:// URL", l->servers[i]);
 			return -1;
 		}
-		if (!tls && !l->start_tls && strcmp(l->bind, "simple") == 0) {
+		if (!tls && !l->start_tls) {
 			config_fail(place->error, place->name, place->text, "directory.ldap.servers",
-			    "\"%s\" would send the password in clear: use ldaps:// or start_tls: true", l->servers[i]);
+			    "\"%s\" would send %s in clear: expected ldaps://, or start_tls: true", l->servers[i],
+			    strcmp(l->bind, "simple") == 0 ? "the password" : "what is asked and answered");
 			return -1;
 		}
 	}

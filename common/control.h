@@ -13,6 +13,7 @@ enum control_verb {
 	CONTROL_LINK,		/* master: a wire to (role, index); with a descriptor */
 	CONTROL_RELOAD,		/* master: a new configuration; with a bundle */
 	CONTROL_DRAIN,		/* master: end in good order */
+	CONTROL_LINK_ASKED,	/* child: the wire to (role, index) could not be made, or has gone */
 	CONTROL_RELOAD_ASKED,	/* child: an authentic order to reload came from the fleet */
 };
 

@@ -7,7 +7,6 @@
  */
 #include "common/device.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,7 +36,8 @@ static void release(struct device_op *op)
 		;
 	*at = op->next;
 	d->ops_count--;
-	redis_cancel(d->redis, op->command);
+	if (op->asked != NULL)
+		redis_cancel(op->asked->redis, op->command);
 	free(op);
 }
 
@@ -117,10 +117,10 @@ static bool answer_from_memory(struct devices *d, struct device_op *op)
 {
 	struct device_memory *m = device_recall(d, op->certificate);
 	uint64_t now = loop_now_ms(d->loop);
-	bool same;
+	bool same, up = devices_are_up(d);
 	uint8_t bound[16];
 
-	if (m == NULL || now - m->checked_ms + 1 > (redis_is_up(d->redis) ? FRESH_MS : STALE_MS))
+	if (m == NULL || m->checked_ms <= d->believed_from_ms || now - m->checked_ms + 1 > (up ? FRESH_MS : STALE_MS))
 		return false;
 	device_bound_hash(strv_from(op->sid), strv_from(op->device), bound);
 	same = memcmp(bound, m->bound, sizeof(bound)) == 0;
@@ -132,7 +132,7 @@ static bool answer_from_memory(struct devices *d, struct device_op *op)
 		return false;		/* perhaps bound to this one by now: ask */
 	else
 		device_answer_op(op, DEVICE_ALLOWED);
-	if (same && redis_is_up(d->redis) && now - m->written_ms > SEEN_MS) {
+	if (same && up && now - m->written_ms > SEEN_MS) {
 		m->written_ms = now;
 		device_write_seen(d, op);
 	}
@@ -277,38 +277,17 @@ void device_cancel(struct devices *d, uint64_t number)
 
 bool devices_are_up(const struct devices *d)
 {
-	return d != NULL && (d->table != NULL || redis_is_up(d->redis));
+	return d != NULL && (d->table != NULL || redis_is_up(device_store(d)->redis));
 }
 
-static int start_redis(struct devices *d, struct bundle *bundle)
+void devices_count(struct devices *d, const struct redis_metrics *metrics)
 {
-	struct redis_config c = { .loop = d->loop, .settings = d->config, .name = "devices" };
-	struct strv secret = { NULL, 0 };
-	char why[320];
-
-	if ((d->config->password_file[0] != '\0' && !bundle_get_secret(bundle, d->config->password_file, &c.password)) ||
-	    (d->config->fleet_secret_file[0] != '\0' && !bundle_get_secret(bundle, d->config->fleet_secret_file, &secret)) ||
-	    (d->config->ca[0] != '\0' && !bundle_get(bundle, d->config->ca, &c.ca_pem))) {
-		log_say(LOG_ERROR, "redis_files", "redis.password_file, fleet_secret_file or ca: missing or empty");
-		return -1;
-	}
-	if (secret.n > 0) {
-		d->secret = OPENSSL_malloc(secret.n);
-		if (d->secret == NULL)
-			return -1;
-		memcpy(d->secret, secret.p, secret.n);
-		d->secret_n = secret.n;
-	} else {
-		log_say(LOG_WARNING, "no_fleet_secret", "redis.fleet_secret_file is not set: records of devices in Redis cannot be believed, "
-		    "only policies with device: any let anybody in");
-	}
-	d->redis = redis_new(&c, why, sizeof(why));
-	if (d->redis == NULL)
-		log_say(LOG_ERROR, "redis_unusable", "redis: %s", why);
-	return d->redis != NULL ? 0 : -1;
+	d->metrics = metrics;
+	if (d->store != NULL)
+		redis_count(d->store->redis, metrics);
 }
 
-struct devices *devices_new(struct loop *loop, const struct config_redis *redis, struct bundle *bundle,
+struct devices *devices_new(struct loop *loop, struct evdns_base *dns, const struct config_redis *redis, struct bundle *bundle,
     struct shared_table *table)
 {
 	struct devices *d = calloc(1, sizeof(*d));
@@ -316,13 +295,13 @@ struct devices *devices_new(struct loop *loop, const struct config_redis *redis,
 	if (d == NULL)
 		return NULL;
 	d->loop = loop;
-	d->config = redis;
+	d->dns = dns;
 	d->table = redis == NULL ? table : NULL;
 	d->deliver = event_new(loop_base(loop), -1, 0, on_deliver, d);
 	d->memory = calloc(DEVICE_SETS, sizeof(*d->memory));
 	if (d->deliver == NULL || d->memory == NULL || (redis == NULL && table == NULL))
 		goto fail;
-	if (redis != NULL && start_redis(d, bundle) < 0)
+	if (redis != NULL && device_store_open(d, redis, bundle) < 0)
 		goto fail;
 	return d;
 fail:
@@ -336,11 +315,9 @@ void devices_free(struct devices *d)
 		return;
 	while (d->ops != NULL)
 		release(d->ops);
-	redis_free(d->redis);
+	device_store_close(d);
 	if (d->deliver != NULL)
 		event_free(d->deliver);
-	if (d->secret != NULL)
-		OPENSSL_clear_free(d->secret, d->secret_n);
 	free(d->memory);
 	free(d);
 }

@@ -41,16 +41,27 @@ struct device_ask {
 };
 
 struct devices;
+struct redis_metrics;			/* common/redis.h */
+struct evdns_base;
 
 /* From the loop, exactly once, never from device_check() or device_cancel(). May call device_check(). */
 typedef void device_done_fn(void *arg, enum device_answer answer);
 
 /*
- * redis NULL: `table` is used (made by the master: DEVICE_TABLE_*), else Redis with password and fleet secret from the bundle. Borrows
- * all of it until devices_free(). NULL: out of memory or settings that cannot be used (logged).
+ * redis NULL: `table` is used (made by the master: DEVICE_TABLE_*), else Redis with password and fleet secret from the bundle, all
+ * copied. dns: for the names of servers, NULL: one of its own. Borrows loop, dns and table until devices_free(). NULL: out of memory or
+ * settings that cannot be used (logged).
  */
-struct devices *devices_new(struct loop *loop, const struct config_redis *redis, struct bundle *bundle,
+struct devices *devices_new(struct loop *loop, struct evdns_base *dns, const struct config_redis *redis, struct bundle *bundle,
     struct shared_table *table);
+/*
+ * A new configuration: where the section or a file that it names is another one, a new connection is made, and the old one serves until
+ * the new one answers, for some seconds at most. A changed secret counts at once. -1 (logged, nothing has changed): cannot be used; or
+ * from table to Redis or back, which cannot be done.
+ */
+MUST_CHECK int devices_reload(struct devices *d, const struct config_redis *redis, struct bundle *bundle);
+/* Whether that section and its files could be used, without connecting. redis NULL: yes. -1: why. */
+MUST_CHECK int devices_try(const struct config_redis *redis, struct bundle *bundle, char *why, size_t why_size);
 /* Questions under way are dropped, `done` does not run. Accepts NULL. */
 void devices_free(struct devices *d);
 /* Copies what it needs. The question's number, or 0: too many under way, out of memory, or fields too long. */
@@ -58,6 +69,8 @@ MUST_CHECK uint64_t device_check(struct devices *d, const struct device_ask *ask
 void device_cancel(struct devices *d, uint64_t number);
 /* An authentic event named this certificate (lower-case hex; "": all): what is remembered of it is forgotten. */
 void devices_changed(struct devices *d, const char *certificate_hex);
+/* Commands to Redis and its connections are counted there; borrowed for ever. */
+void devices_count(struct devices *d, const struct redis_metrics *metrics);
 /* The store answers (always true for the table). */
 bool devices_are_up(const struct devices *d);
 

@@ -14,6 +14,7 @@ struct device_op {
 	struct device_op *next;
 	struct devices *owner;
 	uint64_t number, command;	/* ours; Redis' (0: none under way) */
+	const struct device_store *asked;	/* by `command` */
 	device_done_fn *done;
 	void *arg;
 	bool answered;			/* waits for the loop to deliver `answer` */
@@ -33,21 +34,32 @@ struct device_memory {
 	uint8_t state;			/* enum device_state */
 };
 
+/* A Redis as one configuration names it. */
+struct device_store {
+	struct config_redis config;	/* a copy of its own, without names of files */
+	struct redis *redis;
+	char *secret;
+	size_t secret_n;
+	uint8_t truth[SHA256_SIZE];	/* of servers, sentinel, prefix and secret */
+	uint8_t whole[SHA256_SIZE];	/* of everything */
+};
+
 #define DEVICE_SETS 2048
 #define DEVICE_WAYS 4
 
 struct devices {
 	struct loop *loop;
-	const struct config_redis *config;	/* NULL: the table */
-	struct shared_table *table;
-	struct redis *redis;
-	char *secret;
-	size_t secret_n;
+	struct evdns_base *dns;
+	struct shared_table *table;	/* NULL: Redis */
+	struct device_store *store, *leaving;	/* leaving: replaced, serves until `store` answers or switch_over */
+	struct deadline switch_over;
+	const struct redis_metrics *metrics;
 	struct device_op *ops;
 	unsigned ops_count;
 	uint64_t next_number;
 	struct event *deliver;
 	struct device_memory (*memory)[DEVICE_WAYS];	/* DEVICE_SETS of them */
+	uint64_t believed_from_ms;	/* what was checked before is of records or a secret that count no more */
 	uint64_t said_unbelievable_ms;
 };
 
@@ -66,6 +78,12 @@ enum device_judgement device_judge(struct strv secret, const struct device_op *o
     enum device_answer *answer);
 enum device_state device_state_from(struct strv text);
 void device_bound_hash(struct strv sid, struct strv device, uint8_t out[16]);
+
+/* --- device_store.c --- */
+/* The one to ask now. Not with the table. */
+struct device_store *device_store(const struct devices *d);
+MUST_CHECK int device_store_open(struct devices *d, const struct config_redis *redis, struct bundle *bundle);
+void device_store_close(struct devices *d);
 
 /* --- device_redis.c --- */
 /* Asks; answers by device_answer_op() at once or later. */

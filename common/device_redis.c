@@ -32,14 +32,15 @@ static const char seen_script[] =
     "if redis.call('EXISTS',KEYS[1])==1 then redis.call('HSET',KEYS[1],'last_seen',ARGV[1],'last_client',ARGV[2],"
     "'last_method',ARGV[3]) end return 1";
 
+/* A secret that was replaced counts no more, whichever Redis still serves. */
 static struct strv secret_of(const struct devices *d)
 {
-	return (struct strv){ d->secret, d->secret_n };
+	return (struct strv){ d->store->secret, d->store->secret_n };
 }
 
 static void record_key(const struct devices *d, const struct device_op *op, char *out, size_t size)
 {
-	snprintf(out, size, "%sdevice:%s", d->config->prefix, op->hex);
+	snprintf(out, size, "%sdevice:%s", device_store(d)->config.prefix, op->hex);
 }
 
 static void say_unbelievable(struct devices *d, const struct device_op *op, const char *why)
@@ -126,7 +127,8 @@ static void on_bound(void *arg, enum redis_status status, const redisReply *repl
 
 static void send_or_fail(struct devices *d, struct device_op *op, redis_done_fn *done, int argc, const char *const *argv)
 {
-	op->command = redis_command(d->redis, done, op, argc, argv, NULL);
+	op->asked = device_store(d);
+	op->command = redis_command(op->asked->redis, done, op, argc, argv, NULL);
 	if (op->command == 0)
 		device_answer_op(op, DEVICE_UNAVAILABLE);
 }
@@ -162,7 +164,7 @@ void device_ask_redis(struct devices *d, struct device_op *op)
 		argv[4] = "1";
 	snprintf(now, sizeof(now), "%lld", (long long)loop_wall(d->loop));
 	record_key(d, op, key, sizeof(key));
-	if (d->secret_n == 0) {
+	if (d->store->secret_n == 0) {
 		say_unbelievable(d, op, "redis.fleet_secret_file is not set: no record of a device can be believed");
 		device_answer_op(op, DEVICE_UNAVAILABLE);
 	} else if (device_record_mac(secret_of(d), op->hex, strv_from(op->sid), strv_from(op->device), STRV("pinned"), mac) < 0) {
@@ -180,6 +182,6 @@ void device_write_seen(struct devices *d, const struct device_op *op)
 	snprintf(now, sizeof(now), "%lld", (long long)loop_wall(d->loop));
 	record_key(d, op, key, sizeof(key));
 	/* For people to read: one that is lost is no fault. */
-	if (redis_command(d->redis, NULL, NULL, (int)ARRAY_LEN(argv), argv, NULL) == 0)
+	if (redis_command(device_store(d)->redis, NULL, NULL, (int)ARRAY_LEN(argv), argv, NULL) == 0)
 		return;
 }

@@ -126,8 +126,9 @@ struct loop *loop_new(void)
 {
 	static const struct timeval period = { 0, TICK_MS * 1000 };
 	struct loop *loop = calloc(1, sizeof(*loop));
-	struct event_config *config = event_config_new();
+	struct event_config *config;
 
+	config = event_config_new();
 	if (loop == NULL || config == NULL)
 		goto failed;
 	/* Monotonic and coarse is enough, and saves system calls. */

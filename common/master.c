@@ -45,8 +45,10 @@ static void on_restart(struct deadline *d)
 
 	if (!p->used || p->leaving || p->master->ending)
 		return;
-	if (master_spawn(p) < 0)
-		deadline_arm(p->master->loop, &p->restart, BACK_OFF_MAX, on_restart);
+	if (master_spawn(p) < 0) {
+		p->back_off = p->back_off * 2 < BACK_OFF_MAX ? p->back_off * 2 : BACK_OFF_MAX;
+		deadline_arm(p->master->loop, &p->restart, p->back_off, on_restart);
+	}
 }
 
 static bool nobody_left(const struct master *m)
@@ -149,7 +151,7 @@ static void all_ready(struct master *m)
 		if (m->processes[i].used && !m->processes[i].ready)
 			return;
 	}
-	if (m->started)
+	if (m->started || m->ending)
 		return;
 	m->started = true;
 	log_say(LOG_INFO, "ready", "all processes serve");
@@ -174,6 +176,9 @@ void master_on_control(int fd, short what, void *arg)
 		case CONTROL_RELOADED:
 		case CONTROL_RELOAD_FAILED:
 			master_reload_answered(p, msg.verb == CONTROL_RELOADED);
+			break;
+		case CONTROL_LINK_ASKED:
+			master_link_again(p, (enum role)msg.role, msg.index);
 			break;
 		case CONTROL_RELOAD_ASKED:
 			master_reload(m);
@@ -304,8 +309,10 @@ int master_run(const struct master_program *program, const char *config_file)
 	struct config_error error = { "" };
 	int status = 1;
 
-	if (m == NULL)
+	if (m == NULL) {
+		log_say(LOG_ERROR, "start_failed", "out of memory");
 		return 1;
+	}
 	m->program = program;
 	m->config_file = config_file;
 	m->key_fd = m->signals = -1;
@@ -317,7 +324,11 @@ int master_run(const struct master_program *program, const char *config_file)
 	program->in_force(&m->plan);
 	m->loop = loop_new();
 	m->key_fd = make_key();
-	if (m->loop == NULL || m->key_fd < 0 || watch_signals(m) < 0 || program->prepare(&m->plan) < 0)
+	if (m->loop == NULL || m->key_fd < 0 || watch_signals(m) < 0) {
+		log_say(LOG_ERROR, "start_failed", "out of memory or descriptors: %s", strerror(errno));
+		goto out;
+	}
+	if (program->prepare(&m->plan) < 0)
 		goto out;
 	if (start_all(m) < 0)
 		end_program(m, 1);

@@ -10,6 +10,8 @@
 
 #define PROCESSES_MAX	64
 
+#define LINKS_AGAIN_MAX 1000	/* of one process: a captured one must not use up the others' descriptors */
+
 struct process {
 	struct master *master;
 	enum role role;
@@ -22,7 +24,7 @@ struct process {
 	int control;			/* -1 */
 	struct event *readable;
 	struct deadline restart;
-	unsigned back_off;
+	unsigned back_off, links_again;
 	uint64_t started_ms;
 	uint8_t fingerprint[SHA256_SIZE];	/* of the configuration and files it was started with */
 };
@@ -36,7 +38,7 @@ struct master {
 	int key_fd;			/* memfd with the vouchers' key; never mapped here */
 	int signals;
 	struct event *on_signal;
-	struct deadline end;
+	struct deadline end, reload_limit;
 	bool started;			/* all were ready once */
 	bool ending;
 	unsigned reloading;		/* workers whose answer is awaited */
@@ -58,6 +60,9 @@ void master_fingerprint(const struct plan *plan, int bundle_fd, uint8_t out[SHA2
 MUST_CHECK int master_spawn(struct process *p);
 /* In the child: everything the master had open goes, but for these (sorted in place). */
 void master_close_all_but(int *keep, size_t n);
+
+/* p asks for another wire to that process. Refused: one that the plan has not, and from one that asks without end. */
+void master_link_again(struct process *p, enum role role, unsigned index);
 
 /* --- master_reload.c --- */
 void master_reload(struct master *m);

@@ -13,9 +13,11 @@
 #include "common/control.h"
 #include "common/log.h"
 
-#define TRIAL_SECONDS 30
+#define TRIAL_SECONDS  30
+#define ANSWER_SECONDS 30
 
 static void reload_finish(struct master *m, bool good);
+static void on_reload_limit(struct deadline *d);
 
 static void fail_reload(struct master *m, const char *message)
 {
@@ -47,7 +49,7 @@ NORETURN static void be_trial(struct master *m, struct plan *plan, int bundle_fd
 /* All files of all roles at once: what any of them cannot read fails here, before anything changes. */
 static int trial_bundle(const struct plan *plan)
 {
-	const char *paths[PLAN_ROLES * PLAN_FILES];
+	const char *paths[PLAN_ROLES * PLAN_FILES] = { NULL };
 	char why[1024] = "";
 	size_t n = 0;
 	int fd;
@@ -73,8 +75,10 @@ void master_reload(struct master *m)
 		return;
 	}
 	m->trial_plan = calloc(1, sizeof(*m->trial_plan));
-	if (m->trial_plan == NULL)
+	if (m->trial_plan == NULL) {
+		fail_reload(m, "out of memory");
 		return;
+	}
 	if (m->program->load(m->config_file, m->trial_plan, &error) < 0) {
 		free(m->trial_plan);
 		m->trial_plan = NULL;
@@ -193,11 +197,27 @@ void master_trial_done(struct master *m, int status)
 	swap_roles(m);
 	if (m->reloading == 0)
 		reload_finish(m, !m->reload_bad);
+	else
+		deadline_arm(m->loop, &m->reload_limit, ANSWER_SECONDS * 1000, on_reload_limit);
+}
+
+/* Who has not said what became of it is not waited for: the next reload must be possible. */
+static void on_reload_limit(struct deadline *d)
+{
+	struct master *m = CONTAINER_OF(d, struct master, reload_limit);
+
+	for (size_t i = 0; i < PROCESSES_MAX; i++) {
+		if (m->processes[i].used && m->processes[i].reloading)
+			log_say(LOG_ERROR, "reload_unanswered", "%s %u did not say whether it took the new configuration",
+			    role_name(m->processes[i].role), m->processes[i].index);
+		if (m->processes[i].used)
+			master_reload_answered(&m->processes[i], false);
+	}
 }
 
 static void reload_finish(struct master *m, bool good)
 {
-	(void)m;
+	deadline_disarm(&m->reload_limit);
 	if (good)
 		log_say(LOG_INFO, "reloaded", "the new configuration is in force");
 	else

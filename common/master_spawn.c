@@ -81,6 +81,24 @@ static void spawn_all_links(struct master *m, struct process *p)
 	}
 }
 
+void master_link_again(struct process *p, enum role role, unsigned index)
+{
+	struct master *m = p->master;
+
+	for (size_t i = 0; i < PROCESSES_MAX && !m->ending && !p->leaving; i++) {
+		struct process *q = &m->processes[i];
+		if (!q->used || q == p || q->role != role || q->index != index || q->pid == 0 || q->control < 0 || q->leaving)
+			continue;
+		if ((!wants(m, p->role, role) && !wants(m, role, p->role)) || p->links_again >= LINKS_AGAIN_MAX)
+			return;
+		p->links_again++;
+		log_say(LOG_WARNING, "link_again", "%s %u and %s %u get a new wire: theirs could not be made, or broke",
+		    role_name(p->role), p->index, role_name(role), index);
+		introduce(p, q);
+		return;
+	}
+}
+
 /* --- starting one process --- */
 
 /* The role's files, with the vouchers' key or, for those that reload in place, the configuration's text. */
@@ -205,8 +223,13 @@ int master_spawn(struct process *p)
 	p->ready = false;
 	p->started_ms = loop_now_fresh();
 	p->readable = event_new(loop_base(m->loop), p->control, EV_READ | EV_PERSIST, master_on_control, p);
-	if (p->readable != NULL)
-		event_add(p->readable, NULL);
+	if (p->readable == NULL || event_add(p->readable, NULL) < 0) {
+		/* With nobody to hear it, it ends; SIGCHLD tells of that, and it starts again. */
+		log_say(LOG_ERROR, "start_failed", "%s %u cannot be heard: out of memory or descriptors", role_name(p->role), p->index);
+		close(p->control);
+		p->control = -1;
+		return 0;
+	}
 	spawn_all_links(m, p);
 	return 0;
 failed:

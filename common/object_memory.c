@@ -1,9 +1,10 @@
 /*
- * crypto_memory: slabs of equal objects for OpenSSL. Knows nothing of what lies in them and wipes nothing: whoever keeps a secret
+ * object_memory: slabs of equal objects for OpenSSL and libevent. Knows nothing of what lies in them and wipes nothing: whoever keeps a secret
  * in an object wipes it, as with malloc(). Every process.
  */
-#include "common/crypto_memory.h"
+#include "common/object_memory.h"
 
+#include <event2/event.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <stdint.h>
@@ -15,7 +16,8 @@
 #define REGION_BITS	34			/* 16 GiB of address space; memory is taken as it is touched */
 #define REGION_SIZE	((size_t)1 << REGION_BITS)
 #define NO_REGION	UINTPTR_MAX		/* a tag that no address has: the C library serves */
-#define SLABS_MAX	(REGION_SIZE / CRYPTO_SLAB_SIZE)
+#define OPENED_AT_ONCE	16u
+#define SLABS_MAX	(REGION_SIZE / OBJECT_SLAB_SIZE)
 #define FINE_MAX	512u			/* sizes up to here are told apart by 16 bytes */
 #define SMALL_MAX	8192u
 #define LIKELY(x)	__builtin_expect(!!(x), 1)
@@ -42,7 +44,7 @@ static struct {
 	uintptr_t mask;			/* what a stray write puts in a free object leads nowhere useful */
 	struct slab *room[CLASSES];
 	uint8_t class[SMALL_MAX / 16 + 1];
-	size_t reached;			/* slabs that were ever in use lie before this number */
+	size_t reached, opened;		/* slabs that were ever in use, and that may be, lie before these numbers */
 	struct slab *empty;		/* with memory behind them */
 	size_t kept, slabs;
 	uint64_t released[SLABS_MAX / 64];	/* a bit each: without memory; none lies before this word: */
@@ -85,12 +87,12 @@ static bool is_ours(const void *p)
 
 static struct slab *slab_of(void *p)
 {
-	return (struct slab *)(void *)((char *)p - ((uintptr_t)p & (CRYPTO_SLAB_SIZE - 1)));
+	return (struct slab *)(void *)((char *)p - ((uintptr_t)p & (OBJECT_SLAB_SIZE - 1)));
 }
 
 static struct slab *slab_number(size_t i)
 {
-	return (struct slab *)((at.tag << REGION_BITS) + i * CRYPTO_SLAB_SIZE);
+	return (struct slab *)((at.tag << REGION_BITS) + i * OBJECT_SLAB_SIZE);
 }
 
 static void room_add(struct slab *s)
@@ -126,7 +128,19 @@ static struct slab *slab_released(void)
 	return NULL;
 }
 
-/* NULL: the region is full. */
+/* The next one of the region, whose pages may not be touched before. NULL: it is full, or there is no memory. */
+static struct slab *slab_reached(void)
+{
+	if (at.reached == at.opened) {
+		if (at.opened == SLABS_MAX ||
+		    mprotect(slab_number(at.opened), (size_t)OPENED_AT_ONCE * OBJECT_SLAB_SIZE, PROT_READ | PROT_WRITE) < 0)
+			return NULL;
+		at.opened += OPENED_AT_ONCE;
+	}
+	return slab_number(at.reached++);
+}
+
+/* NULL: the region is full, or there is no memory. */
 static struct slab *slab_new(uint32_t class)
 {
 	struct slab *s = at.empty;
@@ -136,13 +150,13 @@ static struct slab *slab_new(uint32_t class)
 		at.kept--;
 	} else {
 		s = slab_released();
-		if (s == NULL && at.reached < SLABS_MAX)
-			s = slab_number(at.reached++);
+		if (s == NULL)
+			s = slab_reached();
 		if (s == NULL)
 			return NULL;
 	}
 	s->size = size_of(class);
-	s->room = (uint32_t)((CRYPTO_SLAB_SIZE - sizeof(*s)) / s->size);
+	s->room = (uint32_t)((OBJECT_SLAB_SIZE - sizeof(*s)) / s->size);
 	s->class = class;
 	s->used = 0;
 	s->fresh = sizeof(*s);
@@ -157,10 +171,10 @@ static void release_some(void)
 {
 	while (at.kept > KEPT_MAX / 2) {
 		struct slab *s = at.empty;
-		size_t i = ((uintptr_t)s & (REGION_SIZE - 1)) / CRYPTO_SLAB_SIZE;
+		size_t i = ((uintptr_t)s & (REGION_SIZE - 1)) / OBJECT_SLAB_SIZE;
 		at.empty = s->next;
 		at.kept--;
-		(void)madvise(s, CRYPTO_SLAB_SIZE, MADV_DONTNEED);
+		(void)madvise(s, OBJECT_SLAB_SIZE, MADV_DONTNEED);
 		at.released[i / 64] |= (uint64_t)1 << i % 64;
 		if (i / 64 < at.released_from)
 			at.released_from = i / 64;
@@ -199,17 +213,17 @@ static void large_give(void *p)
 		free(p);
 }
 
-/* --- what OpenSSL calls --- */
+/* --- what OpenSSL and libevent call --- */
 
 /* No slab of this size has room, or it is no matter of slabs. */
 static __attribute__((noinline)) void *get_slowly(size_t n)
 {
 	if (n > SMALL_MAX || at.tag == NO_REGION || slab_new(class_of(n)) == NULL)
 		return large_get(n);
-	return crypto_memory_get(n);
+	return object_memory_get(n);
 }
 
-void *crypto_memory_get(size_t n)
+void *object_memory_get(size_t n)
 {
 	struct slab *s = LIKELY(n <= SMALL_MAX) ? at.room[at.class[(n + 15) / 16]] : NULL;
 	void *p;
@@ -237,7 +251,7 @@ static __attribute__((noinline)) void give_slowly(struct slab *s)
 		slab_emptied(s);
 }
 
-void crypto_memory_give(void *p)
+void object_memory_give(void *p)
 {
 	struct slab *s;
 
@@ -256,31 +270,31 @@ void crypto_memory_give(void *p)
 		give_slowly(s);
 }
 
-void *crypto_memory_resize(void *p, size_t n)
+void *object_memory_resize(void *p, size_t n)
 {
 	size_t had;
 	void *q;
 
 	if (p == NULL)
-		return crypto_memory_get(n);
+		return object_memory_get(n);
 	if (n == 0) {
-		crypto_memory_give(p);
+		object_memory_give(p);
 		return NULL;
 	}
 	had = is_ours(p) ? slab_of(p)->size : malloc_usable_size(p);
 	if (n <= had && n >= had / 2)
 		return p;
-	q = crypto_memory_get(n);
+	q = object_memory_get(n);
 	if (q == NULL)
 		return NULL;
 	memcpy(q, p, n < had ? n : had);
-	crypto_memory_give(p);
+	object_memory_give(p);
 	return q;
 }
 
-void crypto_memory_use(struct crypto_memory_use *out)
+void object_memory_use(struct object_memory_use *out)
 {
-	*out = (struct crypto_memory_use){ .slabs = at.slabs, .kept = at.kept };
+	*out = (struct object_memory_use){ .slabs = at.slabs, .kept = at.kept };
 	for (size_t i = 0; i < at.reached; i++) {
 		/* reading one that has no memory would give it some */
 		if ((at.released[i / 64] >> i % 64 & 1) == 0)
@@ -292,22 +306,22 @@ void crypto_memory_use(struct crypto_memory_use *out)
 
 static void *get(size_t n, const char *file UNUSED, int line UNUSED)
 {
-	return crypto_memory_get(n);
+	return object_memory_get(n);
 }
 
 static void *resize(void *p, size_t n, const char *file UNUSED, int line UNUSED)
 {
-	return crypto_memory_resize(p, n);
+	return object_memory_resize(p, n);
 }
 
 static void give(void *p, const char *file UNUSED, int line UNUSED)
 {
-	crypto_memory_give(p);
+	object_memory_give(p);
 }
 
 #endif
 
-void crypto_memory_init(void)
+void object_memory_init(void)
 {
 	uintptr_t begin;
 	char *p;
@@ -315,7 +329,7 @@ void crypto_memory_init(void)
 	if (at.tag != NO_REGION)
 		return;
 	/* twice as much, so that a whole region of aligned addresses lies in it; what is not needed goes back */
-	p = mmap(NULL, 2 * REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = mmap(NULL, 2 * REGION_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return;
 	begin = ((uintptr_t)p + REGION_SIZE - 1) & ~(REGION_SIZE - 1);
@@ -332,5 +346,6 @@ void crypto_memory_init(void)
 #ifndef EASGATE_SANITIZED
 	/* refused once OpenSSL has allocated anything: then it stays with the C library */
 	(void)CRYPTO_set_mem_functions(get, resize, give);
+	event_set_mem_functions(object_memory_get, object_memory_resize, object_memory_give);
 #endif
 }

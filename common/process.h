@@ -54,6 +54,11 @@ void child_handle(struct child *c, const struct child_handlers *handlers, void *
 MUST_CHECK int child_confine(struct child *c, const char *const *read, const char *const *write);
 /* Tells the master that this process serves now. */
 void child_ready(struct child *c);
+/*
+ * There is no wire to (peer, index), though there should be: it could not be made, or broke. Asks the master for another, which comes
+ * by `link` if that process lives; ask again in a second if it does not.
+ */
+void child_ask_link(struct child *c, enum role peer, unsigned index);
 /* Asks the master to reload (an authentic order of the fleet). */
 void child_ask_reload(struct child *c);
 

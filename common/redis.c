@@ -10,8 +10,30 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/redis_parts.h"
 #include "common/tls.h"
+
+void redis_count(struct redis *r, const struct redis_metrics *metrics)
+{
+	if (r != NULL)
+		r->metrics = metrics;
+}
+
+void redis_count_connection(const struct redis *r, enum redis_connection_end end)
+{
+	if (r->metrics != NULL)
+		metrics_add(r->metrics->connections, end, 1);
+}
+
+/* A command's first outcome counts: a late answer was a timeout. p NULL: it was not sent. */
+static void count(const struct redis *r, struct redis_pending *p, unsigned result)
+{
+	if (r->metrics != NULL && (p == NULL || !p->counted))
+		metrics_add(r->metrics->commands, result, 1);
+	if (p != NULL)
+		p->counted = true;
+}
 
 static void free_command(const void *data, size_t n, void *arg)
 {
@@ -29,6 +51,7 @@ static void on_timeout(struct deadline *d)
 	bool silent = r->heard == p->heard;
 
 	p->done = NULL;
+	count(r, p, REDIS_TIMEOUT);
 	if (done != NULL)
 		done(p->arg, REDIS_TIMEOUT, NULL);
 	/* Not a byte since the question: hung or cut off. Another connection, perhaps another master. */
@@ -98,9 +121,15 @@ uint64_t redis_send(struct redis *r, unsigned timeout_ms, redis_done_fn *done, v
 uint64_t redis_command_within(struct redis *r, unsigned timeout_ms, redis_done_fn *done, void *arg, int argc,
     const char *const *argv, const size_t *lens)
 {
-	if (r == NULL || r->stage != REDIS_READY || r->dropping)
+	uint64_t number = 0;
+
+	if (r == NULL)
 		return 0;
-	return redis_send(r, timeout_ms, done, arg, argc, argv, lens);
+	if (r->stage == REDIS_READY && !r->dropping)
+		number = redis_send(r, timeout_ms, done, arg, argc, argv, lens);
+	if (number == 0)
+		count(r, NULL, REDIS_NOT_SENT);
+	return number;
 }
 
 uint64_t redis_command(struct redis *r, redis_done_fn *done, void *arg, int argc, const char *const *argv,
@@ -133,6 +162,7 @@ void redis_answer_all_down(struct redis *r)
 		deadline_disarm(&p->deadline);
 	while ((p = all) != NULL) {
 		all = p->next;
+		count(r, p, REDIS_DOWN);
 		if (p->done != NULL)
 			p->done(p->arg, REDIS_DOWN, NULL);
 		free(p);
@@ -175,6 +205,7 @@ static bool take_reply(struct redis *r, redisReply *reply)
 	r->heard++;
 	if (reply->type == REDIS_REPLY_ERROR && r->stage == REDIS_READY && ends_connection(reply))
 		snprintf(text, sizeof(text), "%.*s", (int)(reply->len < 100 ? reply->len : 100), reply->str);
+	count(r, p, reply->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_ANSWER);
 	if (p->done != NULL)
 		p->done(p->arg, reply->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_ANSWER, reply);
 	free(p);

@@ -26,6 +26,15 @@ enum redis_status {
 };
 
 struct redis;
+struct evdns_base;
+
+/* Numbers of the program's metrics (common/metrics.h). */
+struct redis_metrics {
+	unsigned commands;	/* counter; sub: enum redis_status, REDIS_NOT_SENT */
+	unsigned connections;	/* counter; sub: enum redis_connection_end */
+};
+enum { REDIS_NOT_SENT = REDIS_ANSWER + 1 };	/* there was no master, or too many commands were under way */
+enum redis_connection_end { REDIS_FOUND = 0, REDIS_LOST, REDIS_FAILED };	/* lost: it had been up */
 
 /*
  * From the loop, exactly once for each command that got a number, never from redis_command(). `reply` is borrowed for the call;
@@ -39,6 +48,7 @@ struct redis_config {
 	struct strv password;			/* n == 0: no AUTH. Copied. */
 	struct strv ca_pem;			/* for settings->tls. Not kept. */
 	const char *name;			/* for logs; a literal */
+	struct evdns_base *dns;			/* borrowed; NULL: one of its own when first needed, where /etc/resolv.conf must still be readable */
 	unsigned patience_ms;			/* added to every time limit: as long as a command here may BLOCK the others */
 	/* The master was found, or lost. From the loop. Optional. */
 	void (*state)(void *arg, bool up);
@@ -49,6 +59,8 @@ struct redis_config {
 struct redis *redis_new(const struct redis_config *config, char *why, size_t why_size);
 /* Pending commands are dropped, their `done` never runs. Accepts NULL. */
 void redis_free(struct redis *r);
+/* From now on commands and connections are counted there. `metrics` is borrowed for ever. Harmless with r == NULL. */
+void redis_count(struct redis *r, const struct redis_metrics *metrics);
 bool redis_is_up(const struct redis *r);
 /* Why it is not up: "" while it is. */
 const char *redis_problem(const struct redis *r);

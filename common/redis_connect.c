@@ -77,6 +77,7 @@ void redis_drop(struct redis *r, const char *fmt, ...)
 		    server_text(r), why);
 	else
 		snprintf(r->problem, sizeof(r->problem), "%s: %s", server_text(r), why);
+	redis_count_connection(r, was_up ? REDIS_LOST : REDIS_FAILED);
 	if (was_up || !r->said) {
 		log_begin(&l, LOG_ERROR, "redis_down");
 		log_cstr(&l, "connection", r->c.name);
@@ -169,6 +170,7 @@ static void on_role(void *arg, enum redis_status status, const redisReply *reply
 	r->stage = REDIS_READY;
 	r->tried = r->backoff_ms = 0;
 	r->said = false;
+	redis_count_connection(r, REDIS_FOUND);
 	log_begin(&l, LOG_INFO, "redis_up");
 	log_cstr(&l, "connection", r->c.name);
 	log_cstr(&l, "server", r->named_by_sentinel ? r->master_host : server_text(r));
@@ -308,6 +310,8 @@ static int connect_name(struct redis *r, const char *host, uint16_t port)
 	snprintf(text, sizeof(text), strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, port);
 	if (evutil_parse_sockaddr_port(text, (struct sockaddr *)(void *)&sa, &n) == 0)
 		return bufferevent_socket_connect(r->bev, (struct sockaddr *)(void *)&sa, n);
+	if (r->c.dns != NULL)
+		return bufferevent_socket_connect_hostname(r->bev, r->c.dns, AF_UNSPEC, host, port);
 	if (r->dns == NULL)
 		r->dns = evdns_base_new(loop_base(r->c.loop), EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
 	if (r->dns == NULL) {

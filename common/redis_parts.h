@@ -15,6 +15,7 @@ struct redis_pending {
 	struct deadline deadline;
 	struct redis *owner;
 	uint64_t number, heard;	/* replies that had come when it was sent */
+	bool counted;
 	redis_done_fn *done;		/* NULL: cancelled or timed out; the answer is awaited all the same */
 	void *arg;
 };
@@ -51,6 +52,7 @@ struct redis {
 	bool dropping;
 	char problem[256];
 	bool said;			/* that it is down */
+	const struct redis_metrics *metrics;	/* NULL: none are kept */
 };
 
 /* --- redis_reply.c --- */
@@ -70,5 +72,6 @@ uint64_t redis_send(struct redis *r, unsigned timeout_ms, redis_done_fn *done, v
     const char *const *argv, const size_t *lens);
 void redis_on_read(struct bufferevent *bev, void *arg);
 void redis_answer_all_down(struct redis *r);
+void redis_count_connection(const struct redis *r, enum redis_connection_end end);
 
 #endif

@@ -1,42 +1,30 @@
 /*
- * shared_table: fixed-size values by 32-byte key in mapped memory: shards with a robust lock each,
- * sets of 16 ways. Must not allocate. Runs in every process.
+ * shared_table: fixed-size values by 32-byte key in mapped memory: shards with a robust lock each.
+ * Must not allocate. Runs in every process.
  */
 #include "common/shared_table_parts.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
 
-/* Where a key stands: its set, the shard that guards it, and what its stamps end with. */
+/* Where a key belongs. */
 struct place {
-	size_t set;
-	uint64_t tag;
+	size_t number; /* of its shard */
+	uint32_t hash;
 	/* locked; NULL: its lock is lost for good, answer as if nothing were held */
 	struct shard *shard;
 };
 
 /* --- locks --- */
 
-void shard_recount(struct shared_table *t, size_t index)
+static struct shard *shard_lock(struct shared_table *t, size_t number)
 {
-	struct shard *shard = &t->head->shards[index];
-	uint64_t count = 0;
-
-	for (size_t set = index; set < t->sets; set += SHARDS) {
-		for (size_t way = 0; way < WAYS; way++)
-			count += atomic_load(stamp_at(t, set, way)) != 0;
-	}
-	shard->count = count;
-}
-
-static struct shard *shard_lock(struct shared_table *t, size_t index)
-{
-	struct shard *shard = &t->head->shards[index];
+	struct shard *shard = &t->head->shards[number];
 	int rc = pthread_mutex_lock(&shard->lock);
 
 	if (rc == EOWNERDEAD) {
-		/* The slots are whole (see shared_table_parts.h), the count may not be. */
-		shard_recount(t, index);
+		/* The slots are whole (see shared_table_parts.h), what leads to them may not be. */
+		slots_index(t, number, false);
 		rc = pthread_mutex_consistent(&shard->lock);
 		if (rc != 0)
 			pthread_mutex_unlock(&shard->lock);
@@ -51,78 +39,60 @@ static void shard_unlock(struct shard *shard)
 
 static struct place place_lock(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY])
 {
-	uint64_t word[4], h = 0;
-	struct place place;
+	uint64_t h = slot_hash(t, key);
+	struct place place = { .number = (size_t)(h >> 32) % SHARDS, .hash = (uint32_t)h };
 
-	memcpy(word, key, sizeof(word));
-	for (size_t i = 0; i < 4; i++)
-		h = slot_mix(h ^ word[i] ^ t->seed[i]);
-	place.set = (size_t)((h >> TAG_BITS) % t->sets);
-	place.tag = h & ((1u << TAG_BITS) - 1);
-	place.shard = shard_lock(t, place.set % SHARDS);
+	place.shard = shard_lock(t, place.number);
 	return place;
 }
 
 /* --- values; the place is locked --- */
 
-static void touch(struct shared_table *t, const struct place *place, size_t way)
+static struct slot *find(struct shared_table *t, const struct place *place, const uint8_t *key)
 {
-	atomic_store(stamp_at(t, place->set, way), ++place->shard->clock << TAG_BITS | place->tag);
+	return slots_find(t, place->number, place->hash, key);
 }
 
-/* WAYS: not there. */
-static size_t find(struct shared_table *t, const struct place *place, const uint8_t *key)
+static void touch(const struct place *place, struct slot *slot)
 {
-	for (size_t way = 0; way < WAYS; way++) {
-		uint64_t used = atomic_load(stamp_at(t, place->set, way));
-
-		if (used == 0 || (used & ((1u << TAG_BITS) - 1)) != place->tag)
-			continue;
-		if (CRYPTO_memcmp(slot_at(t, place->set, way)->key, key, SHARED_TABLE_KEY) == 0)
-			return way;
-	}
-	return WAYS;
+	atomic_store(&slot->used, ++place->shard->clock);
 }
 
-static void fill(struct shared_table *t, const struct place *place, size_t way, const uint8_t *key,
-    const void *value)
+/*
+ * The value is written: now it stands. Memory that does not outlive a power cut needs no check of
+ * what it tore.
+ */
+static void stand(struct shared_table *t, const struct place *place, struct slot *slot)
 {
-	struct slot *slot = slot_at(t, place->set, way);
+	if (t->fd >= 0)
+		slot->check = slot_check(t, slot);
+	touch(place, slot);
+}
 
-	atomic_store(stamp_at(t, place->set, way), 0);
-	memcpy(slot->key, key, SHARED_TABLE_KEY);
+static void fill(
+    struct shared_table *t, const struct place *place, struct slot *slot, const void *value)
+{
+	atomic_store(&slot->used, 0);
 	memcpy(slot->value, value, t->value_size);
-	slot->check = slot_check(t, slot);
-	touch(t, place, way);
+	stand(t, place, slot);
 }
 
-/* Into an empty slot, else over the least recently used one. */
-static void insert(
-    struct shared_table *t, const struct place *place, const uint8_t *key, const void *value)
+/* A slot that carries the key and is found by it, its value not written yet. */
+static struct slot *insert(struct shared_table *t, const struct place *place, const uint8_t *key)
 {
-	uint64_t least = UINT64_MAX;
-	size_t victim = 0;
+	struct slot *slot = slots_take(t, place->number);
 
-	for (size_t way = 0; way < WAYS; way++) {
-		uint64_t used = atomic_load(stamp_at(t, place->set, way));
-
-		if (used < least) {
-			least = used;
-			victim = way;
-		}
-	}
-	if (least != 0)
-		place->shard->evictions++;
-	else
-		place->shard->count++;
-	fill(t, place, victim, key, value);
+	slot->hash = place->hash;
+	memcpy(slot->key, key, SHARED_TABLE_KEY);
+	slots_add(t, place->number, slot);
+	return slot;
 }
 
-static void empty(struct shared_table *t, struct shard *shard, size_t set, size_t way)
+static void empty(struct shared_table *t, size_t number, struct slot *slot)
 {
-	atomic_store(stamp_at(t, set, way), 0);
-	OPENSSL_cleanse(slot_at(t, set, way)->value, t->value_size);
-	shard->count--;
+	atomic_store(&slot->used, 0);
+	OPENSSL_cleanse(slot->value, t->value_size);
+	slots_remove(t, number, slot);
 }
 
 /* --- the calls --- */
@@ -130,32 +100,31 @@ static void empty(struct shared_table *t, struct shard *shard, size_t set, size_
 bool shared_table_get(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out)
 {
 	struct place place = place_lock(t, key);
-	size_t way;
+	struct slot *slot;
 
 	if (place.shard == NULL)
 		return false;
-	way = find(t, &place, key);
-	if (way < WAYS) {
-		memcpy(out, slot_at(t, place.set, way)->value, t->value_size);
-		touch(t, &place, way);
+	slot = find(t, &place, key);
+	if (slot != NULL) {
+		memcpy(out, slot->value, t->value_size);
+		touch(&place, slot);
 	}
 	shard_unlock(place.shard);
-	return way < WAYS;
+	return slot != NULL;
 }
 
 bool shared_table_put(
     struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], const void *value)
 {
 	struct place place = place_lock(t, key);
-	size_t way;
+	struct slot *slot;
 
 	if (place.shard == NULL)
 		return false;
-	way = find(t, &place, key);
-	if (way < WAYS)
-		fill(t, &place, way, key, value);
-	else
-		insert(t, &place, key, value);
+	slot = find(t, &place, key);
+	if (slot == NULL)
+		slot = insert(t, &place, key);
+	fill(t, &place, slot, value);
 	shard_unlock(place.shard);
 	return true;
 }
@@ -164,51 +133,77 @@ int shared_table_put_new(
     struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], const void *value, void *standing)
 {
 	struct place place = place_lock(t, key);
-	size_t way;
+	struct slot *slot;
 
 	if (place.shard == NULL)
 		return -1;
-	way = find(t, &place, key);
-	if (way < WAYS) {
-		memcpy(standing, slot_at(t, place.set, way)->value, t->value_size);
-		touch(t, &place, way);
+	slot = find(t, &place, key);
+	if (slot != NULL) {
+		memcpy(standing, slot->value, t->value_size);
+		touch(&place, slot);
 	} else {
-		insert(t, &place, key, value);
+		fill(t, &place, insert(t, &place, key), value);
 	}
 	shard_unlock(place.shard);
-	return way < WAYS ? 0 : 1;
+	return slot != NULL ? 0 : 1;
+}
+
+bool shared_table_change(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY],
+    void (*change)(void *value, void *arg), void *arg)
+{
+	struct place place = place_lock(t, key);
+	struct slot *slot;
+
+	if (place.shard == NULL)
+		return false;
+	slot = find(t, &place, key);
+	if (slot == NULL) {
+		slot = insert(t, &place, key);
+		memset(slot->value, 0, t->value_size);
+	}
+	atomic_store(&slot->used, 0);
+	change(slot->value, arg);
+	stand(t, &place, slot);
+	shard_unlock(place.shard);
+	return true;
 }
 
 bool shared_table_take(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out)
 {
 	struct place place = place_lock(t, key);
-	size_t way;
+	struct slot *slot;
 
 	if (place.shard == NULL)
 		return false;
-	way = find(t, &place, key);
-	if (way < WAYS) {
+	slot = find(t, &place, key);
+	if (slot != NULL) {
 		if (out != NULL)
-			memcpy(out, slot_at(t, place.set, way)->value, t->value_size);
-		empty(t, place.shard, place.set, way);
+			memcpy(out, slot->value, t->value_size);
+		empty(t, place.number, slot);
 	}
 	shard_unlock(place.shard);
-	return way < WAYS;
+	return slot != NULL;
 }
 
 void shared_table_clear(struct shared_table *t)
 {
 	for (size_t i = 0; i < SHARDS; i++) {
 		struct shard *shard = shard_lock(t, i);
+		size_t end;
 
 		if (shard == NULL)
 			continue;
-		for (size_t set = i; set < t->sets; set += SHARDS) {
-			for (size_t way = 0; way < WAYS; way++) {
-				if (atomic_load(stamp_at(t, set, way)) != 0)
-					empty(t, shard, set, way);
-			}
+		end = read_once(&shard->fresh);
+		if (end > t->slots_each)
+			end = t->slots_each;
+		for (size_t k = 0; k < end; k++) {
+			struct slot *slot = slot_at(t, i, k);
+
+			if (atomic_load(&slot->used) != 0)
+				empty(t, i, slot);
 		}
+		/* from the first slot again */
+		slots_index(t, i, false);
 		shard_unlock(shard);
 	}
 }

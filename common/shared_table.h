@@ -2,8 +2,9 @@
  * shared_table: a bounded table of fixed-size values by 32-byte key, in memory that processes share.
  *
  * Made by the master before it forks (anonymous), or backed by a file (MAP_SHARED) so that it outlives a
- * restart. Set-associative: a full set evicts its least recently used value. Sharded robust
- * process-shared locks: a process killed while holding one costs at most the values of that shard.
+ * restart. Values lie densely: memory is touched as the table fills, not as large as it may become.
+ * A full table evicts what was not used for long (the least recently used of a sample). Sharded robust
+ * process-shared locks: a process killed while holding one costs at most the value it was writing.
  */
 #ifndef EASGATE_SHARED_TABLE_H
 #define EASGATE_SHARED_TABLE_H
@@ -36,6 +37,12 @@ bool shared_table_put(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY
  */
 MUST_CHECK int shared_table_put_new(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], const void *value,
     void *standing);
+/*
+ * Changes the value in place in one act under the lock; a key that is not there is put first, its
+ * value all zero. `change` must not call the table. Returns as shared_table_put().
+ */
+bool shared_table_change(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY],
+    void (*change)(void *value, void *arg), void *arg);
 /* Takes the value away, copying it to out when out != NULL. True: it was there (exactly one of two racers gets true). */
 bool shared_table_take(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out);
 /* Forgets all. */

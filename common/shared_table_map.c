@@ -15,7 +15,7 @@
 
 #define VALUE_SIZE_MAX 65536
 #define MEMORY_MAX     (64ull << 30)
-#define MAGIC	       0x6561736761746533ull /* changes with the layout in shared_table_parts.h */
+#define MAGIC	       0x6561736761746534ull /* changes with the layout in shared_table_parts.h */
 
 static int locks_init(struct head *head)
 {
@@ -41,18 +41,23 @@ static size_t round_up(size_t n, size_t to)
 	return (n + to - 1) / to * to;
 }
 
+static size_t firsts_offset(void)
+{
+	return round_up(sizeof(struct head), 8);
+}
+
 static size_t slots_offset(const struct shared_table *t)
 {
-	return round_up(sizeof(struct head), 4096) + round_up(t->sets * WAYS * sizeof(stamp), 4096);
+	return round_up(firsts_offset() + t->slots_each * SHARDS * sizeof(slot_link), 4096);
 }
 
 /*
- * Half more than asked for: sets do not fill evenly, and a full one evicts while others have room.
- * With this, about one value in a hundred is evicted before all that were asked for are in.
+ * Somewhat more than asked for: shards do not fill evenly, and a full one evicts while others have
+ * room. With this, hardly one value in a hundred is evicted before all that were asked for are in.
  */
 static int measure(struct shared_table *t, const struct shared_table_config *config)
 {
-	uint64_t bytes;
+	size_t each;
 
 	if (config->entries == 0 || config->value_size == 0 || config->value_size > VALUE_SIZE_MAX)
 		return EINVAL;
@@ -60,19 +65,19 @@ static int measure(struct shared_table *t, const struct shared_table_config *con
 		return ENOMEM;
 	t->value_size = config->value_size;
 	t->slot_size = round_up(sizeof(struct slot) + config->value_size, 8);
-	t->sets = (config->entries + config->entries / 2) / WAYS + 1;
-	if (t->sets > MEMORY_MAX / (WAYS * t->slot_size))
+	each = (config->entries + SHARDS - 1) / SHARDS;
+	t->slots_each = each + each / 8 + 8;
+	if (t->slots_each > MEMORY_MAX / (SHARDS * t->slot_size))
 		return ENOMEM;
-	bytes = slots_offset(t) + t->sets * WAYS * t->slot_size;
-	t->bytes = round_up((size_t)bytes, 4096);
+	t->bytes = round_up(slots_offset(t) + t->slots_each * SHARDS * t->slot_size, 4096);
 	return 0;
 }
 
 static bool head_fits(const struct shared_table *t, const struct head *head, uint32_t layout)
 {
-	return head->magic == MAGIC && head->bytes == t->bytes && head->sets == t->sets &&
-	    head->slot_size == t->slot_size && head->value_size == t->value_size &&
-	    head->layout == layout;
+	return head->magic == MAGIC && head->bytes == t->bytes &&
+	    head->slots_each == t->slots_each && head->slot_size == t->slot_size &&
+	    head->value_size == t->value_size && head->layout == layout;
 }
 
 /* The magic goes in last: a start that is cut short leaves a file that the next one empties. */
@@ -83,10 +88,12 @@ static int head_init(struct shared_table *t, uint32_t layout)
 	if (getrandom(head->seed, sizeof(head->seed), 0) != (ssize_t)sizeof(head->seed))
 		return EIO;
 	head->bytes = t->bytes;
-	head->sets = t->sets;
+	head->slots_each = t->slots_each;
 	head->slot_size = t->slot_size;
 	head->value_size = t->value_size;
 	head->layout = layout;
+	for (size_t i = 0; i < SHARDS; i++)
+		head->shards[i].buckets = 1;
 	atomic_thread_fence(memory_order_release);
 	head->magic = MAGIC;
 	return 0;
@@ -100,7 +107,7 @@ static int map(struct shared_table *t, int fd)
 	if (p == MAP_FAILED)
 		return errno;
 	t->head = p;
-	t->stamps = (stamp *)(void *)((uint8_t *)p + round_up(sizeof(struct head), 4096));
+	t->firsts = (slot_link *)(void *)((uint8_t *)p + firsts_offset());
 	t->slots = (uint8_t *)p + slots_offset(t);
 	/* Secrets stand in such tables: not in core files. */
 	(void)madvise(p, t->bytes, MADV_DONTDUMP);
@@ -113,25 +120,6 @@ static int file_resize(const struct shared_table *t, int fd)
 		return errno;
 	/* Reserves the blocks: a full disk is an error now, not a SIGBUS later. */
 	return posix_fallocate(fd, 0, (off_t)t->bytes);
-}
-
-/* Empties what a power cut tore, and counts the rest. */
-static void slots_check(struct shared_table *t)
-{
-	for (size_t set = 0; set < t->sets; set++) {
-		for (size_t way = 0; way < WAYS; way++) {
-			struct shard *shard = &t->head->shards[set % SHARDS];
-			uint64_t used = atomic_load(stamp_at(t, set, way));
-
-			if (used != 0 &&
-			    slot_at(t, set, way)->check != slot_check(t, slot_at(t, set, way)))
-				atomic_store(stamp_at(t, set, way), 0);
-			else if (used >> TAG_BITS > shard->clock)
-				shard->clock = used >> TAG_BITS;
-		}
-	}
-	for (size_t i = 0; i < SHARDS; i++)
-		shard_recount(t, i);
 }
 
 /*
@@ -156,9 +144,12 @@ static int file_take(struct shared_table *t, int fd, off_t size, uint32_t layout
 		rc = locks_init(t->head);
 	if (rc == 0 && !whole)
 		rc = head_init(t, layout);
-	if (rc == 0)
-		slots_check(t);
-	return rc;
+	if (rc != 0)
+		return rc;
+	memcpy(t->seed, t->head->seed, sizeof(t->seed));
+	for (size_t i = 0; i < SHARDS; i++)
+		slots_index(t, i, whole);
+	return 0;
 }
 
 /*

@@ -120,11 +120,9 @@ static void on_closing(evutil_socket_t fd, short what, void *arg)
 		w->config.closed(w, w->config.arg);
 }
 
-/* Ends the transport now, tells everybody from the loop. Safe in any callback. */
+/* Ends the transport now, tells everybody from the loop. Safe in any callback; needs no memory. */
 static void shut(struct wire *w)
 {
-	struct timeval at_once = { 0, 0 };
-
 	if (w->fd < 0)
 		return;
 	event_del(w->readable);
@@ -132,7 +130,7 @@ static void shut(struct wire *w)
 	close(w->fd);
 	w->fd = -1;
 	drop_queue(w);
-	event_add(w->closing, &at_once);
+	event_active(w->closing, EV_TIMEOUT, 0);
 }
 
 static int send_now(struct wire *w, const void *bytes, size_t n)
@@ -173,6 +171,14 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	event_del(w->writable);
 }
 
+/* No memory for a tell or an answer: lost unnoticed, it would leave the other side waiting or wrong. It is to begin with a new wire. */
+static int lose(struct wire *w, const struct wire_head *head)
+{
+	if (head->kind != KIND_ASK)
+		shut(w);
+	return -1;
+}
+
 static int post(struct wire *w, const struct wire_head *head, const void *body)
 {
 	struct message *m;
@@ -183,7 +189,7 @@ static int post(struct wire *w, const struct wire_head *head, const void *body)
 		return -1;
 	m = malloc(sizeof(*m) + n);
 	if (m == NULL)
-		return -1;
+		return lose(w, head);
 	m->next = NULL;
 	m->n = n;
 	memcpy(m->bytes, head, sizeof(*head));
@@ -200,8 +206,10 @@ static int post(struct wire *w, const struct wire_head *head, const void *body)
 	*w->queue_end = m;
 	w->queue_end = &m->next;
 	w->queued += n;
-	event_add(w->writable, NULL);
-	return 0;
+	if (event_add(w->writable, NULL) == 0)
+		return 0;
+	shut(w);
+	return -1;
 }
 
 static const struct wire_verb *verb_of(const struct wire *w, uint16_t verb)

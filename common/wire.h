@@ -59,7 +59,7 @@ MUST_CHECK uint64_t wire_ask(struct wire *w, uint16_t verb, const void *body, si
 void wire_cancel(struct wire *w, uint64_t number);
 /* Answers question `number`; n == 0 with body NULL is a refusal (the asker sees WIRE_FAILED). -1: could not be sent (wire is then closing). */
 int wire_answer(struct wire *w, uint64_t number, const void *body, size_t n);
-/* A message that awaits no answer. -1: queue full or closed. */
+/* A message that awaits no answer. -1: queue full, closed, or no memory (the wire is then closing). */
 int wire_tell(struct wire *w, uint16_t verb, const void *body, size_t n);
 bool wire_is_open(const struct wire *w);
 

@@ -243,7 +243,8 @@ static int check_crl(const struct settings *s, const char *what, const char *pat
 
 static int check_accounts(const struct settings *s)
 {
-	const char *path = s->common.directory.file, *groups[SETTINGS_GROUPS_MAX + 1];
+	const char *path = s->common.directory.file, *groups[SETTINGS_GROUPS_MAX + 1] = { NULL };
+	unsigned groups_n = settings_groups(s, groups);
 	struct config_error error = { "" };
 	struct accounts *accounts;
 	unsigned duplicates = 0;
@@ -256,7 +257,7 @@ static int check_accounts(const struct settings *s)
 	close(fd);
 	if (config_read_file(path, &text, &n, &error) < 0)
 		return finding(false, "accounts %s", error.text);
-	accounts = accounts_load(path, (struct strv){ text, n }, groups, settings_groups(s, groups), &duplicates, &error);
+	accounts = accounts_load(path, (struct strv){ text, n }, groups, groups_n, &duplicates, &error);
 	free(text);
 	if (accounts == NULL)
 		return finding(false, "accounts %s", error.text);

@@ -158,8 +158,10 @@ static int listen_local(struct plan *plan, const struct settings *s, const struc
 		return -1;
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	if (fd < 0) {
+		log_say(LOG_ERROR, "listen_failed", "%s: %s", sun.sun_path, strerror(errno));
 		return -1;
+	}
 	unlink(sun.sun_path);
 	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || chmod(sun.sun_path, 0600) < 0 ||
 	    (pw != NULL && chown(sun.sun_path, pw->pw_uid, pw->pw_gid) < 0) || listen(fd, 16) < 0) {

@@ -9,8 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "common/crypto_memory.h"
 #include "common/log.h"
+#include "common/object_memory.h"
 #include "proxy/check.h"
 #include "proxy/program.h"
 
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
 	const char *config_file = CONFIG_DEFAULT, *command;
 	int o;
 
-	crypto_memory_init();
+	object_memory_init();
 	while ((o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
 		switch (o) {
 		case 'c':

@@ -21,6 +21,13 @@ static const char *const connection_states[] = { "active", "idle", NULL };
 static const char *const upstream_failures[] = { "connect", "tls", "answer", "timeout", "auth", NULL };
 static const char *const ended[] = { "revoked", "account", "device", "certificate", "trust", NULL };
 static const char *const accept_refusals[] = { "full", "proxy_header", "descriptors", "memory", NULL };
+static const char *const redis_results[] = { "down", "timeout", "error", "answer", "not_sent", NULL };
+static const char *const redis_connections[] = { "found", "lost", "failed", NULL };
+static const char *const event_types[] = { "unknown", "revoked", "unrevoked", "device", "account", "reload", NULL };
+static const char *const event_verdicts[] = { "taken", "taken_unproven", "foreign", "not_stored", "malformed", "no_mac", "wrong_time",
+	"misplaced", "old", "replayed", NULL };
+static const char *const crl_looks[] = { "loaded", "unchanged", "expired", "unreadable", "not_fetched", "malformed", "wrong_issuer",
+	"signature", "not_yet_valid", "rollback", "scope", NULL };
 static const char *const good_failed[] = { "good", "failed", NULL };
 
 const struct metric_row metric_rows[M_COUNT] = {
@@ -48,6 +55,10 @@ const struct metric_row metric_rows[M_COUNT] = {
 	[M_DEVICE_CHECKS] = { "easproxy_device_checks_total", "Whether the device is the certificate's.", METRIC_COUNTER, "result", device_results, NULL, NULL },
 	[M_UPSTREAM_CONNECTIONS] = { "easproxy_upstream_connections", "Connections to mail servers.", METRIC_GAUGE, "state", connection_states, NULL, NULL },
 	[M_UPSTREAM_FAILURES] = { "easproxy_upstream_failures_total", "Failures of mail servers.", METRIC_COUNTER, "kind", upstream_failures, NULL, NULL },
+	[M_REDIS_COMMANDS] = { "easproxy_redis_commands_total", "Commands to Redis, of workers and of the revocation process.", METRIC_COUNTER, "result", redis_results, NULL, NULL },
+	[M_REDIS_CONNECTIONS] = { "easproxy_redis_connections_total", "Connections to Redis that found the master, lost it again, or failed.", METRIC_COUNTER, "result", redis_connections, NULL, NULL },
+	[M_REVOCATION_EVENTS] = { "easproxy_revocation_events_total", "Entries of the events stream in Redis, and what became of them.", METRIC_COUNTER, "type", event_types, "result", event_verdicts },
+	[M_CRL_LOADS] = { "easproxy_crl_loads_total", "Looks at a CRL, and what they came to.", METRIC_COUNTER, "result", crl_looks, NULL, NULL },
 	[M_SESSIONS_ENDED] = { "easproxy_sessions_ended_total", "Live connections ended because something changed.", METRIC_COUNTER, "reason", ended, NULL, NULL },
 	[M_PROCESS_RESTARTS] = { "easproxy_process_restarts_total", "Processes that died and were started again.", METRIC_COUNTER, NULL, NULL, NULL, NULL },
 	[M_RELOADS] = { "easproxy_reloads_total", "Configurations that a worker took or refused.", METRIC_COUNTER, "result", good_failed, NULL, NULL },

@@ -31,6 +31,10 @@ enum metric {
 	M_DEVICE_CHECKS,	/* result */
 	M_UPSTREAM_CONNECTIONS, /* state */
 	M_UPSTREAM_FAILURES,	/* kind */
+	M_REDIS_COMMANDS,	/* result: workers (device state) and the revocation process */
+	M_REDIS_CONNECTIONS,	/* found, lost, failed */
+	M_REVOCATION_EVENTS,	/* enum event_type x enum event_verdict */
+	M_CRL_LOADS,		/* enum crl_look */
 	M_SESSIONS_ENDED,	/* why a live session was ended */
 	M_PROCESS_RESTARTS,
 	M_RELOADS,		/* good, failed */
@@ -47,6 +51,37 @@ enum { BYTES_FROM_DEVICE = 0, BYTES_TO_DEVICE };
 enum { CACHE_HIT = 0, CACHE_MISS, CACHE_STALE };
 enum { CONNECTIONS_ACTIVE = 0, CONNECTIONS_IDLE };
 enum { UPSTREAM_CONNECT = 0, UPSTREAM_TLS, UPSTREAM_ANSWER, UPSTREAM_TIMEOUT, UPSTREAM_AUTH };
+/* What becomes of an entry of the events stream. */
+enum event_verdict {
+	EVENT_TAKEN = 0,
+	EVENT_TAKEN_UNPROVEN,	/* without a right mac: what only refuses, or asks anew, is believed from anybody */
+	EVENT_FOREIGN,		/* of an issuer that this node does not follow */
+	EVENT_NOT_STORED,	/* the index could not take it */
+	EVENT_MALFORMED,
+	EVENT_NO_MAC,
+	EVENT_WRONG_TIME,	/* missing, or in the future */
+	EVENT_MISPLACED,	/* not of the time when it was added to the stream */
+	EVENT_OLD,		/* older than one that was believed */
+	EVENT_REPLAYED,		/* believed before */
+};
+#define EVENT_VERDICTS (EVENT_REPLAYED + 1u)
+/* type: enum event_type (revocation/event.h), EVENT_TYPES of them */
+#define EVENT_TYPES 6u
+#define EVENT_SUB(type, verdict) ((unsigned)(type) * EVENT_VERDICTS + (unsigned)(verdict))
+/* What a look at a CRL came to. */
+enum crl_look {
+	LOOK_LOADED = 0,
+	LOOK_UNCHANGED,
+	LOOK_EXPIRED,		/* known or taken, but beyond its nextUpdate */
+	LOOK_UNREADABLE,	/* file, disk or memory */
+	LOOK_NOT_FETCHED,
+	LOOK_MALFORMED,
+	LOOK_WRONG_ISSUER,
+	LOOK_SIGNATURE,
+	LOOK_NOT_YET_VALID,
+	LOOK_ROLLBACK,
+	LOOK_SCOPE,		/* a part only, entries of others, a delta that does not fit */
+};
 enum { ENDED_REVOKED = 0, ENDED_ACCOUNT, ENDED_DEVICE, ENDED_CERTIFICATE, ENDED_TRUST };
 
 #endif

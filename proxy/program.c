@@ -329,7 +329,7 @@ int program_trial(const struct settings *s, struct bundle *files, char *why, siz
 	c = worker_config_new(NULL, NULL, copy, files, records, why, why_size);
 	worker_config_free(c);
 	session_record_free(records);
-	return c != NULL ? 0 : -1;
+	return c != NULL ? devices_try(s->common.redis, files, why, why_size) : -1;
 }
 
 static int trial(const struct plan *plan, struct bundle *files)
@@ -341,28 +341,6 @@ static int trial(const struct plan *plan, struct bundle *files)
 		return -1;
 	}
 	return 0;
-}
-
-static bool same_texts(char *const *a, unsigned a_count, char *const *b, unsigned b_count)
-{
-	if (a_count != b_count)
-		return false;
-	for (unsigned i = 0; i < a_count; i++) {
-		if (strcmp(a[i], b[i]) != 0)
-			return false;
-	}
-	return true;
-}
-
-/* Workers keep the connection to Redis, and what they asked over it, for their whole life. */
-static bool same_redis(const struct config_redis *a, const struct config_redis *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return same_texts(a->servers, a->servers_count, b->servers, b->servers_count) && strcmp(a->sentinel, b->sentinel) == 0 &&
-	    strcmp(a->username, b->username) == 0 && strcmp(a->password_file, b->password_file) == 0 &&
-	    strcmp(a->prefix, b->prefix) == 0 && strcmp(a->fleet_secret_file, b->fleet_secret_file) == 0 && a->tls == b->tls &&
-	    strcmp(a->ca, b->ca) == 0 && a->timeout_ms == b->timeout_ms;
 }
 
 static const char *unchangeable(const struct plan *old, const struct plan *new)
@@ -383,8 +361,9 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 		return "proxy.limits.session_records";
 	if (a->proxy.sessions < b->proxy.sessions)
 		return "proxy.sessions (upwards)";
-	if (!same_redis(a->common.redis, b->common.redis))
-		return "redis";
+	/* devices' records would be in another place, and the table of one machine is made at the start */
+	if ((a->common.redis == NULL) != (b->common.redis == NULL))
+		return "redis (put in or left out as a whole)";
 	if ((a->proxy.kerberos == NULL) != (b->proxy.kerberos == NULL) ||
 	    (a->proxy.kerberos != NULL && a->proxy.kerberos->processes != b->proxy.kerberos->processes))
 		return "proxy.kerberos.processes";

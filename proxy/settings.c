@@ -324,6 +324,8 @@ static int check_credential(struct settings *s, struct upstream_settings *u, con
 	u->header_kind = (enum header_kind)value;
 	if (u->credential_kind == CREDENTIAL_KERBEROS && (u->spn[0] == '\0' || s->proxy.kerberos == NULL))
 		return fail(at, key, "credential kerberos needs spn, such as HTTP/mail.corp.example, and the section proxy.kerberos");
+	if (strlen(u->spn) >= SETTINGS_SPN_MAX)
+		return fail(at, key, "spn: expected at most %d bytes", SETTINGS_SPN_MAX - 1);
 	if (u->credential_kind == CREDENTIAL_HEADER && !http_is_token(strv_from(u->header)))
 		return fail(at, key, "credential header needs header, the name of the field that the mail server trusts");
 	return 0;

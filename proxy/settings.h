@@ -136,6 +136,7 @@ struct settings {
  */
 struct settings *settings_load(const char *name, struct strv text, struct config_error *error);
 void settings_free(struct settings *s);
+#define SETTINGS_SPN_MAX 256	/* with its NUL */
 #define SETTINGS_GROUPS_MAX 64
 /*
  * The group DNs that account.groups bits stand for: bit i is the i-th distinct required_group of the policies in

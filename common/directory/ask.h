@@ -75,9 +75,15 @@ struct directory_found {
 	uint8_t voucher[VOUCHER_SIZE];		/* all zero unless enabled and neither expired nor protected nor not-delegated */
 };
 
-/* "" : everything (the directory lost track): ask again for all. */
+enum directory_change {
+	CHANGE_SEEN = 0,	/* facts are others now: what was known before is used by nobody any more, even if no server answers */
+	CHANGE_MISSED,		/* nobody watched for a while: ask again; what was known serves only while no server answers */
+};
+
+/* sid "": every account. */
 struct directory_changed {
 	char sid[ACCOUNT_SID_MAX];
+	uint32_t change;	/* enum directory_change; any other number is CHANGE_SEEN */
 };
 
 #endif

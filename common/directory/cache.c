@@ -18,6 +18,7 @@ struct entry {
 	struct entry *next_sid, **at_sid; /* of the slot by account; at_sid NULL: in none */
 	uint8_t key[SHA256_SIZE];
 	uint64_t fetched_ms;
+	uint64_t doubts; /* how often everything had been doubted when it came; UINT64_MAX: never young */
 	uint32_t result;
 	uint32_t packed; /* bytes of text */
 	struct {
@@ -30,6 +31,7 @@ struct entry {
 
 struct cache {
 	size_t entries, count, slots;
+	uint64_t doubts;
 	struct entry **by_key, **by_sid;
 	struct entry *newest, *oldest;
 	uint8_t seed[32];
@@ -73,7 +75,7 @@ void cache_free(struct cache *c)
 	free(c);
 }
 
-void cache_key(const struct cache *c, uint32_t kind, const char *value, uint8_t out[SHA256_SIZE])
+int cache_key(const struct cache *c, uint32_t kind, const char *value, uint8_t out[SHA256_SIZE])
 {
 	char text[sizeof(c->seed) + sizeof(kind) + DIRECTORY_CLAIM_MAX];
 	size_t n = strnlen(value, DIRECTORY_CLAIM_MAX);
@@ -82,9 +84,7 @@ void cache_key(const struct cache *c, uint32_t kind, const char *value, uint8_t 
 	memcpy(text + sizeof(c->seed), &kind, sizeof(kind));
 	memcpy(text + sizeof(c->seed) + sizeof(kind), value, n);
 	text_lower(text + sizeof(c->seed) + sizeof(kind), n);
-	if (EVP_Digest(text, sizeof(c->seed) + sizeof(kind) + n, out, NULL, EVP_sha256(), NULL) !=
-	    1)
-		bug("SHA-256 is not there");
+	return EVP_Digest(text, sizeof(c->seed) + sizeof(kind) + n, out, NULL, EVP_sha256(), NULL) == 1 ? 0 : -1;
 }
 
 static size_t key_slot(const struct cache *c, const uint8_t key[SHA256_SIZE])
@@ -209,6 +209,11 @@ static void unpack(const struct entry *e, struct cached *out)
 	out->account.expires = e->number.expires;
 }
 
+void cache_doubt_all(struct cache *c)
+{
+	c->doubts++;
+}
+
 bool cache_get(struct cache *c, const uint8_t key[SHA256_SIZE], struct cached *out)
 {
 	struct entry *e = *find(c, key);
@@ -218,6 +223,7 @@ bool cache_get(struct cache *c, const uint8_t key[SHA256_SIZE], struct cached *o
 	use_unlink(c, e);
 	use_link(c, e);
 	unpack(e, out);
+	out->doubtful = e->doubts != c->doubts;
 	return true;
 }
 
@@ -233,6 +239,7 @@ void cache_put(struct cache *c, const uint8_t key[SHA256_SIZE], const struct cac
 	while (c->count >= c->entries)
 		drop(c, c->oldest);
 	memcpy(e->key, key, SHA256_SIZE);
+	e->doubts = item->doubtful ? UINT64_MAX : c->doubts;
 	at = &c->by_key[key_slot(c, key)];
 	e->next_key = *at;
 	*at = e;

@@ -7,6 +7,8 @@
 #include "common/directory/file.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -14,6 +16,7 @@
 #include "common/log.h"
 
 #define LOOK_MS	    250
+#define AGAIN_MS 3000
 #define CHANGES_MAX 1000
 
 struct look {
@@ -31,6 +34,9 @@ struct directory_file {
 	struct look read, last;	   /* as it was when read; at the last look */
 	struct deadline next;
 	unsigned changes;
+	bool failed;		/* the last reading: `read` is not what is in force */
+	uint64_t tried_ms;
+	char said[300];		/* why */
 };
 
 static struct look look_at(const char *path)
@@ -75,6 +81,21 @@ static void tell_changes(
 		accounts_compare(before, after, f->setup.changed, f->setup.arg);
 }
 
+/* Once for each reason. */
+PRINTF(2, 3) static void fail(struct directory_file *f, const char *fmt, ...)
+{
+	char text[sizeof(f->said)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	f->failed = true;
+	if (strcmp(text, f->said) != 0)
+		log_say(LOG_ERROR, "accounts_unusable", "%s", text);
+	memcpy(f->said, text, sizeof(text));
+}
+
 static void take(struct directory_file *f, struct strv text)
 {
 	struct config_error error = { "" };
@@ -84,12 +105,14 @@ static void take(struct directory_file *f, struct strv text)
 	now = accounts_load(
 	    f->setup.path, text, f->setup.groups, f->setup.groups_count, &duplicates, &error);
 	if (now == NULL) {
-		log_say(LOG_ERROR, "accounts_unusable", "%s; %s", error.text,
+		fail(f, "%s; %s", error.text,
 		    old != NULL ? "the old accounts stay in force"
 				: "nobody is let in until it is corrected");
 		return;
 	}
 	f->accounts = now;
+	f->failed = false;
+	f->said[0] = '\0';
 	log_say(LOG_INFO, "directory_up", "%s: %zu accounts, %u names stand twice", f->setup.path,
 	    accounts_count(now), duplicates);
 	tell_changes(f, old, now);
@@ -102,14 +125,15 @@ static void read_again(struct directory_file *f)
 	char *text = NULL;
 	size_t n = 0;
 
+	f->tried_ms = loop_now_ms(f->loop);
 	if (f->last.error != 0) {
-		log_say(LOG_ERROR, "accounts_unusable",
+		fail(f,
 		    "%s: %s; the accounts last read stay in force: put the file back",
 		    f->setup.path, strerror(f->last.error));
 		return;
 	}
 	if (config_read_file(f->setup.path, &text, &n, &error) < 0) {
-		log_say(LOG_ERROR, "accounts_unusable",
+		fail(f,
 		    "%s changed and cannot be read (%s); the accounts last read stay in "
 		    "force: let the configured user read it, or reload",
 		    f->setup.path, error.text);
@@ -119,13 +143,19 @@ static void read_again(struct directory_file *f)
 	free(text);
 }
 
+/* What failed for want of memory or descriptors need not fail again. */
+static bool try_again(const struct directory_file *f)
+{
+	return f->failed && loop_now_ms(f->loop) - f->tried_ms >= AGAIN_MS;
+}
+
 static void on_look(struct deadline *d)
 {
 	struct directory_file *f = CONTAINER_OF(d, struct directory_file, next);
 	struct look now = look_at(f->setup.path);
 
 	/* Twice the same: whoever writes it has paused. */
-	if (!same_look(&now, &f->read) && same_look(&now, &f->last)) {
+	if ((!same_look(&now, &f->read) || try_again(f)) && same_look(&now, &f->last)) {
 		f->read = now;
 		read_again(f);
 	}

@@ -244,7 +244,7 @@ void ldap_pool_groups_changed(struct directory_ldap *d)
 {
 	/* Members may be others now: at once. Whether our groups are still the same objects: once
 	 * for a burst of changes. */
-	d->setup.changed(d->setup.arg, "");
+	d->setup.changed(d->setup.arg, CHANGE_SEEN, "");
 	if (d->groups_due.next == NULL)
 		deadline_arm(d->loop, &d->groups_due, GROUPS_AGAIN_MS, on_groups_due);
 }

@@ -29,8 +29,8 @@ struct directory_ldap_setup {
 	const char *const
 	    *kdcs; /* host[:port], for bind gssapi; none: port 88 of the LDAP servers */
 	unsigned kdcs_count;
-	/* An account changed; "": lost track, forget all. From the loop. */
-	void (*changed)(void *arg, const char *sid);
+	/* An account changed; sid "": any may have. From the loop. */
+	void (*changed)(void *arg, enum directory_change change, const char *sid);
 	/* The number of servers that are well has changed. May be NULL. */
 	void (*servers_well)(void *arg, unsigned well);
 	/* A search of one account ended after so long. May be NULL. */

@@ -113,7 +113,11 @@ bool ldap_dn_domain(const char *dn, char *out, size_t size)
 	for (size_t i = 0; good && parsed[i] != NULL; i++) {
 		const LDAPAVA *ava = parsed[i][0];
 		struct strv value;
-		if (ava == NULL || !text_eq_nocase(view(&ava->la_attr), STRV("DC")))
+		if (ava == NULL || ava->la_attr.bv_val == NULL || ava->la_value.bv_val == NULL) {
+			good = false; /* libldap had no memory for it, and does not say so */
+			break;
+		}
+		if (!text_eq_nocase(view(&ava->la_attr), STRV("DC")))
 			continue;
 		value = view(&ava->la_value);
 		good = is_label(value) && n + value.n + 2 <= size;

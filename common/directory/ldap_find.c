@@ -135,9 +135,18 @@ static bool fill(struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
 	return true;
 }
 
-static void on_account(void *arg, struct ldap_conn *c, LDAPMessage *e)
+/*
+ * A value that libldap had no memory for looks like one that is not there: two accounts would be one, a good one disabled. liblber
+ * notes it, and never takes the note back by itself.
+ */
+static void check_memory(struct ldap_finding *f)
 {
-	struct asking *asking = arg;
+	if (ber_errno == LBER_ERROR_MEMORY && f->code == LDAP_SUCCESS)
+		f->code = LDAP_NO_MEMORY;
+}
+
+static void take_account(struct asking *asking, struct ldap_conn *c, LDAPMessage *e)
+{
 	struct ldap_finding *f = asking->finding;
 	struct sid sid;
 
@@ -152,6 +161,15 @@ static void on_account(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	f->found = 1;
 	memset(&f->account, 0, sizeof(f->account));
 	f->unusable = !fill(f, c->ld, e);
+}
+
+static void on_account(void *arg, struct ldap_conn *c, LDAPMessage *e)
+{
+	struct asking *asking = arg;
+
+	ber_errno = LBER_ERROR_NONE;
+	take_account(asking, c, e);
+	check_memory(asking->finding);
 }
 
 /* --- groups and the lock-out limit --- */
@@ -201,10 +219,13 @@ static void pso_done(
 static void on_token(void *arg, struct ldap_conn *c, LDAPMessage *e)
 {
 	struct ldap_finding *f = ((struct asking *)arg)->finding;
-	struct berval **values = ldap_get_values_len(c->ld, e, "tokenGroups");
-	size_t n = (size_t)ldap_count_values_len(values);
+	struct berval **values;
 	struct sid sid;
+	size_t n;
 
+	ber_errno = LBER_ERROR_NONE;
+	values = ldap_get_values_len(c->ld, e, "tokenGroups");
+	n = (size_t)ldap_count_values_len(values);
 	/* It must still be the same object: DNs can be given to another in between. */
 	if (f->token == NULL && n > 0 && n <= TOKEN_MAX &&
 	    ldap_entry_sid(c->ld, e, "objectSid", &sid) && sid_eq(&sid, &f->sid))
@@ -220,6 +241,7 @@ static void on_token(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	}
 	f->token_count = f->token != NULL ? n : 0;
 	ldap_value_free_len(values);
+	check_memory(f);
 }
 
 static bool ask_one(struct ldap_finding *f, unsigned which, struct ldap_query *q)
@@ -240,8 +262,8 @@ static void token_done(
 
 	(void)result;
 	asking->op = NULL;
-	if (code != LDAP_SUCCESS) {
-		fail(f, code, diagnostic);
+	if (code != LDAP_SUCCESS || f->code != LDAP_SUCCESS) {
+		fail(f, code != LDAP_SUCCESS ? code : f->code, diagnostic);
 		return;
 	}
 	(void)threshold_of(c, f->pso, &known);

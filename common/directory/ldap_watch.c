@@ -6,7 +6,8 @@
  * for servers that do not notify, for changes that Samba notifies late, and for what happened while
  * the connection was away (change numbers belong to one server, so each has its own memory;
  * invocationId tells whether they still mean the same). A changed user is told by SID; a changed
- * group, or a lost track, as "forget all". Decides nothing. *directory* process.
+ * group as a change of every account; a watch that begins, or lost track, as changes that may have
+ * been missed. Decides nothing. *directory* process.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,11 +20,6 @@
 #define POLL_MAX	     1000
 
 static const char *const watched[] = { "objectClass", "objectSid", "uSNChanged", NULL };
-
-static void say_changed(struct ldap_conn *c, const char *sid)
-{
-	c->pool->setup.changed(c->pool->setup.arg, sid);
-}
 
 /* True when this very change was told before. */
 static bool seen_before(struct ldap_watch *w, const struct sid *sid, uint64_t usn)
@@ -56,7 +52,7 @@ static void on_changed(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	if (ldap_entry_has_text(c->ld, e, "objectClass", "group"))
 		ldap_pool_groups_changed(c->pool);
 	else if (ldap_entry_has_text(c->ld, e, "objectClass", "user"))
-		say_changed(c, text);
+		c->pool->setup.changed(c->pool->setup.arg, CHANGE_SEEN, text);
 }
 
 /* --- notification --- */
@@ -100,11 +96,13 @@ static void poll_later(struct ldap_conn *c)
 	    on_poll_due);
 }
 
+/* Changes may have been missed, none was seen: to forget what is known would only lock known phones out,
+ * should this server be gone again before all of them could be asked for. */
 static void lost_track(struct ldap_conn *c, const char *why)
 {
 	log_say(
-	    LOG_INFO, "directory_forgets", "%s: %s: every account is asked for again", c->url, why);
-	say_changed(c, "");
+	    LOG_INFO, "directory_doubts", "%s: %s: every account is asked for again", c->url, why);
+	c->pool->setup.changed(c->pool->setup.arg, CHANGE_MISSED, "");
 }
 
 static void poll_done(

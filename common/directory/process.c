@@ -21,7 +21,7 @@
 #include "common/metrics.h"
 #include "common/wire.h"
 
-#define FORGET_ALL_MS                                                                           \
+#define ALL_AGAIN_MS                                                                            \
 	250 /* not more often, so that a busy domain or a captured worker cannot keep the cache \
 	       empty */
 
@@ -45,18 +45,21 @@ struct directory {
 	struct directory_file *file;
 	struct directory_ldap *ldap;
 	struct peer *peers;
-	struct deadline forget_all;
-	uint64_t forgot_all_ms; /* when last; 0: never */
+	struct deadline all_again;
+	enum directory_change all_change; /* what waits for it */
+	uint64_t all_again_ms; /* when last; 0: never */
 	unsigned well; /* servers that answer; 1 for the accounts' file */
 	bool draining;
 };
 
 /* --- changes --- */
 
-static void tell(struct directory *d, const char *sid)
+static void tell(struct directory *d, enum directory_change change, const char *sid)
 {
-	struct directory_changed changed = { "" };
+	struct directory_changed changed;
 
+	memset(&changed, 0, sizeof(changed));
+	changed.change = change;
 	snprintf(changed.sid, sizeof(changed.sid), "%s", sid);
 	for (struct peer *p = d->peers; p != NULL; p = p->next) {
 		if ((p->role == ROLE_WORKER || p->role == ROLE_KERBEROS) && wire_is_open(p->wire))
@@ -76,31 +79,53 @@ static void tell_state(struct directory *d, struct peer *p)
 		(void)wire_tell(p->wire, DIRECTORY_STATE, &state, sizeof(state));
 }
 
-static void on_forget_all(struct deadline *deadline)
+static void on_all_again(struct deadline *deadline)
 {
-	struct directory *d = CONTAINER_OF(deadline, struct directory, forget_all);
+	struct directory *d = CONTAINER_OF(deadline, struct directory, all_again);
 
-	d->forgot_all_ms = loop_now_ms(d->loop);
-	questions_forget(d->questions, "");
-	tell(d, "");
+	d->all_again_ms = loop_now_ms(d->loop);
+	if (d->all_change == CHANGE_MISSED)
+		questions_doubt(d->questions);
+	else
+		questions_forget(d->questions, "");
+	tell(d, d->all_change, "");
 }
 
-static void on_changed(void *arg, const char *sid)
+/* Of every account: at once, or, in a burst, once for all that come until then; as strictly as the strictest of them. */
+static void all_changed(struct directory *d, enum directory_change change)
+{
+	uint64_t now = loop_now_ms(d->loop);
+
+	if (d->all_again.next == NULL)
+		d->all_change = change;
+	else if (change != CHANGE_MISSED)
+		d->all_change = CHANGE_SEEN; /* the stronger of the two */
+	if (d->all_again.next != NULL)
+		return;
+	if (d->all_again_ms == 0 || now - d->all_again_ms >= ALL_AGAIN_MS)
+		on_all_again(&d->all_again);
+	else
+		deadline_arm(
+		    d->loop, &d->all_again, ALL_AGAIN_MS - (now - d->all_again_ms), on_all_again);
+}
+
+static void on_changed(void *arg, enum directory_change change, const char *sid)
 {
 	struct directory *d = arg;
-	uint64_t now = loop_now_ms(d->loop);
 
 	if (d->questions == NULL)
 		return; /* at start: nothing was said yet */
-	if (sid[0] != '\0') {
-		questions_forget(d->questions, sid);
-		tell(d, sid);
-	} else if (d->forgot_all_ms == 0 || now - d->forgot_all_ms >= FORGET_ALL_MS) {
-		on_forget_all(&d->forget_all);
-	} else if (d->forget_all.next == NULL) {
-		deadline_arm(d->loop, &d->forget_all, FORGET_ALL_MS - (now - d->forgot_all_ms),
-		    on_forget_all);
+	if (sid[0] == '\0') {
+		all_changed(d, change);
+		return;
 	}
+	questions_forget(d->questions, sid);
+	tell(d, CHANGE_SEEN, sid);
+}
+
+static void on_file_changed(void *arg, const char *sid)
+{
+	on_changed(arg, CHANGE_SEEN, sid);
 }
 
 /* --- wires --- */
@@ -137,7 +162,8 @@ static void serve_forget(struct wire *w, uint64_t number, const void *body, size
 		return;
 	if (changed.sid[0] != '\0' && sid_from_text(strv_from(changed.sid), &sid) < 0)
 		return;
-	on_changed(p->directory, changed.sid);
+	on_changed(p->directory,
+	    changed.change == CHANGE_MISSED ? CHANGE_MISSED : CHANGE_SEEN, changed.sid);
 	if (number != 0)
 		(void)wire_answer(w, number, &changed, sizeof(changed));
 }
@@ -243,7 +269,7 @@ static int open_file(struct directory *d)
 	struct directory_file_setup setup = { .path = d->setup->config->file,
 		.groups = d->setup->groups,
 		.groups_count = d->setup->groups_count,
-		.changed = on_changed,
+		.changed = on_file_changed,
 		.arg = d };
 	struct strv text;
 
@@ -333,7 +359,7 @@ int directory_process(struct child *child, const struct directory_setup *setup)
 	child_ready(child);
 	rc = loop_run(d.loop) < 0;
 out:
-	deadline_disarm(&d.forget_all);
+	deadline_disarm(&d.all_again);
 	while (d.peers != NULL)
 		peer_free(d.peers);
 	questions_free(d.questions);

@@ -40,6 +40,7 @@ struct search {
 	uint8_t key[SHA256_SIZE];
 	struct ldap_lookup *lookup;
 	uint64_t forgets; /* how much had been forgotten when it began */
+	uint64_t doubts;  /* and doubted */
 	struct queue waiting;
 	struct queue again; /* want facts younger than their question: the next search */
 };
@@ -49,7 +50,7 @@ struct questions {
 	struct cache *cache; /* NULL with the file */
 	struct search *slot[SLOTS];
 	unsigned count;
-	uint64_t forgets;
+	uint64_t forgets, doubts;
 };
 
 /* --- metrics --- */
@@ -257,11 +258,12 @@ static void on_searched(void *arg, enum account_result result, const struct acco
 		search_failed(s);
 		return;
 	}
-	/* Something changed while it was looked up: this may be what was before. */
+	/* Something changed while it was looked up, or may have: this may be what was before. */
+	item.doubtful = s->doubts != q->doubts;
 	if (s->forgets == q->forgets)
 		cache_put(q->cache, s->key, &item);
 	show_entries(q);
-	search_end(s, &item, s->forgets == q->forgets ? UINT32_MAX : 0);
+	search_end(s, &item, s->forgets == q->forgets && !item.doubtful ? UINT32_MAX : 0);
 }
 
 static void search_start(struct search *s)
@@ -270,6 +272,7 @@ static void search_start(struct search *s)
 	const struct directory_find *find = &s->waiting.first->find;
 
 	s->forgets = q->forgets;
+	s->doubts = q->doubts;
 	s->lookup = directory_ldap_find(q->setup.ldap, find->kind, find->value, on_searched, s);
 	if (s->lookup == NULL)
 		search_failed(s);
@@ -321,7 +324,7 @@ static bool get_young(struct questions *q, const uint8_t key[SHA256_SIZE], struc
 	const struct config_directory *config = q->setup.config;
 	uint64_t limit;
 
-	if (!cache_get(q->cache, key, item))
+	if (!cache_get(q->cache, key, item) || item->doubtful)
 		return false;
 	limit = item->result == ACCOUNT_FOUND ? config->ttl_seconds : config->negative_ttl_seconds;
 	return loop_now_ms(q->setup.loop) - item->fetched_ms < limit * 1000;
@@ -346,7 +349,8 @@ int questions_ask(
 		give(q, asker, number, find, &item, UINT32_MAX);
 		return 0;
 	}
-	cache_key(q->cache, find->kind, find->value, key);
+	if (cache_key(q->cache, find->kind, find->value, key) < 0)
+		return -1;
 	if (!find->fresh && get_young(q, key, &item)) {
 		count_cache(q, DIRECTORY_CACHE_HIT);
 		give(q, asker, number, find, &item, UINT32_MAX);
@@ -378,6 +382,13 @@ void questions_forget(struct questions *q, const char *sid)
 	else
 		(void)cache_forget_sid(q->cache, sid);
 	show_entries(q);
+}
+
+void questions_doubt(struct questions *q)
+{
+	q->doubts++;
+	if (q->cache != NULL)
+		cache_doubt_all(q->cache);
 }
 
 unsigned questions_waiting(const struct questions *q)

@@ -43,6 +43,9 @@ void questions_leave(struct questions *q, const void *asker);
 /* What was said of the account is not used any more, nor what searches under way will say kept. "":
  * of all. */
 void questions_forget(struct questions *q, const char *sid);
+/* Changes may have been missed: everything is asked for again before it is believed. What was known still serves, for
+ * stale_seconds from when it was found, while no server answers. */
+void questions_doubt(struct questions *q);
 unsigned questions_waiting(const struct questions *q);
 
 #endif

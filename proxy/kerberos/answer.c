@@ -17,6 +17,8 @@
 	30 /* a ticket with less left is none: the mail server's clock may be ahead */
 #define SAY_EVERY_MS 1000
 
+_Static_assert(KERBEROS_SPN_MAX == SETTINGS_SPN_MAX, "settings refuse the names that a question cannot hold");
+
 static void drop_ticket(struct s4u_ticket *t, void *arg)
 {
 	struct answerer *a = arg;
@@ -31,19 +33,12 @@ static int take_services(struct answerer *a, const struct proxy_settings *p)
 		    LOG_ERROR, "kerberos_unusable", "more than %d upstreams", ANSWER_SERVICES_MAX);
 		return -1;
 	}
-	a->services = p->upstreams_count;
-	for (unsigned i = 0; i < a->services; i++) {
+	for (unsigned i = 0; i < p->upstreams_count; i++) {
 		const struct upstream_settings *u = &p->upstreams[i];
 
-		a->spn[i] =
-		    u->credential_kind == CREDENTIAL_KERBEROS && u->spn[0] != '\0' ? u->spn : NULL;
-		a->same[i] = i;
-		for (unsigned k = 0; a->spn[i] != NULL && k < i; k++) {
-			if (a->spn[k] != NULL && strcmp(a->spn[k], a->spn[i]) == 0) {
-				a->same[i] = k;
-				break;
-			}
-		}
+		if (u->credential_kind == CREDENTIAL_KERBEROS && u->spn[0] != '\0' &&
+		    answerer_service(a, u->spn) < 0)
+			a->spn[a->services++] = u->spn;
 	}
 	return 0;
 }
@@ -98,12 +93,6 @@ failed:
 
 void answerer_clear(struct answerer *a)
 {
-	OM_uint32 minor;
-
-	for (unsigned i = 0; i < a->services; i++) {
-		if (a->target[i] != GSS_C_NO_NAME)
-			gss_release_name(&minor, &a->target[i]);
-	}
 	ticket_cache_free(a->cache);
 	if (a->has_service)
 		service_clear(&a->service);
@@ -127,24 +116,51 @@ void answerer_keep_ready(struct answerer *a)
 
 /* One line a second; the next one tells how many were left out. Hostile text is escaped by the
  * logger. */
-static void say_refused(
-    struct answerer *a, enum log_level level, const char *event, const char *sam, const char *text)
+static bool may_say(struct answerer *a)
 {
 	uint64_t now = loop_now_fresh();
-	struct log_line l;
 
 	if (now < a->say_again_ms) {
 		a->unsaid++;
-		return;
+		return false;
 	}
 	a->say_again_ms = now + SAY_EVERY_MS;
+	return true;
+}
+
+static void end_line(struct answerer *a, struct log_line *l, const char *text)
+{
+	log_cstr(l, "message", text);
+	if (a->unsaid > 0)
+		log_int(l, "more", a->unsaid);
+	log_end(l);
+	a->unsaid = 0;
+}
+
+static void say_refused(
+    struct answerer *a, enum log_level level, const char *event, const char *sam, const char *text)
+{
+	struct log_line l;
+
+	if (!may_say(a))
+		return;
 	log_begin(&l, level, event);
 	log_cstr(&l, "account", sam);
-	log_cstr(&l, "message", text);
-	if (a->unsaid > 0)
-		log_int(&l, "more", a->unsaid);
-	log_end(&l);
-	a->unsaid = 0;
+	end_line(a, &l, text);
+}
+
+/* Somebody wants a ticket to a service that no configuration of ours names: a captured worker, or one whose reload is a
+ * moment behind. */
+static void audit_service(struct answerer *a, const struct kerberos_ask *ask, const char *text)
+{
+	struct log_line l;
+
+	if (!may_say(a))
+		return;
+	log_begin_audit(&l, "kerberos_refused");
+	log_cstr(&l, "account", ask->sam);
+	log_cstr(&l, "service", ask->spn);
+	end_line(a, &l, text);
 }
 
 static bool is_terminated(const char *text, size_t size)
@@ -156,12 +172,11 @@ static bool is_terminated(const char *text, size_t size)
 static const char *why_not(struct answerer *a, const struct kerberos_ask *ask, time_t now)
 {
 	if (!is_terminated(ask->sam, sizeof(ask->sam)) ||
-	    !is_terminated(ask->realm, sizeof(ask->realm)))
+	    !is_terminated(ask->realm, sizeof(ask->realm)) ||
+	    !is_terminated(ask->spn, sizeof(ask->spn)))
 		return "the question is malformed";
 	if (!vouch_check(a->key, ask->sam, ask->realm, ask->certificate, now, ask->voucher))
 		return "the directory has not vouched for this account, or too long ago";
-	if (ask->upstream >= a->services || a->spn[ask->upstream] == NULL)
-		return "this upstream does not use Kerberos";
 	return a->has_service ? krb_name_refused(ask->sam, ask->realm, &a->service.name) : NULL;
 }
 
@@ -180,21 +195,20 @@ static bool usable(struct answerer *a, const struct ticket_entry *e, bool *renew
 
 /* The KDC says no: remembered, so that a phone that asks again at once does not cost a round each
  * time. */
-static void learn_denial(
-    struct answerer *a, const struct kerberos_ask *ask, const struct krb_fault *fault)
+static void learn_denial(struct answerer *a, const struct kerberos_ask *ask, unsigned service,
+    const struct krb_fault *fault)
 {
 	if (fault->result != KERBEROS_DENIED && fault->result != KERBEROS_REFUSED)
 		return;
 	ticket_cache_deny(
-	    a->cache, ask->sam, a->same[ask->upstream], fault, loop_now_fresh() + ANSWER_DENIED_MS);
+	    a->cache, ask->sam, service, fault, loop_now_fresh() + ANSWER_DENIED_MS);
 	say_refused(a, LOG_WARNING, "kerberos_denied", ask->sam, fault->text);
 }
 
 /* The account's ticket, from the cache or the KDC. NULL with *fault. */
-static struct ticket_entry *ticket_for(
-    struct answerer *a, const struct kerberos_ask *ask, bool *cached, struct krb_fault *fault)
+static struct ticket_entry *ticket_for(struct answerer *a, const struct kerberos_ask *ask,
+    unsigned service, bool *cached, struct krb_fault *fault)
 {
-	unsigned service = a->same[ask->upstream];
 	struct ticket_entry *e = ticket_cache_find(a->cache, ask->sam, service);
 	struct s4u s4u = { &a->service, &a->refused, a->scratch };
 	struct s4u_ticket fresh;
@@ -219,17 +233,8 @@ static struct ticket_entry *ticket_for(
 	 * with. */
 	if (good && (fault->result == KERBEROS_NO_KDC || fault->result == KERBEROS_BROKEN))
 		return e;
-	learn_denial(a, ask, fault);
+	learn_denial(a, ask, service, fault);
 	return NULL;
-}
-
-static int make_token(struct answerer *a, const struct ticket_entry *e, unsigned service,
-    gss_buffer_t token, struct krb_fault *fault)
-{
-	if (a->target[service] == GSS_C_NO_NAME &&
-	    s4u_target(&a->service, a->spn[service], &a->target[service], fault) < 0)
-		return -1;
-	return s4u_token(&e->ticket, a->target[service], token, fault);
 }
 
 static void put_fault(struct kerberos_token *out, const struct krb_fault *fault)
@@ -239,34 +244,52 @@ static void put_fault(struct kerberos_token *out, const struct krb_fault *fault)
 		snprintf(out->text, sizeof(out->text), "the reason cannot be shown");
 }
 
+int answerer_service(const struct answerer *a, const char *spn)
+{
+	for (unsigned i = 0; i < a->services; i++) {
+		if (strcmp(a->spn[i], spn) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
 void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now,
-    struct kerberos_token *out, gss_buffer_t token)
+    struct kerberos_token *out, struct token *token)
 {
 	const char *reason = why_not(a, ask, now);
 	struct ticket_entry *e;
 	struct krb_fault fault = { .result = KERBEROS_REFUSED };
 	bool cached = false;
+	int service;
 
 	memset(out, 0, sizeof(*out));
-	*token = (gss_buffer_desc){ 0, NULL };
+	*token = (struct token){ NULL, 0 };
 	if (reason != NULL) {
 		snprintf(out->text, sizeof(out->text), "%s", reason);
 		say_refused(a, LOG_WARNING, "kerberos_refused",
 		    is_terminated(ask->sam, sizeof(ask->sam)) ? ask->sam : "", reason);
 		return;
 	}
+	service = answerer_service(a, ask->spn);
+	if (service < 0) {
+		krb_fault_say(&fault, KERBEROS_DENIED, REMEDY_NONE,
+		    "no upstream with credential kerberos has this spn in the configuration in force");
+		put_fault(out, &fault);
+		audit_service(a, ask, fault.text);
+		return;
+	}
 	if (!a->has_service) {
 		put_fault(out, &a->broken);
 		return;
 	}
-	e = ticket_for(a, ask, &cached, &fault);
-	if (e == NULL || make_token(a, e, a->same[ask->upstream], token, &fault) < 0) {
+	e = ticket_for(a, ask, (unsigned)service, &cached, &fault);
+	if (e == NULL || s4u_token(&a->service, &e->ticket, token, &fault) < 0) {
 		put_fault(out, &fault);
 		return;
 	}
 	out->result = KERBEROS_OK;
 	out->cached = cached;
-	out->token_n = (uint32_t)token->length;
+	out->token_n = (uint32_t)token->n;
 }
 
 void answerer_forget(struct answerer *a, const struct kerberos_forget *forget)

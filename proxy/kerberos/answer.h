@@ -3,8 +3,8 @@
  * one KDC round, then a token.
  *
  * The asker is not trusted: a captured worker sends what it likes. So nothing in a question is used
- * before the directory's voucher was checked, and service, realm and own name come from our
- * configuration alone.
+ * before the directory's voucher was checked; realm and own name come from our configuration, and a
+ * service's name only chooses among those that stand there.
  */
 #ifndef EASGATE_KERBEROS_ANSWER_H
 #define EASGATE_KERBEROS_ANSWER_H
@@ -28,14 +28,8 @@ struct answerer {
 	struct ticket_cache *cache;
 	unsigned timeout_ms;
 	uint8_t key[VOUCH_KEY_SIZE];
-	/*
-	 * By upstream index: its SPN, NULL where it does not use Kerberos; and the first upstream
-	 * with the same SPN.
-	 */
+	/* The different SPNs of the upstreams that use Kerberos; borrowed. */
 	const char *spn[ANSWER_SERVICES_MAX];
-	unsigned same[ANSWER_SERVICES_MAX];
-	/* Of those with an SPN that no earlier one has; made when first needed. */
-	gss_name_t target[ANSWER_SERVICES_MAX];
 	unsigned services;
 	/* Refusals are logged, but a flood of them is not. */
 	uint64_t say_again_ms;
@@ -58,11 +52,13 @@ void answerer_keep_ready(struct answerer *a);
 
 /*
  * Answers `ask`, whose text may be unterminated. `out` always says something; on KERBEROS_OK token
- * holds out->token_n bytes (to be wiped and gss_release_buffer()ed), else it is empty. Blocks for
+ * holds out->token_n bytes (token_clear() when sent), else it is empty. Blocks for
  * at most ANSWER_TIMEOUTS timeouts. now: wall clock, seconds.
  */
 void answerer_ask(struct answerer *a, const struct kerberos_ask *ask, time_t now,
-    struct kerberos_token *out, gss_buffer_t token);
+    struct kerberos_token *out, struct token *token);
+/* The number of the service with that name in the own configuration; -1: there is none. */
+MUST_CHECK int answerer_service(const struct answerer *a, const char *spn);
 void answerer_forget(struct answerer *a, const struct kerberos_forget *forget);
 
 #endif

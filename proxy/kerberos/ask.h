@@ -6,6 +6,8 @@
 
 #include "common/directory/ask.h"
 
+#define KERBEROS_SPN_MAX 256 /* with its NUL */
+
 enum kerberos_verb {
 	/*
 	 * worker -> kerberos: struct kerberos_ask; answer: struct kerberos_token, then `token_n` bytes.
@@ -20,7 +22,9 @@ enum kerberos_result {
 	KERBEROS_REFUSED = 0, /* no valid voucher, or the account is in a refused group */
 	KERBEROS_OK,
 	KERBEROS_NO_KDC, /* no KDC answered in time */
-	KERBEROS_DENIED, /* the KDC refuses delegation: `text` says which and the cure */
+	/* The KDC refuses delegation, or the service is not in this process's configuration: `text` says which and the
+	 * cure */
+	KERBEROS_DENIED,
 	KERBEROS_BROKEN, /* our own keytab or principal is refused; not tried again until reload */
 };
 
@@ -29,9 +33,12 @@ struct kerberos_ask {
 	char realm[ACCOUNT_NAME_MAX];
 	uint8_t certificate[SHA256_SIZE];
 	uint8_t voucher[VOUCHER_SIZE];
-	/* Index of proxy.upstreams: its spn is the service; no name comes from the asker. */
-	uint32_t upstream;
-	uint32_t reserved;
+	/*
+	 * The service, as spn of an upstream in the asker's configuration: by name, so that a question which was put before
+	 * a reload and is answered after it still means the same. It only chooses among the services of the answerer's own
+	 * configuration: one that is not there is refused and audited, and no byte of it reaches Kerberos.
+	 */
+	char spn[KERBEROS_SPN_MAX];
 };
 
 struct kerberos_token {

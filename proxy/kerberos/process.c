@@ -42,8 +42,7 @@ static void serve_token(struct wire *w, uint64_t number, const void *body, size_
 	struct peer *peer = arg;
 	struct kerberos_token head;
 	struct kerberos_ask ask;
-	gss_buffer_desc token;
-	OM_uint32 minor;
+	struct token token;
 	char *answer;
 
 	(void)n;
@@ -52,21 +51,18 @@ static void serve_token(struct wire *w, uint64_t number, const void *body, size_
 	memcpy(&ask, body, sizeof(ask));
 	answerer_ask(
 	    &peer->k->answerer, &ask, loop_wall(child_loop(peer->k->child)), &head, &token);
-	answer = malloc(sizeof(head) + token.length);
+	answer = malloc(sizeof(head) + token.n);
 	if (answer == NULL) {
 		wire_answer(w, number, NULL, 0);
 	} else {
 		memcpy(answer, &head, sizeof(head));
-		if (token.length > 0)
-			memcpy(answer + sizeof(head), token.value, token.length);
-		wire_answer(w, number, answer, sizeof(head) + token.length);
-		OPENSSL_cleanse(answer, sizeof(head) + token.length);
+		if (token.n > 0)
+			memcpy(answer + sizeof(head), token.bytes, token.n);
+		wire_answer(w, number, answer, sizeof(head) + token.n);
+		OPENSSL_cleanse(answer, sizeof(head) + token.n);
 		free(answer);
 	}
-	if (token.length > 0) {
-		OPENSSL_cleanse(token.value, token.length);
-		gss_release_buffer(&minor, &token);
-	}
+	token_clear(&token);
 }
 
 static void serve_forget(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)

@@ -1,12 +1,10 @@
 /*
- * s4u: the two S4U exchanges and the token. Decides about no account by itself but for the refused
+ * s4u: the two S4U exchanges. Decides about no account by itself but for the refused
  * groups; keeps nothing. Runs in the *kerberos* process: whoever holds this key may become anybody.
  */
 #include "proxy/kerberos/s4u.h"
 
 #include <errno.h>
-#include <gssapi/gssapi_ext.h>
-#include <gssapi/gssapi_krb5.h>
 #include <stdio.h>
 
 #include "common/text.h"
@@ -155,58 +153,7 @@ static int check_groups(struct round *r)
 	return 0;
 }
 
-/* --- the credential --- */
-
-static krb5_error_code store(struct round *r, struct s4u_ticket *t)
-{
-	krb5_principal server = r->proxy->server;
-	krb5_error_code rc = krb5_cc_new_unique(r->context, "MEMORY", NULL, &t->cache);
-
-	if (rc == 0)
-		rc = krb5_cc_initialize(r->context, t->cache, r->proxy->client);
-	if (rc != 0)
-		return rc;
-	/* Kept under the name that tokens are asked for, also where the KDC wrote it in another
-	 * case. */
-	r->proxy->server = r->target;
-	rc = krb5_cc_store_cred(r->context, t->cache, r->proxy);
-	r->proxy->server = server;
-	return rc;
-}
-
-static gss_OID_desc spnego = { 6, (void *)(uintptr_t) "\x2b\x06\x01\x05\x05\x02" };
-static gss_OID_desc krb5_mechanism = { 9,
-	(void *)(uintptr_t) "\x2a\x86\x48\x86\xf7\x12\x01\x02\x02" };
-
-static int gss_failed(struct krb_fault *fault, const char *what, OM_uint32 major, OM_uint32 minor)
-{
-	krb_fault_say(fault, KERBEROS_DENIED, REMEDY_NONE, "%s failed: GSSAPI error %08x/%d", what,
-	    major, (int)minor);
-	return -1;
-}
-
-/* For SPNEGO, and within it Kerberos alone: never NTLM or what a plug-in may bring. */
-static int acquire(struct round *r, struct s4u_ticket *t)
-{
-	gss_OID_set_desc ask = { 1, &spnego }, within = { 1, &krb5_mechanism };
-	char *name = NULL;
-	gss_key_value_element_desc element = { "ccache", NULL };
-	gss_key_value_set_desc from = { 1, &element };
-	OM_uint32 major, minor;
-
-	if (krb5_cc_get_full_name(r->context, t->cache, &name) != 0)
-		return fail_code(r, ENOMEM);
-	element.value = name;
-	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &ask, GSS_C_INITIATE,
-	    &from, &t->credential, NULL, NULL);
-	krb5_free_string(r->context, name);
-	if (GSS_ERROR(major))
-		return gss_failed(r->fault, "taking the ticket over", major, minor);
-	major = gss_set_neg_mechs(&minor, t->credential, &within);
-	if (GSS_ERROR(major))
-		return gss_failed(r->fault, "choosing Kerberos", major, minor);
-	return 0;
-}
+/* --- the ticket --- */
 
 /* Renewal in the last quarter to eighth of its life, at a point of the account's own. */
 static void set_times(struct round *r, struct s4u_ticket *t)
@@ -242,12 +189,12 @@ static int play(struct round *r, struct s4u_ticket *out)
 	rc = get_proxy(r);
 	if (rc == 0 && !is_user(r, r->proxy->client))
 		rc = KRB5_KDCREP_MODIFIED;
-	if (rc == 0)
-		rc = store(r, out);
 	if (rc != 0)
 		return fail_code(r, rc);
 	set_times(r, out);
-	return acquire(r, out);
+	out->creds = r->proxy;
+	r->proxy = NULL;
+	return 0;
 }
 
 static void round_clear(struct round *r)
@@ -269,7 +216,7 @@ int s4u_ticket_get(struct s4u *s, const char *sam, const char *spn, struct s4u_t
 			.sam = sam,
 			.spn = spn,
 			.fault = fault };
-		struct s4u_ticket t = { .credential = GSS_C_NO_CREDENTIAL };
+		struct s4u_ticket t = { 0 };
 		int rc;
 
 		if (service_ready(s->service, fault) < 0)
@@ -292,55 +239,25 @@ int s4u_ticket_get(struct s4u *s, const char *sam, const char *spn, struct s4u_t
 
 void s4u_ticket_clear(struct service *service, struct s4u_ticket *t)
 {
-	OM_uint32 minor;
-
-	if (t->credential != GSS_C_NO_CREDENTIAL)
-		gss_release_cred(&minor, &t->credential);
-	/* gss_release_cred() only closes its handle of the cache; the ticket would stay for ever.
-	 */
-	if (t->cache != NULL)
-		krb5_cc_destroy(service->context, t->cache);
-	*t = (struct s4u_ticket){ .credential = GSS_C_NO_CREDENTIAL };
+	if (t->creds != NULL)
+		krb5_free_creds(service->context, t->creds);
+	*t = (struct s4u_ticket){ 0 };
 }
 
-int s4u_target(struct service *service, const char *spn, gss_name_t *out, struct krb_fault *fault)
+int s4u_token(struct service *service, const struct s4u_ticket *t, struct token *out,
+    struct krb_fault *fault)
 {
-	char target[512];
-	gss_buffer_desc text = { 0, target };
-	OM_uint32 major, minor;
-	/* The full principal: a host-based name would be looked up and guessed at. */
-	int n = snprintf(target, sizeof(target), "%s%s%s", spn, strchr(spn, '@') != NULL ? "" : "@",
-	    strchr(spn, '@') != NULL ? "" : service->name.realm);
+	krb5_error_code rc = token_make(service->context, t->creds, out);
 
-	*out = GSS_C_NO_NAME;
-	if (n < 0 || (size_t)n >= sizeof(target))
-		return gss_failed(fault, "naming the service", GSS_S_BAD_NAME, 0);
-	text.length = (size_t)n;
-	major = gss_import_name(&minor, &text, GSS_KRB5_NT_PRINCIPAL_NAME, out);
-	return GSS_ERROR(major) ? gss_failed(fault, "naming the service", major, minor) : 0;
-}
-
-int s4u_token(
-    const struct s4u_ticket *t, gss_name_t target, gss_buffer_t out, struct krb_fault *fault)
-{
-	gss_ctx_id_t context = GSS_C_NO_CONTEXT;
-	OM_uint32 major, minor, ignored;
-	int rc = 0;
-
-	*out = (gss_buffer_desc){ 0, NULL };
-	major = gss_init_sec_context(&minor, t->credential, &context, target, &spnego, 0, 0,
-	    GSS_C_NO_CHANNEL_BINDINGS, GSS_C_NO_BUFFER, NULL, out, NULL, NULL);
-	if (GSS_ERROR(major) || out->length == 0) {
-		rc = gss_failed(fault, "making the token", major, minor);
-	} else if (out->length > S4U_TOKEN_MAX) {
+	if (rc == 0)
+		return 0;
+	if (rc == KRB5KRB_ERR_FIELD_TOOLONG)
 		krb_fault_say(fault, KERBEROS_DENIED, REMEDY_NONE,
-		    "the token has %zu bytes, more than a mail server takes: the account is in too "
-		    "many groups",
-		    out->length);
-		rc = -1;
-	}
-	if (rc < 0)
-		gss_release_buffer(&ignored, out);
-	gss_delete_sec_context(&ignored, &context, GSS_C_NO_BUFFER);
-	return rc;
+		    "the token has more than %d bytes, more than a mail server takes: the account "
+		    "is in too many groups",
+		    TOKEN_MAX);
+	else
+		krb_fault_say(fault, KERBEROS_DENIED, REMEDY_NONE,
+		    "making the token failed: krb5 error %ld", (long)rc);
+	return -1;
 }

@@ -14,18 +14,13 @@
 #ifndef EASGATE_KERBEROS_S4U_H
 #define EASGATE_KERBEROS_S4U_H
 
-#include <gssapi/gssapi.h>
-
 #include "proxy/kerberos/pac.h"
 #include "proxy/kerberos/service.h"
+#include "proxy/kerberos/token.h"
 
-/* Fits a wire message with struct kerberos_token; AD's own ceiling is 48,000 to 65,535. */
-#define S4U_TOKEN_MAX 60000
-
-/* An account's ticket to one service: a GSSAPI credential over a MEMORY cache of its own. */
+/* An account's ticket to one service. */
 struct s4u_ticket {
-	gss_cred_id_t credential;
-	krb5_ccache cache;
+	krb5_creds *creds;
 	/* Seconds since the epoch by the KDC's clock; renew is spread: not all renew at once. */
 	int64_t end, renew;
 };
@@ -44,13 +39,9 @@ MUST_CHECK int s4u_ticket_get(struct s4u *s, const char *sam, const char *spn,
 /* Forgets and wipes; harmless on zeroed storage. */
 void s4u_ticket_clear(struct service *service, struct s4u_ticket *t);
 
-/* The service as tokens name it; made once and kept (gss_release_name()), since each making costs a
- * library context. 0 or -1. */
-MUST_CHECK int s4u_target(
-    struct service *service, const char *spn, gss_name_t *out, struct krb_fault *fault);
-/* A fresh token, made here without the KDC. 0 and *out (gss_release_buffer() when sent), or -1 with
- * *fault. */
-MUST_CHECK int s4u_token(
-    const struct s4u_ticket *t, gss_name_t target, gss_buffer_t out, struct krb_fault *fault);
+/* A fresh token, made here without the KDC. 0 and *out (token_clear() when sent), or -1 with *fault
+ * and *out empty. */
+MUST_CHECK int s4u_token(struct service *service, const struct s4u_ticket *t, struct token *out,
+    struct krb_fault *fault);
 
 #endif

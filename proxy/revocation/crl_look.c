@@ -253,8 +253,8 @@ static bool signed_by_own(const struct crl_source *s, X509 *signer)
 	return X509_verify(signer, X509_get0_pubkey(sk_X509_value(s->c.ca, 0))) == 1;
 }
 
-/* Into the index, unless these very bytes are there already. asked: the servers were, in this round. */
-static int load(struct crl_source *s, const struct look *look, bool asked)
+/* Into the index, unless these very bytes are there already: LOOK_UNCHANGED. asked: the servers were, in this round. */
+static int load(struct crl_source *s, const struct look *look, bool asked, enum crl_look *came_to)
 {
 	const struct index_source_state *known = index_writer_source(s->c.index, s->issuer, INDEX_CRL);
 	const struct crl *base = &look->crl[BASE], *delta = crl_has_delta(s) ? &look->crl[DELTA] : NULL;
@@ -267,6 +267,7 @@ static int load(struct crl_source *s, const struct look *look, bool asked)
 	if (known != NULL && memcmp(known->content, look->content, SHA256_SIZE) == 0) {
 		if (state.confirmed > known->confirmed)
 			index_writer_confirm(s->c.index, s->issuer, INDEX_CRL, state.confirmed, state.next_update);
+		*came_to = LOOK_UNCHANGED;
 		return 0;
 	}
 	state.this_update = base->this_update;
@@ -304,8 +305,44 @@ static void say_expired(struct crl_source *s, const struct look *look)
 	crl_say_problem(s, &s->part[delta ? DELTA : BASE], crl_result_text(CRL_EXPIRED));
 }
 
+void crl_count(enum crl_look look)
+{
+	metrics_add(M_CRL_LOADS, look, 1);
+}
+
+/* rc: of enum crl_result, or -errno. */
+static enum crl_look refusal(int rc)
+{
+	switch (rc) {
+	case CRL_WRONG_ISSUER:
+		return LOOK_WRONG_ISSUER;
+	case CRL_NOT_A_CRL_SIGNER:
+	case CRL_BAD_ALGORITHM:
+	case CRL_BAD_SIGNATURE:
+	case CRL_BAD_SIGNER:
+	case CRL_SIGNER_UNKNOWN:
+		return LOOK_SIGNATURE;
+	case CRL_NOT_YET_VALID:
+		return LOOK_NOT_YET_VALID;
+	case CRL_ROLLBACK:
+		return LOOK_ROLLBACK;
+	case CRL_INDIRECT:
+	case CRL_PARTIAL:
+	case CRL_IS_DELTA:
+	case CRL_NOT_A_DELTA:
+	case CRL_DELTA_BASE:
+	case CRL_DELTA_SCOPE:
+		return LOOK_SCOPE;
+	case CRL_TOO_MANY:
+		return LOOK_UNREADABLE;
+	default:
+		return rc == -EBADMSG || (rc >= CRL_MALFORMED && rc <= CRL_SIGNER_UNKNOWN) ? LOOK_MALFORMED : LOOK_UNREADABLE;
+	}
+}
+
 int crl_evaluate(struct crl_source *s, const bool incoming[PARTS], bool asked)
 {
+	enum crl_look came_to = LOOK_LOADED;
 	struct look look = { 0 };
 	int rc, k, parts = crl_has_delta(s) ? PARTS : DELTA;
 
@@ -317,7 +354,7 @@ int crl_evaluate(struct crl_source *s, const bool incoming[PARTS], bool asked)
 	if (rc == 0)
 		rc = hash_content(s, &look);
 	if (rc == 0)
-		rc = load(s, &look, asked);
+		rc = load(s, &look, asked, &came_to);
 	for (k = 0; k < parts; k++) {
 		s->part[k].seen = look.seen[k];
 		if (incoming[k] && rc == 0 &&
@@ -325,6 +362,7 @@ int crl_evaluate(struct crl_source *s, const bool incoming[PARTS], bool asked)
 			rc = -errno;
 		crl_file_clear(&look.file[k]);
 	}
+	crl_count(rc != 0 ? refusal(rc) : look.expired ? LOOK_EXPIRED : came_to);
 	s->loaded = rc == 0;
 	/* The list's own fault: reading it again would find the same. Ours (disk, memory) or the clock's may pass. */
 	s->waiting = rc == CRL_SIGNER_UNKNOWN;

@@ -46,8 +46,10 @@ static void confirm(struct crl_source *s)
 
 	if (s->signer != NULL && crl_judge_signer(s, s->signer) != CRL_OK) {
 		crl_say_problem(s, &s->part[BASE], crl_result_text(CRL_BAD_SIGNER));
+		crl_count(LOOK_SIGNATURE);
 		return;
 	}
+	crl_count(known->next_update <= now ? LOOK_EXPIRED : LOOK_UNCHANGED);
 	index_writer_confirm(s->c.index, s->issuer, INDEX_CRL, now, known->next_update);
 	if (known->next_update <= now)
 		crl_say_problem(s, &s->part[BASE], crl_result_text(CRL_EXPIRED));
@@ -105,8 +107,10 @@ static void on_fetched(void *arg, enum fetch_result result, const struct fetch_v
 	p->fetch = NULL;
 	p->answer = result;
 	close_incoming(p, result == FETCH_NEW);
-	if (result == FETCH_FAILED)
+	if (result == FETCH_FAILED) {
 		crl_say_problem(s, p, why);
+		crl_count(LOOK_NOT_FETCHED);
+	}
 	if (result == FETCH_NEW)
 		p->version = *version;
 	if (s->part[BASE].fetch == NULL && s->part[DELTA].fetch == NULL)

@@ -6,6 +6,7 @@
 
 #include <sys/stat.h>
 
+#include "proxy/metric_table.h"
 #include "proxy/revocation/crl_source.h"
 
 enum part_kind { BASE = 0, DELTA, PARTS };
@@ -43,6 +44,7 @@ bool crl_same_file(const struct stat *a, const struct stat *b);
 /* In the log once when it begins or changes, and again every hour. */
 void crl_say_problem(struct crl_source *s, const struct part *p, const char *reason);
 void crl_all_is_well(struct crl_source *s);
+void crl_count(enum crl_look look);
 /* CRL_OK, CRL_BAD_SIGNER or CRL_SIGNER_UNKNOWN: whether `signer`, another key of the issuer, may sign lists now. */
 int crl_judge_signer(const struct crl_source *s, X509 *signer);
 /*

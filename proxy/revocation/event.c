@@ -191,26 +191,38 @@ static void remember(struct event_guard *g, const struct event_entry *e)
 		g->newest = e->time;
 }
 
-bool event_may_let_in(struct event_guard *g, const struct event_entry *e, int64_t added, time_t now, const char **why)
+enum event_verdict event_may_let_in(struct event_guard *g, const struct event_entry *e, int64_t added, time_t now)
 {
 	unsigned i;
 
-	*why = "has no right mac";
 	if (!e->authentic)
-		return false;
-	*why = "its time is missing or in the future";
+		return EVENT_NO_MAC;
 	if (e->time <= 0 || e->time > now + SKEW)
-		return false;
-	*why = "its time is not when it was added to the stream: replayed, or clocks differ by more than five minutes";
+		return EVENT_WRONG_TIME;
 	if (e->time > added + SKEW || e->time < added - SKEW)
-		return false;
-	*why = "is older than one that was believed: replayed, or its publisher's clock is late";
+		return EVENT_MISPLACED;
 	if (e->time <= g->floor || e->time < g->newest - SKEW)
-		return false;
-	*why = "was believed before: replayed";
+		return EVENT_OLD;
 	for (i = 0; i < g->count; i++)
 		if (memcmp(g->seen[i].mac, e->mac, SHA256_SIZE) == 0)
-			return false;
+			return EVENT_REPLAYED;
 	remember(g, e);
-	return true;
+	return EVENT_TAKEN;
+}
+
+const char *event_verdict_text(enum event_verdict verdict)
+{
+	static const char *const text[] = {
+		[EVENT_TAKEN_UNPROVEN] = "unauthenticated",
+		[EVENT_FOREIGN] = "its issuer is not followed here",
+		[EVENT_NOT_STORED] = "the index could not take it",
+		[EVENT_MALFORMED] = "malformed",
+		[EVENT_NO_MAC] = "has no right mac",
+		[EVENT_WRONG_TIME] = "its time is missing or in the future",
+		[EVENT_MISPLACED] = "its time is not when it was added to the stream: replayed, or clocks differ by more than five minutes",
+		[EVENT_OLD] = "is older than one that was believed: replayed, or its publisher's clock is late",
+		[EVENT_REPLAYED] = "was believed before: replayed",
+	};
+
+	return (size_t)verdict < ARRAY_LEN(text) ? text[verdict] : NULL;
 }

@@ -16,6 +16,7 @@
 #include <hiredis/hiredis.h>
 
 #include "common/certificate.h"
+#include "proxy/metric_table.h"
 
 enum event_type { EVENT_UNKNOWN = 0, EVENT_REVOKED, EVENT_UNREVOKED, EVENT_DEVICE, EVENT_ACCOUNT, EVENT_RELOAD };
 const char *event_type_name(enum event_type type);
@@ -43,6 +44,9 @@ MUST_CHECK int event_mac(struct strv secret, const struct strv part[6], uint8_t 
 /* Lower-case hex without leading zeros (odd lengths too), as the fields of revoked:<issuer> are. 0 or -1. */
 MUST_CHECK int event_serial(struct strv hex, struct serial *out);
 
+/* For logs. NULL for EVENT_TAKEN. */
+const char *event_verdict_text(enum event_verdict verdict);
+
 #define EVENT_SEEN 256
 
 /* Which let-in events were believed. Zero-initialise, then set floor. */
@@ -52,8 +56,7 @@ struct event_guard {
 	struct { int64_t time; uint8_t mac[SHA256_SIZE]; } seen[EVENT_SEEN];
 	unsigned count;
 };
-/* True once for each: authentic, neither old nor from the future nor seen before. added: seconds, from the entry's id. */
-MUST_CHECK bool event_may_let_in(struct event_guard *g, const struct event_entry *e, int64_t added, time_t now,
-    const char **why);
+/* EVENT_TAKEN once for each: authentic, neither old nor from the future nor seen before. added: seconds, from the entry's id. */
+MUST_CHECK enum event_verdict event_may_let_in(struct event_guard *g, const struct event_entry *e, int64_t added, time_t now);
 
 #endif

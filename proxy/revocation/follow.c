@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "proxy/metric_table.h"
 #include "proxy/revocation/follow_parts.h"
 
 #define RETRY_MS 1000
@@ -232,6 +233,7 @@ static int take_issuers(struct follow *f, const struct follow_config *c)
 
 struct follow *follow_new(const struct follow_config *config, char *why, size_t why_size)
 {
+	static const struct redis_metrics metrics = { M_REDIS_COMMANDS, M_REDIS_CONNECTIONS };
 	struct redis_config redis = { .loop = config->loop, .settings = config->redis, .password = config->password,
 		.ca_pem = config->ca_pem, .name = "revocation", .patience_ms = FOLLOW_BLOCK_MS, .state = on_state };
 	struct follow *f = calloc(1, sizeof(*f));
@@ -251,6 +253,7 @@ struct follow *follow_new(const struct follow_config *config, char *why, size_t 
 		follow_free(f);
 		return NULL;
 	}
+	redis_count(f->redis, &metrics);
 	if (config->secret.n == 0)
 		log_say(LOG_WARNING, "no_fleet_secret", "redis.fleet_secret_file is not set: events that take a revocation back, "
 		    "change a device or ask for a reload are not believed");

@@ -8,6 +8,8 @@
 #include "common/text.h"
 #include "proxy/revocation/follow_parts.h"
 
+_Static_assert(EVENT_RELOAD + 1 == EVENT_TYPES, "the metric has a label for each type");
+
 #define TEXT(n)	 #n
 #define TEXT_OF(n) TEXT(n)
 #define COUNT	 "500"
@@ -62,12 +64,12 @@ static struct follow_issuer *find_issuer(struct follow *f, const uint8_t key[SHA
 	return NULL;
 }
 
-static void change(struct follow *f, const struct event_entry *e, bool revoked)
+static enum event_verdict change(struct follow *f, const struct event_entry *e, bool revoked)
 {
 	int rc;
 
 	if (find_issuer(f, e->issuer) == NULL)
-		return;			/* another fleet's, or another program's */
+		return EVENT_FOREIGN;	/* another fleet's, or another program's */
 	rc = index_writer_change(f->c.index, e->issuer, INDEX_REDIS, &e->serial, revoked);
 	if (rc < 0)
 		log_say(LOG_ERROR, "index_unwritable", "a change could not be stored in the revocation index: %s; "
@@ -76,18 +78,18 @@ static void change(struct follow *f, const struct event_entry *e, bool revoked)
 		f->load_all = true;	/* not lost: the next round loads it from the hash */
 	else if (rc > 0)
 		f->batch_changed = true;
+	return rc < 0 ? EVENT_NOT_STORED : e->authentic ? EVENT_TAKEN : EVENT_TAKEN_UNPROVEN;
 }
 
 /* What might let somebody in and was believed. */
-static void let_in(struct follow *f, const struct event_entry *e)
+static enum event_verdict let_in(struct follow *f, const struct event_entry *e)
 {
 	struct follow_issuer *issuer;
 
 	index_raise_let_in_floor(f->c.index, e->time);
 	switch (e->type) {
 	case EVENT_UNREVOKED:
-		change(f, e, false);
-		break;
+		return change(f, e, false);
 	case EVENT_DEVICE:
 		f->c.device(f->c.arg, e->certificate);
 		break;
@@ -98,6 +100,27 @@ static void let_in(struct follow *f, const struct event_entry *e)
 		f->load_all = true;
 		f->c.reload(f->c.arg);
 	}
+	return EVENT_TAKEN;
+}
+
+static enum event_verdict take(struct follow *f, struct stream_id id, const struct event_entry *e)
+{
+	enum event_verdict verdict;
+
+	switch (e->type) {
+	case EVENT_REVOKED:
+		/* Fail closed: believed from anybody, but it is said who had no right mac. */
+		audit(e, "taken", event_verdict_text(e->authentic ? EVENT_TAKEN : EVENT_TAKEN_UNPROVEN));
+		return change(f, e, true);
+	case EVENT_ACCOUNT:
+		/* Only makes the node ask the directory again: nothing to believe. */
+		f->c.account(f->c.arg, e->sid);
+		return e->authentic ? EVENT_TAKEN : EVENT_TAKEN_UNPROVEN;
+	default:
+		verdict = event_may_let_in(&f->guard, e, (int64_t)(id.ms / 1000), loop_wall(f->c.loop));
+		audit(e, verdict == EVENT_TAKEN ? "taken" : "refused", event_verdict_text(verdict));
+		return verdict == EVENT_TAKEN ? let_in(f, e) : verdict;
+	}
 }
 
 static void take_event(struct follow *f, struct stream_id id, const redisReply *fields)
@@ -107,26 +130,10 @@ static void take_event(struct follow *f, struct stream_id id, const redisReply *
 
 	if (event_read(fields, f->c.secret, &e, &why) < 0) {
 		log_say(LOG_WARNING, "event_refused", "an entry of the events stream is of no use: %s", why);
+		metrics_add(M_REVOCATION_EVENTS, EVENT_SUB(EVENT_UNKNOWN, EVENT_MALFORMED), 1);
 		return;
 	}
-	switch (e.type) {
-	case EVENT_REVOKED:
-		/* Fail closed: believed from anybody, but it is said who had no right mac. */
-		audit(&e, "taken", e.authentic ? NULL : "unauthenticated");
-		change(f, &e, true);
-		break;
-	case EVENT_ACCOUNT:
-		/* Only makes the node ask the directory again: nothing to believe. */
-		f->c.account(f->c.arg, e.sid);
-		break;
-	default:
-		if (!event_may_let_in(&f->guard, &e, (int64_t)(id.ms / 1000), loop_wall(f->c.loop), &why)) {
-			audit(&e, "refused", why);
-			break;
-		}
-		audit(&e, "taken", NULL);
-		let_in(f, &e);
-	}
+	metrics_add(M_REVOCATION_EVENTS, EVENT_SUB(e.type, take(f, id, &e)), 1);
 }
 
 /* [[key, [[id, fields], ...]]] or nil. The number of entries, or -1. */

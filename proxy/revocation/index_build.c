@@ -344,9 +344,11 @@ static int put_file(struct output *o, const struct index_map *old, const struct 
 {
 	struct index_head h = { .magic = INDEX_MAGIC, .layout = INDEX_LAYOUT, .issuers = n, .rows_at = INDEX_HEAD };
 	struct index_row *rows = calloc(n + 1u, sizeof(*rows));
-	int rc = rows != NULL ? 0 : -ENOMEM;
+	int rc = 0;
 	unsigned i;
 
+	if (rows == NULL)
+		return -ENOMEM;
 	h.slots_at = h.rows_at + n * sizeof(*rows);
 	h.sections_at = o->at = h.slots_at + (uint64_t)INDEX_SLOTS * sizeof(struct index_slot);
 	for (i = 0; i < n && rc == 0; i++) {

@@ -22,6 +22,7 @@
 #define READY_WITHIN_MS 1000	/* a source that is away must not keep the others from serving */
 #define LOCK_FILE     "revocation.lock"
 #define LOCK_AGAIN_MS 50
+#define LINKS_MS      1000
 #define PATHS_MAX     600
 
 struct link {
@@ -44,7 +45,7 @@ struct revocation {
 	unsigned sources_count;
 	struct follow *follow;
 	struct link *links;
-	struct deadline lock_again, ready_again;
+	struct deadline lock_again, ready_again, links_again;
 	uint64_t ready_by_ms;
 	bool lock_said;
 	uint64_t told_generation, told_replacements;
@@ -174,6 +175,19 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 	/* What it mapped before it was linked may be older than what stands now. */
 	if (peer == ROLE_WORKER)
 		wire_tell(l->wire, REVOCATION_CHANGED, &(struct revocation_changed){ .replaced = 1 }, sizeof(struct revocation_changed));
+}
+
+/* A wire that could not be made, or broke, while both processes live on. Workers see to theirs. */
+static void on_links_due(struct deadline *d)
+{
+	struct revocation *r = CONTAINER_OF(d, struct revocation, links_again);
+	struct link *l;
+
+	for (l = r->links; l != NULL && !(l->peer == ROLE_DIRECTORY && wire_is_open(l->wire)); l = l->next)
+		;
+	if (l == NULL)
+		child_ask_link(r->child, ROLE_DIRECTORY, 0);
+	deadline_arm(r->loop, &r->links_again, LINKS_MS, on_links_due);
 }
 
 /* --- start and end --- */
@@ -382,6 +396,7 @@ static void close_all(struct revocation *r)
 
 	deadline_disarm(&r->lock_again);
 	deadline_disarm(&r->ready_again);
+	deadline_disarm(&r->links_again);
 	follow_free(r->follow);
 	for (i = 0; i < r->sources_count; i++)
 		crl_source_free(r->sources[i]);
@@ -422,6 +437,7 @@ int revocation_process(struct child *child)
 		goto out;
 	r.ready_by_ms = loop_now_ms(r.loop) + READY_WITHIN_MS;
 	deadline_arm(r.loop, &r.ready_again, 0, on_ready_again);
+	deadline_arm(r.loop, &r.links_again, LINKS_MS, on_links_due);
 	rc = loop_run(r.loop) < 0 ? 1 : 0;
 out:
 	close_all(&r);

@@ -105,6 +105,14 @@ void account_cache_free(struct account_cache *a)
 	free(a);
 }
 
+void account_cache_limit(struct account_cache *a, size_t entries, unsigned timeout_ms)
+{
+	a->max = entries;
+	a->timeout_ms = timeout_ms;
+	while (a->count > a->max)
+		unlink_entry(a, a->oldest);
+}
+
 void account_unref(struct account_cache *a, struct account_entry *e)
 {
 	(void)a;

@@ -46,6 +46,8 @@ typedef void account_done_fn(void *arg, struct account_entry *entry);
 
 struct account_cache *account_cache_new(struct loop *loop, struct asker *directory, size_t entries, unsigned timeout_ms);
 void account_cache_free(struct account_cache *a);
+/* Other limits from now on: what is too much leaves at once; questions under way keep their time. */
+void account_cache_limit(struct account_cache *a, size_t entries, unsigned timeout_ms);
 
 /*
  * 1: *entry is a fresh answer from the cache, a reference for the caller. 0: `done` will run; *op can cancel it.

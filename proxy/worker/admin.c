@@ -14,12 +14,14 @@
 #include "common/device.h"
 #include "common/http_head.h"
 #include "common/log.h"
+#include "common/redis.h"
 #include "proxy/metric_table.h"
 #include "proxy/revocation/process.h"
 #include "proxy/worker/accept.h"
 
 #define CLIENTS_MAX 32
 #define LIMIT_MS    5000
+#define PAUSE_MS    500
 #define ANSWER_MAX  (4u << 20)
 
 struct admin_listener {
@@ -31,6 +33,7 @@ struct admin {
 	struct admin_listener listeners[4];
 	unsigned listeners_n, clients;
 	struct admin_client *first;
+	struct deadline pause;
 };
 
 struct admin_client {
@@ -152,6 +155,25 @@ static int print_own_metrics(struct worker *w, struct buffer *out)
 	return rc;
 }
 
+/* What the revocation process does for all workers. */
+static int print_revocation(struct buffer *out)
+{
+	int64_t taken = 0, refused = 0, lists = 0, wrong = 0, fine = metrics_total(M_REDIS_COMMANDS, REDIS_ANSWER), failed = 0;
+
+	for (unsigned type = 0; type < EVENT_TYPES; type++)
+		for (unsigned verdict = 0; verdict < EVENT_VERDICTS; verdict++)
+			*(verdict <= EVENT_FOREIGN ? &taken : &refused) += metrics_total(M_REVOCATION_EVENTS, EVENT_SUB(type, verdict));
+	for (unsigned look = 0; look <= LOOK_SCOPE; look++)
+		*(look <= LOOK_UNCHANGED ? &lists : &wrong) += metrics_total(M_CRL_LOADS, look);
+	for (unsigned result = 0; result <= REDIS_NOT_SENT; result++)
+		failed += result != REDIS_ANSWER ? metrics_total(M_REDIS_COMMANDS, result) : 0;
+	return buffer_printf(out, "redis              %" PRId64 " commands answered, %" PRId64 " not; %" PRId64 " connections made, %" PRId64 " lost, %" PRId64 " failed\n"
+	    "events             %" PRId64 " taken, %" PRId64 " refused\n"
+	    "CRLs               %" PRId64 " looks found them right (%" PRId64 " new lists), %" PRId64 " not\n",
+	    fine, failed, metrics_total(M_REDIS_CONNECTIONS, REDIS_FOUND), metrics_total(M_REDIS_CONNECTIONS, REDIS_LOST),
+	    metrics_total(M_REDIS_CONNECTIONS, REDIS_FAILED), taken, refused, lists, metrics_total(M_CRL_LOADS, LOOK_LOADED), wrong);
+}
+
 static int print_status(struct worker *w, struct buffer *out)
 {
 	const char *group, *server, *name;
@@ -169,6 +191,7 @@ static int print_status(struct worker *w, struct buffer *out)
 	    metrics_total(M_UPSTREAM_CONNECTIONS, CONNECTIONS_IDLE));
 	for (unsigned i = 0; upstream_health(w->now->upstreams, i, &group, &server, &healthy); i++)
 		rc |= buffer_printf(out, "  %-16s %s %s\n", group, server, healthy ? "up" : "DOWN");
+	rc |= print_revocation(out);
 	for (unsigned i = 0; i < tls_hosts_count(w->now->hosts); i++) {
 		int64_t end = tls_hosts_expiry(w->now->hosts, i, &name);
 		rc |= buffer_printf(out, "certificate        %s ends in %" PRId64 " days\n", name, (end - now) / 86400);
@@ -272,6 +295,24 @@ static void on_client(evutil_socket_t fd, short what, void *arg)
 	send_out(c);
 }
 
+static void on_pause_over(struct deadline *d)
+{
+	struct admin *a = CONTAINER_OF(d, struct admin, pause);
+
+	for (unsigned i = 0; i < a->listeners_n; i++) {
+		if (event_add(a->listeners[i].readable, NULL) < 0)
+			deadline_arm(a->worker->loop, &a->pause, PAUSE_MS, on_pause_over);
+	}
+}
+
+/* No descriptor or no memory for who waits there: to try again at once would only take the processor's time. */
+static void pause_accepting(struct admin *a)
+{
+	for (unsigned i = 0; i < a->listeners_n; i++)
+		event_del(a->listeners[i].readable);
+	deadline_arm(a->worker->loop, &a->pause, PAUSE_MS, on_pause_over);
+}
+
 static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 {
 	struct admin *a = arg;
@@ -279,8 +320,11 @@ static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 	int fd = accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			pause_accepting(a);
 		return;
+	}
 	c = a->clients < CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
 	if (c == NULL) {
 		close(fd);
@@ -329,6 +373,7 @@ void admin_free(struct worker *w)
 {
 	if (w->admin == NULL)
 		return;
+	deadline_disarm(&w->admin->pause);
 	while (w->admin->first != NULL)
 		client_free(w->admin->first);
 	for (unsigned i = 0; i < w->admin->listeners_n; i++)

@@ -38,6 +38,11 @@ void credentials_free(struct credentials *c)
 	free(c);
 }
 
+void credentials_set_timeout(struct credentials *c, unsigned timeout_ms)
+{
+	c->timeout_ms = timeout_ms;
+}
+
 void credential_clear(struct credential *c)
 {
 	if (c->authorization != NULL) {
@@ -117,19 +122,22 @@ static unsigned home_of(const char *sam, unsigned n)
 	return h % n;
 }
 
-struct credential_op *credential_ask(struct credentials *c, const struct account_entry *account, unsigned upstream,
+struct credential_op *credential_ask(struct credentials *c, const struct account_entry *account, const char *spn,
     credential_done_fn *done, void *arg)
 {
-	struct kerberos_ask ask = { .upstream = upstream };
+	struct kerberos_ask ask;
 	struct credential_op *op;
 
-	if (c->n == 0 || strlen(account->view.sam) >= sizeof(ask.sam) || strlen(account->view.realm) >= sizeof(ask.realm))
+	memset(&ask, 0, sizeof(ask));
+	if (c->n == 0 || strlen(account->view.sam) >= sizeof(ask.sam) || strlen(account->view.realm) >= sizeof(ask.realm) ||
+	    strlen(spn) >= sizeof(ask.spn))
 		return NULL;
 	op = calloc(1, sizeof(*op));
 	if (op == NULL)
 		return NULL;
 	memcpy(ask.sam, account->view.sam, strlen(account->view.sam) + 1);
 	memcpy(ask.realm, account->view.realm, strlen(account->view.realm) + 1);
+	memcpy(ask.spn, spn, strlen(spn) + 1);
 	memcpy(ask.certificate, account->certificate, SHA256_SIZE);
 	memcpy(ask.voucher, account->voucher, VOUCHER_SIZE);
 	op->credentials = c;

@@ -24,8 +24,10 @@ typedef void credential_done_fn(void *arg, enum fact fact, const char *text, str
 /* askers: one per kerberos process, n of them; borrowed. */
 struct credentials *credentials_new(struct loop *loop, struct asker **askers, unsigned n, unsigned timeout_ms);
 void credentials_free(struct credentials *c);
-/* A Kerberos token for this account and that entry of proxy.upstreams. NULL: too many under way, or no kerberos process configured. */
-MUST_CHECK struct credential_op *credential_ask(struct credentials *c, const struct account_entry *account, unsigned upstream,
+/* For questions from now on: a reload may have changed it. */
+void credentials_set_timeout(struct credentials *c, unsigned timeout_ms);
+/* A Kerberos token for this account and the service of that name. NULL: too many under way, or no kerberos process configured. */
+MUST_CHECK struct credential_op *credential_ask(struct credentials *c, const struct account_entry *account, const char *spn,
     credential_done_fn *done, void *arg);
 void credential_cancel(struct credential_op *op);	/* accepts NULL */
 /* The account changed: its tickets are dropped. */

@@ -15,7 +15,7 @@
 #define PRESENTED_MAX 10 /* certificates in a client's message, useless ones included */
 #define RSA_BITS_MAX  8192
 #define CHAIN_RULES                                                                                \
-	"easgate chain rules 1" /* part of the scope: change it with the rules below               \
+	"easgate chain rules 2" /* part of the scope: change it with the rules below               \
 				 */
 
 /* --- the CA set --- */
@@ -109,6 +109,16 @@ static int scope_hash(struct trust *trust)
 	return ok ? 0 : -1;
 }
 
+/*
+ * Of OpenSSL's strict rules one binds only who issues (RFC 5280 §4.2.1.9): that a CA's
+ * basicConstraints be critical. Path validation asks that they be there and say CA (§6.1.4 (k)),
+ * which stays asked, as do all other checks of the same certificate. Older CAs' are not critical.
+ */
+static int but_critical(int ok, X509_STORE_CTX *ctx)
+{
+	return ok == 1 || X509_STORE_CTX_get_error(ctx) == X509_V_ERR_CA_BCONS_NOT_CRITICAL;
+}
+
 static int store_rules(X509_STORE *store)
 {
 	X509_VERIFY_PARAM *param = X509_VERIFY_PARAM_new();
@@ -128,6 +138,7 @@ static int store_rules(X509_STORE *store)
 		X509_VERIFY_PARAM_set_auth_level(param, 2);
 		ok = X509_STORE_set1_param(store, param) == 1;
 	}
+	X509_STORE_set_verify_cb(store, but_critical);
 	X509_VERIFY_PARAM_free(param);
 	return ok ? 0 : -1;
 }

@@ -11,6 +11,10 @@
 
 #define RATE_MIN    1024	/* bytes a second that a device must manage on the whole, beyond body_idle_seconds */
 #define TURNS	    8		/* reads of one device's body before the others' turn */
+#define RECORD	    16384	/* the most that one of them brings */
+#define GATHER	    65536	/* bytes of a body that one write to the mail server should carry */
+#define LARGE	    (256u << 10)	/* a body of which so much comes is read with a larger buffer */
+#define LARGE_READ  66048	/* room for four whole records */
 
 static void on_upstream_readable(struct upstream_conn *c, void *arg);
 static void on_upstream_writable(struct upstream_conn *c, void *arg);
@@ -210,11 +214,31 @@ static enum pump body_refused(struct session *s)
 	return PUMP_WAIT;
 }
 
+static bool wants_more(const struct session *s)
+{
+	const struct exchange *x = s->x;
+	size_t n = buffer_len(&s->in);
+
+	return !x->body_done && !x->body_refused && n + RECORD <= GATHER && (x->request.body != HTTP_BODY_LENGTH || n < x->body_left);
+}
+
+/* Several records, where they have come. IO_OK: something came; *last: what the last read said. */
+static enum io read_body(struct session *s, int *turns, enum io *last)
+{
+	enum io first = session_read(s);
+
+	*last = first;
+	while (*last == IO_OK && wants_more(s) && ++*turns < TURNS)
+		*last = session_read(s);
+	return first;
+}
+
 /* `announced`: an event says that the device has sent something. */
 static enum pump pump_request(struct session *s, bool announced)
 {
 	enum http_result rc = HTTP_MORE;
-	enum io io = IO_OK;
+	enum io io, last = IO_OK;
+	bool behind = announced && s->x->body_done;
 	int moved, turns;
 
 	for (turns = 0; turns < TURNS; turns++) {
@@ -228,9 +252,9 @@ static enum pump pump_request(struct session *s, bool announced)
 		if (buffer_len(&s->upstream->out) >= HIGH || (s->upstream->want_write && buffer_len(&s->in) > 0) || buffer_room(&s->in) == 0)
 			break;
 		/* behind the body only the end, or the next request, can come: the next event will tell */
-		if (s->x->body_done && !(announced && turns == 0))
+		if (last != IO_OK || (s->x->body_done && !(announced && turns == 0)))
 			break;
-		io = session_read(s);
+		io = read_body(s, &turns, &last);
 		if (io == IO_ENDED) {
 			session_close(s, "the device went away");
 			return PUMP_GONE;
@@ -239,8 +263,11 @@ static enum pump pump_request(struct session *s, bool announced)
 			break;
 	}
 	relay_rearm(s);
-	/* others get their turn; what was read last has not been passed on yet */
-	balance(s, turns == TURNS);
+	/*
+	 * Others get their turn; what was read last has not been passed on yet. What came along behind the body, an end say,
+	 * stands inside TLS already: it is looked at once more, and a piece of a record then waits for the rest of it.
+	 */
+	balance(s, turns >= TURNS || last == IO_ENDED || (s->x->body_done && !behind && SSL_has_pending(s->ssl)));
 	if (relay_too_slow(s, &s->x->body_pace, !s->x->body_done && !s->paused, s->x->body_n)) {
 		session_refuse(s, FACT_TOO_SLOW, "the body comes in drops");
 		return PUMP_GONE;
@@ -341,6 +368,8 @@ void relay_start(struct session *s)
 	}
 	credential_clear(&s->credential);
 	buffer_eat(&s->in, x->head_n);
+	/* OpenSSL takes it when it next needs a buffer, and lets it go when that is empty */
+	SSL_set_default_read_buffer_len(s->ssl, x->request.body == HTTP_BODY_LENGTH && x->request.length >= LARGE ? LARGE_READ : 0);
 	x->head_n = 0;
 	s->worker->head_owner = NULL;
 	if (x->request.expect_continue && !x->body_done && buffer_len(&s->in) == 0 &&

@@ -7,6 +7,8 @@
 #include "proxy/worker/policy.h"
 #include "proxy/worker/session_state.h"
 
+#define CHANGED_UNKNOWN_MS 30000
+
 /* Ends a live connection for `fact`; a request that has no answer yet still gets its refusal. */
 static void end_for(struct session *s, enum fact fact, const char *detail, unsigned why)
 {
@@ -53,6 +55,16 @@ void sessions_check_revocation(struct worker *w)
 
 /* --- something about the account has changed while a connection lives --- */
 
+/*
+ * The directory is away. What waits goes on, and the next request is answered by what is cached there, or 503. But where the account is
+ * known to have changed nobody keeps what it was: after a while the waiting one ends too, since it may be one who may not in any more.
+ */
+static void recheck_failed(struct session *s)
+{
+	if (s->account_changed_ms != 0 && loop_now_ms(s->worker->loop) - s->account_changed_ms >= CHANGED_UNKNOWN_MS)
+		end_for(s, FACT_DIRECTORY_DOWN, "the account has changed and nobody can say how", ENDED_ACCOUNT);
+}
+
 static void on_recheck(void *arg, struct account_entry *e)
 {
 	struct session *s = arg;
@@ -62,8 +74,10 @@ static void on_recheck(void *arg, struct account_entry *e)
 	enum fact fact;
 
 	s->account_op = NULL;
-	if (e == NULL)
-		return;		/* the directory is away: the next request is answered by what is cached there, or 503 */
+	if (e == NULL) {
+		recheck_failed(s);
+		return;
+	}
 	session_use_account(s, e);
 	fact = session_account_fact(e);
 	if (fact == FACT_NONE && s->peer->host < s->worker->now->settings->proxy.hosts_count) {
@@ -97,15 +111,18 @@ static void recheck_account(struct session *s)
 
 static void look_at_account(struct session *s, const void *arg)
 {
-	const char *sid = arg;
+	const struct directory_changed *change = arg;
 
-	if (s->account != NULL && (sid[0] == '\0' || strcmp(s->account->view.sid, sid) == 0))
-		recheck_account(s);
+	if (s->account == NULL || (change->sid[0] != '\0' && strcmp(s->account->view.sid, change->sid) != 0))
+		return;
+	if (change->change != CHANGE_MISSED && s->account_changed_ms == 0)
+		s->account_changed_ms = loop_now_ms(s->worker->loop) + 1;
+	recheck_account(s);
 }
 
-void sessions_check_account(struct worker *w, const char *sid)
+void sessions_check_account(struct worker *w, const struct directory_changed *change)
 {
-	each_session(w, look_at_account, sid);
+	each_session(w, look_at_account, change);
 }
 
 static void look_at_device(struct session *s, const void *arg)

@@ -25,7 +25,12 @@ enum io session_read(struct session *s)
 	/* a request is small: a body, when one is under way, gets more room at once */
 	if (s->state != SESSION_RELAY && want > 4096)
 		want = 4096;
-	p = buffer_reserve(&s->in, want < READ_AT_ONCE ? want : READ_AT_ONCE, &room);
+	if (want > READ_AT_ONCE)
+		want = READ_AT_ONCE;
+	/* beside what waits there already, without a larger block */
+	if (buffer_len(&s->in) < READ_AT_ONCE && want > READ_AT_ONCE - buffer_len(&s->in))
+		want = READ_AT_ONCE - buffer_len(&s->in);
+	p = buffer_reserve(&s->in, want, &room);
 	if (p == NULL)
 		return IO_ENDED;
 	/* the bytes that a parsed head points to may have moved */

@@ -12,7 +12,13 @@
 #include "common/shared_table.h"
 
 struct session_records {
-	struct shared_table *sessions, *chains;
+	struct shared_table *sessions, *chains, *rings;
+};
+
+/* The ids of a chain's last sessions on one host. Its key: the one XOR the other. */
+struct ring {
+	uint8_t ids[RECORDS_PER_CHAIN][SESSION_ID_SIZE];
+	uint32_t next; /* where the next one goes, over the oldest */
 };
 
 /*
@@ -44,7 +50,10 @@ struct session_records *session_record_setup(size_t records)
 	config.value_size = sizeof(struct chain_value);
 	if (r->sessions != NULL)
 		r->chains = shared_table_new(&config);
-	if (r->chains == NULL) {
+	config.value_size = sizeof(struct ring);
+	if (r->chains != NULL)
+		r->rings = shared_table_new(&config);
+	if (r->rings == NULL) {
 		saved = errno;
 		session_record_free(r);
 		errno = saved;
@@ -59,6 +68,7 @@ void session_record_free(struct session_records *r)
 		return;
 	shared_table_free(r->sessions);
 	shared_table_free(r->chains);
+	shared_table_free(r->rings);
 	free(r);
 }
 
@@ -176,9 +186,35 @@ bool session_record_find(struct session_records *r, const uint8_t *id, size_t id
 	return good;
 }
 
+struct newcomer {
+	const uint8_t *id;
+	uint8_t leaving[SESSION_ID_SIZE]; /* zero: nobody */
+};
+
+static void take_turn(void *value, void *arg)
+{
+	struct ring *ring = value;
+	struct newcomer *n = arg;
+	uint32_t at = ring->next % RECORDS_PER_CHAIN;
+
+	memcpy(n->leaving, ring->ids[at], SESSION_ID_SIZE);
+	memcpy(ring->ids[at], n->id, SESSION_ID_SIZE);
+	ring->next = (at + 1) % RECORDS_PER_CHAIN;
+}
+
 bool session_record_put(struct session_records *r, const uint8_t id[SESSION_ID_SIZE],
     const struct session_record *record)
 {
+	static const uint8_t nobody[SESSION_ID_SIZE];
+	struct newcomer n = { .id = id };
+	uint8_t key[SHARED_TABLE_KEY];
+
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = record->chain[i] ^ record->context[i];
+	if (!shared_table_change(r->rings, key, take_turn, &n))
+		return false;
+	if (memcmp(n.leaving, nobody, sizeof(nobody)) != 0)
+		shared_table_take(r->sessions, n.leaving, NULL);
 	return shared_table_put(r->sessions, id, record);
 }
 
@@ -194,4 +230,5 @@ void session_record_clear(struct session_records *r)
 {
 	shared_table_clear(r->sessions);
 	shared_table_clear(r->chains);
+	shared_table_clear(r->rings);
 }

@@ -2,14 +2,16 @@
  * session_record: what all workers of the node remember of TLS: resumable sessions and verified
  * client chains.
  *
- * Two bounded tables in anonymous shared memory, made by the master before it forks and never on
+ * Bounded tables in anonymous shared memory, made by the master before it forks and never on
  * disk, since session secrets stand in them. A session record names the chain it was made for; it
  * is good only while that chain is remembered, and no chain is remembered beyond its first
  * notAfter.
  *
  * Records are multi-use: a phone opens several connections at once with the ticket it has. They end
- * with session_seconds after the full handshake (resuming does not prolong it), with the chain, or
- * by eviction.
+ * with session_seconds after the full handshake (resuming does not prolong it), with the chain, by
+ * eviction, or when their chain has got RECORDS_PER_CHAIN newer ones on the same virtual host: a
+ * phone asks for its last tickets, and one device alone can neither fill the table nor push
+ * everybody else's sessions out of it.
  */
 #ifndef EASGATE_SESSION_RECORD_H
 #define EASGATE_SESSION_RECORD_H
@@ -20,6 +22,7 @@
 #define CHAIN_LINKS_MAX	   6 /* certificates of a chain, the anchor not counted */
 #define SESSION_SECRET_MAX 48
 #define SESSION_ID_SIZE	   32 /* of TLS 1.3 stateful tickets */
+#define RECORDS_PER_CHAIN  8  /* on one virtual host; a phone holds two to five connections */
 
 /* One certificate, as revocation names it. */
 struct chain_link {
@@ -81,6 +84,7 @@ bool session_record_chain_put(
 MUST_CHECK bool session_record_find(struct session_records *r, const uint8_t *id, size_t id_n,
     const uint8_t context[SHA256_SIZE], const uint8_t scope[SHA256_SIZE], uint32_t max_age,
     time_t now, struct session_record *out, struct chain_facts *facts);
+/* Takes away the oldest of the same chain and context when there are more than RECORDS_PER_CHAIN. */
 bool session_record_put(struct session_records *r, const uint8_t id[SESSION_ID_SIZE],
     const struct session_record *record);
 

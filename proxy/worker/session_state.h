@@ -64,6 +64,7 @@ struct exchange {
 	char text[256];			/* detail that is no static text */
 	char server[96];
 	bool ticket;			/* a credential was asked of kerberos */
+	unsigned asked_under;		/* when it was: worker->configuration */
 	struct buffer collected;	/* SESSION_COLLECT */
 };
 
@@ -85,6 +86,7 @@ struct session {
 	const char *host_name;		/* first name of the virtual host; heap */
 	struct account_entry *account;	/* of the last request */
 	struct account_op *account_op;
+	uint64_t account_changed_ms;	/* since when it is known to be another than `account` says; 0: it is not */
 	struct credential_op *credential_op;
 	struct credential credential;
 	struct upstream_op *upstream_op;
@@ -143,6 +145,12 @@ const struct host_settings *session_host(const struct session *s);
 enum fact session_account_fact(const struct account_entry *e);
 /* Takes the reference; the one before is given back. */
 void session_use_account(struct session *s, struct account_entry *e);
+
+/* --- session_password.c --- */
+#define ACCOUNT_NAME_LIMIT 320
+void session_hash(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE]);
+/* The user of a Basic Authorization (RFC 7617). 0; 1: there is no such field; 2: it is of another scheme; -1: malformed. */
+int session_basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT]);
 
 /* --- session_changes.c --- */
 /* Sets peer->host by the name that the connection came by: hosts may stand in another order now. False: no host has it any more. */

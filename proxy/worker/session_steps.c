@@ -2,8 +2,6 @@
  * session_steps: from a request head to a mail server's connection, stage by stage: request, revocation, account, policy, device,
  * credential, upstream. Each stage's result goes to the next here and nowhere else. Worker process.
  */
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,7 +14,6 @@
 #include "proxy/worker/session_state.h"
 
 #define DEVICE_MEMO_MS 30000
-#define ACCOUNT_NAME_LIMIT 320
 
 static void step_account(struct session *s);
 static void step_policy(struct session *s);
@@ -164,41 +161,6 @@ void session_read_request(struct session *s)
 
 /* --- the account --- */
 
-static void hash_text(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE])
-{
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-
-	memset(out, 0, SHA256_SIZE);
-	if (md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1) {
-		EVP_DigestUpdate(md, prefix, strlen(prefix));
-		EVP_DigestUpdate(md, text.p, text.n);
-		EVP_DigestFinal_ex(md, out, NULL);
-	}
-	EVP_MD_CTX_free(md);
-}
-
-/* The user of a Basic Authorization (RFC 7617). 0; 1: there is no such field; 2: it is of another scheme; -1: malformed. */
-static int basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT])
-{
-	const struct http_head *head = session_head(s);
-	const struct http_field *f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
-	char text[1024];
-	const char *colon;
-	long n;
-	int rc = -1;
-
-	if (f == NULL)
-		return 1;
-	if (!text_starts_nocase(f->value, STRV("Basic ")))
-		return 2;
-	n = text_base64_decode(text, sizeof(text), text_trim((struct strv){ f->value.p + 6, f->value.n - 6 }));
-	colon = n > 0 ? memchr(text, ':', (size_t)n) : NULL;
-	if (colon != NULL && colon != text && text_copy(user, ACCOUNT_NAME_LIMIT, (struct strv){ text, (size_t)(colon - text) }) == 0)
-		rc = 0;
-	OPENSSL_cleanse(text, sizeof(text));
-	return rc;
-}
-
 enum fact session_account_fact(const struct account_entry *e)
 {
 	if (e == NULL)
@@ -219,6 +181,7 @@ void session_use_account(struct session *s, struct account_entry *e)
 {
 	account_unref(s->worker->accounts, s->account);
 	s->account = e;
+	s->account_changed_ms = 0;
 }
 
 static void on_account(void *arg, struct account_entry *e)
@@ -242,9 +205,9 @@ static enum fact who_is_it(struct session *s, struct account_who *who, char user
 		*who = (struct account_who){ s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
 		return FACT_NONE;
 	}
-	switch (basic_user(s, user)) {
+	switch (session_basic_user(s, user)) {
 	case 0:
-		hash_text("user:", strv_from(user), key);
+		session_hash("user:", strv_from(user), key);
 		*who = (struct account_who){ CLAIM_USER, user, "", key };
 		return FACT_NONE;
 	case 1:
@@ -317,7 +280,7 @@ static enum fact check_own_password(struct session *s)
 
 	if (!s->peer->has_certificate || upstream_of(s)->credential_kind != CREDENTIAL_PASSTHROUGH)
 		return FACT_NONE;
-	rc = basic_user(s, user);
+	rc = session_basic_user(s, user);
 	if (rc == 1)
 		return FACT_NONE;
 	return rc == 0 && policy_names_account(&s->account->view, strv_from(user)) ? FACT_NONE : FACT_OTHER_USER;
@@ -424,6 +387,12 @@ static void on_credential(void *arg, enum fact fact, const char *text, struct cr
 	struct session *s = arg;
 
 	s->credential_op = NULL;
+	/* a reload came in between: the mail server, and with it the service, may be another now */
+	if (s->x->asked_under != s->worker->configuration) {
+		credential_clear(c);
+		step_credential(s);
+		return;
+	}
 	if (fact != FACT_NONE) {
 		snprintf(s->x->text, sizeof(s->x->text), "%s", text);
 		session_refuse(s, fact, s->x->text);
@@ -442,8 +411,9 @@ static void step_credential(struct session *s)
 		return;
 	}
 	s->x->ticket = true;
+	s->x->asked_under = s->worker->configuration;
 	session_go(s, SESSION_CREDENTIAL);
-	s->credential_op = credential_ask(s->worker->credentials, s->account, session_host(s)->upstream_index, on_credential, s);
+	s->credential_op = credential_ask(s->worker->credentials, s->account, upstream_of(s)->spn, on_credential, s);
 	if (s->credential_op == NULL)
 		session_refuse(s, FACT_OVERLOADED, "too many questions to the kerberos processes");
 }
@@ -478,7 +448,7 @@ static void connection_key(struct session *s, uint8_t key[SHA256_SIZE])
 	}
 	head = session_head(s);
 	f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
-	hash_text(s->account->view.sid, f != NULL ? f->value : STRV("none"), key);
+	session_hash(s->account->view.sid, f != NULL ? f->value : STRV("none"), key);
 }
 
 static void step_upstream(struct session *s)

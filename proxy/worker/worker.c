@@ -12,6 +12,7 @@
 #include "common/device.h"
 #include "common/log.h"
 #include "common/master.h"
+#include "common/redis.h"
 #include "proxy/metric_table.h"
 #include "proxy/revocation/process.h"
 #include "proxy/worker/accept.h"
@@ -19,8 +20,10 @@
 #include "proxy/worker/session.h"
 
 #define SWEEP_MS	   5000
+#define LINKS_MS	   1000
 #define DIRECTORY_EXTRA_MS 1000
 #define MEMORY_STEP	   64	/* fewer sessions than this are not worth a trim */
+#define CALM_MS		   250	/* so soon after a rush what it needed is given back */
 #define POOL_KEEP	   16
 
 /* Inherited over fork; the only thing that workers share by memory. */
@@ -102,6 +105,27 @@ static struct worker_config *config_from(struct worker *w, struct bundle *files)
 	return c;
 }
 
+static unsigned directory_timeout(const struct settings *s)
+{
+	const struct config_directory *d = &s->common.directory;
+
+	return (d->ldap != NULL ? d->ldap->timeout_ms : 3000) + DIRECTORY_EXTRA_MS;
+}
+
+static unsigned kerberos_timeout(const struct settings *s)
+{
+	return s->proxy.kerberos != NULL ? s->proxy.kerberos->timeout_ms * 3 + 1000 : 1000;
+}
+
+/* How long the other processes are waited for, and how much is kept of what they say. */
+static void take_limits(struct worker *w)
+{
+	const struct settings *s = w->now->settings;
+
+	account_cache_limit(w->accounts, s->common.directory.cache_entries, directory_timeout(s));
+	credentials_set_timeout(w->credentials, kerberos_timeout(s));
+}
+
 static int on_reload(struct child *child, int bundle_fd, void *arg)
 {
 	struct worker *w = arg;
@@ -109,11 +133,17 @@ static int on_reload(struct child *child, int bundle_fd, void *arg)
 	struct worker_config *c = files != NULL ? config_from(w, files) : NULL, *old = w->now;
 
 	(void)child;
+	if (c != NULL && devices_reload(w->devices, c->settings->common.redis, files) < 0) {
+		worker_config_free(c);
+		c = NULL;
+	}
 	bundle_free(files);
 	metrics_add(M_RELOADS, c != NULL ? 0 : 1, 1);
 	if (c == NULL)
 		return -1;
 	w->now = c;
+	w->configuration++;
+	take_limits(w);
 	w->head_owner = NULL;
 	log_set_level(c->settings->common.log.parsed_level);
 	accept_reload(w);
@@ -127,14 +157,14 @@ static int on_reload(struct child *child, int bundle_fd, void *arg)
 /* --- what the other processes tell --- */
 
 /* Whatever is kept of that account by this worker and for it: answers, and tickets in its name. */
-static void account_changed(struct worker *w, const char *sid)
+static void account_changed(struct worker *w, const struct directory_changed *change)
 {
 	const char *sam, *realm;
 
-	if (sid[0] != '\0' && account_cache_names(w->accounts, sid, &sam, &realm))
+	if (change->sid[0] != '\0' && account_cache_names(w->accounts, change->sid, &sam, &realm))
 		credentials_forget(w->credentials, sam, realm);
-	account_cache_changed(w->accounts, sid);
-	sessions_check_account(w, sid);
+	account_cache_changed(w->accounts, change->sid);
+	sessions_check_account(w, change);
 }
 
 static void serve_directory_changed(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
@@ -148,7 +178,7 @@ static void serve_directory_changed(struct wire *wire, uint64_t number, const vo
 	memcpy(&change, body, sizeof(change));
 	if (memchr(change.sid, '\0', sizeof(change.sid)) == NULL)
 		return;
-	account_changed(w, change.sid);
+	account_changed(w, &change);
 }
 
 static void serve_directory_state(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
@@ -197,7 +227,7 @@ static void serve_account_event(struct wire *wire, uint64_t number, const void *
 	if (memchr(change.sid, '\0', sizeof(change.sid)) == NULL)
 		return;
 	asker_tell(w->directory, DIRECTORY_FORGET, &change, sizeof(change));
-	account_changed(w, change.sid);
+	account_changed(w, &change);
 }
 
 static void serve_device_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
@@ -263,6 +293,22 @@ static void on_link(struct child *child, enum role peer, unsigned index, int fd,
 	close(fd);
 }
 
+/* A wire that could not be made, or broke, while both processes live on: nobody else would notice. */
+static void on_links_due(struct deadline *d)
+{
+	struct worker *w = CONTAINER_OF(d, struct worker, links);
+
+	if (!asker_is_up(w->directory))
+		child_ask_link(w->child, ROLE_DIRECTORY, 0);
+	if (!asker_is_up(w->revocation_asker))
+		child_ask_link(w->child, ROLE_REVOCATION, 0);
+	for (unsigned i = 0; i < w->kerberos_n; i++) {
+		if (!asker_is_up(w->kerberos[i]))
+			child_ask_link(w->child, ROLE_KERBEROS, i);
+	}
+	deadline_arm(w->loop, &w->links, LINKS_MS, on_links_due);
+}
+
 /* --- the end --- */
 
 static void on_drain_end(struct deadline *d)
@@ -288,14 +334,6 @@ static void on_drain(struct child *child, void *arg)
 		loop_stop(w->loop);
 }
 
-void worker_session_gone(struct worker *w)
-{
-	if (w->draining && w->sessions == 0)
-		loop_stop(w->loop);
-	else if (w->sessions + 1 == w->now->settings->proxy.sessions)
-		accept_resume(w);
-}
-
 /* After a rush has gone, what it needed goes back to the system instead of staying for the next one. */
 static void give_back_memory(struct worker *w)
 {
@@ -306,6 +344,22 @@ static void give_back_memory(struct worker *w)
 	w->most_sessions = w->sessions;
 	buffer_pool_trim(POOL_KEEP);
 	malloc_trim(0);
+}
+
+static void on_calm(struct deadline *d)
+{
+	give_back_memory(CONTAINER_OF(d, struct worker, calm));
+}
+
+void worker_session_gone(struct worker *w)
+{
+	if (w->draining && w->sessions == 0)
+		loop_stop(w->loop);
+	else if (w->sessions + 1 == w->now->settings->proxy.sessions)
+		accept_resume(w);
+	/* the sweep looks at smaller ebbs */
+	if (w->most_sessions >= MEMORY_STEP && w->sessions <= w->most_sessions / 4 && w->calm.next == NULL)
+		deadline_arm(w->loop, &w->calm, CALM_MS, on_calm);
 }
 
 static void on_sweep(struct deadline *d)
@@ -335,8 +389,6 @@ static struct evdns_base *dns_new(struct loop *loop)
 static int set_up_ways(struct worker *w)
 {
 	const struct settings *s = w->now->settings;
-	const struct config_directory *d = &s->common.directory;
-	unsigned timeout = (d->ldap != NULL ? d->ldap->timeout_ms : 3000) + DIRECTORY_EXTRA_MS;
 
 	w->directory = asker_new(w->loop, "directory", directory_verbs, w);
 	w->revocation_asker = asker_new(w->loop, "revocation", revocation_verbs, w);
@@ -348,9 +400,8 @@ static int set_up_ways(struct worker *w)
 	}
 	if (w->directory == NULL || w->revocation_asker == NULL)
 		return -1;
-	w->accounts = account_cache_new(w->loop, w->directory, d->cache_entries, timeout);
-	w->credentials = credentials_new(w->loop, w->kerberos, w->kerberos_n,
-	    s->proxy.kerberos != NULL ? s->proxy.kerberos->timeout_ms * 3 + 1000 : 1000);
+	w->accounts = account_cache_new(w->loop, w->directory, s->common.directory.cache_entries, directory_timeout(s));
+	w->credentials = credentials_new(w->loop, w->kerberos, w->kerberos_n, kerberos_timeout(s));
 	w->revocation = revocation_new(s->common.state_dir);
 	return w->accounts != NULL && w->credentials != NULL && w->revocation != NULL ? 0 : -1;
 }
@@ -358,8 +409,10 @@ static int set_up_ways(struct worker *w)
 static void tear_down(struct worker *w)
 {
 	deadline_disarm(&w->sweep);
+	deadline_disarm(&w->links);
 	deadline_disarm(&w->drain_end);
 	sessions_end_all(w);
+	deadline_disarm(&w->calm);
 	admin_free(w);
 	accept_free(w);
 	worker_config_free(w->now);
@@ -367,7 +420,6 @@ static void tear_down(struct worker *w)
 	credentials_free(w->credentials);
 	revocation_free(w->revocation);
 	devices_free(w->devices);
-	settings_free(w->first);
 	asker_free(w->directory);
 	asker_free(w->revocation_asker);
 	for (unsigned i = 0; i < w->kerberos_n; i++)
@@ -378,19 +430,11 @@ static void tear_down(struct worker *w)
 	xmlCleanupParser();
 }
 
-/* A copy of their own: what `now` points to goes with the next reload. */
-static struct settings *first_settings(struct bundle *files)
-{
-	struct config_error error;
-	struct strv text;
-
-	return bundle_get(files, MASTER_CONFIG_NAME, &text) ? settings_load("configuration", text, &error) : NULL;
-}
-
 int worker_process(struct child *child)
 {
 	static const struct child_handlers handlers = { .link = on_link, .reload = on_reload, .drain = on_drain };
 	struct worker *w = calloc(1, sizeof(*w));
+	static const struct redis_metrics redis_metrics = { M_REDIS_COMMANDS, M_REDIS_CONNECTIONS };
 	const char *readable[2] = { NULL, NULL };
 	int rc = 1;
 
@@ -408,15 +452,16 @@ int worker_process(struct child *child)
 	w->now = config_from(w, child_bundle(child));
 	if (w->now == NULL || set_up_ways(w) < 0)
 		goto out;
-	w->first = first_settings(child_bundle(child));
-	w->devices = w->first != NULL ? devices_new(w->loop, w->first->common.redis, child_bundle(child), tables.devices) : NULL;
+	w->devices = devices_new(w->loop, w->dns, w->now->settings->common.redis, child_bundle(child), tables.devices);
 	if (w->devices == NULL)
 		goto out;
+	devices_count(w->devices, &redis_metrics);
 	child_handle(child, &handlers, w);
 	readable[0] = w->now->settings->common.state_dir;
 	if (child_confine(child, readable, NULL) < 0 || accept_start(w) < 0 || admin_start(w) < 0)
 		goto out;
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
+	deadline_arm(w->loop, &w->links, LINKS_MS, on_links_due);
 	child_ready(child);
 	rc = loop_run(w->loop) < 0 ? 1 : 0;
 out:

@@ -36,6 +36,7 @@ struct worker {
 	struct loop *loop;
 	struct evdns_base *dns;
 	struct worker_config *now;
+	unsigned configuration;		/* counts reloads: what was asked before one is asked anew where it may mean something else */
 	struct asker *directory;
 	struct asker *revocation_asker;
 	struct asker *kerberos[WORKER_KERBEROS_MAX];
@@ -44,7 +45,6 @@ struct worker {
 	struct credentials *credentials;
 	struct revocation *revocation;
 	struct devices *devices;
-	struct settings *first;			/* as at the start: devices borrow its redis section, which no reload changes */
 	struct listener *listeners;	/* accept.c */
 	struct admin *admin;		/* admin.c */
 	char directory_down[256];	/* what *directory* last said it misses; "": nothing */
@@ -52,7 +52,7 @@ struct worker {
 	unsigned sessions, most_sessions;	/* now; since memory was given back last */
 	uint64_t next_session;
 	bool draining;
-	struct deadline drain_end, sweep;
+	struct deadline drain_end, sweep, calm, links;
 	struct http_head head;		/* scratch: the head parsed last; see head_owner */
 	const struct session *head_owner;
 };

@@ -45,6 +45,16 @@ def pytest_unconfigure(config):
         process.wait(60)
 
 
+def pytest_collection_modifyitems(config, items):
+    """What takes minutes is not even counted unless it is asked for."""
+    if os.environ.get("EASGATE_LONG") == "1":
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
 @pytest.fixture(scope="session")
 def site_dir():
     return os.environ["EASGATE_SITE_DIR"]

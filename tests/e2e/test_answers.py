@@ -250,6 +250,25 @@ def test_a_dc_that_comes_up_for_a_moment_and_dies_leaves_those_it_knew_served(ow
     assert proxy.metric("easproxy_directory_cache_total", result="stale") > 0
 
 
+@pytest.mark.slow
+def test_while_the_dc_is_away_an_account_that_has_changed_is_served_no_more_and_its_held_ping_ends(
+        own_ad, pki, phone, kerberos_proxy, revocation_in_redis):
+    proxy = kerberos_proxy(own_ad, PATIENCE, redis=revocation_in_redis)
+    changed, other = known_phone(proxy, phone, pki), known_phone(proxy, phone, pki, "load01")
+    held, others = changed.ping(), other.ping()
+    sid = own_ad.sid("alice")
+    own_ad.stop()
+    assert changed.sync().status == 200 and other.sync().status == 200
+    revocation_in_redis.event("account", sid=sid)
+    wait_until(lambda: changed.sync().status == 503, 5)
+    assert_try_again(proxy, changed.sync(), "directory-down")
+    assert other.sync().status == 200
+    assert held.waiting
+    assert_try_again(proxy, held.wait(45), "directory-down", command="Ping")
+    assert others.waiting and other.sync().status == 200
+    assert proxy.metric("easproxy_sessions_ended_total", reason="account") == 1
+
+
 def test_with_a_silent_dc_new_ones_get_503_in_bounded_time_and_the_others_notice_nothing(own_ad, pki, phone, kerberos_proxy):
     proxy = kerberos_proxy(own_ad, PATIENCE)
     known = known_phone(proxy, phone, pki)

@@ -396,6 +396,11 @@ def test_p25_a_certificate_that_is_not_a_devices_is_refused_in_the_handshake(ser
     device = lambda **kw: ca.device("alice@corp.example", **kw)     # noqa: E731
     now = int(time.time())
     long_path = Authority("CN=One Too Many", parent=ca)
+    plain = Authority("CN=Plain", parent=pki.root, extensions=[_not_critical(True, 0)])
+    plain_path = Authority("CN=Below Plain", parent=plain)
+    plain_no_ca = Authority("CN=Plain and No CA", parent=pki.root, extensions=[_not_critical(False)])
+    plain_unable = Authority("CN=Plain and Unable", parent=pki.root, extensions=[_not_critical(True)],
+                             key_usage=("crl_sign",))
     constrained = Authority("CN=Constrained", parent=pki.root, extensions=[raw_extension("2.5.29.30", der.sequence(
         der.context(0, der.sequence(der.context(1, b"other.example", constructed=False)))), critical=True)])
     unable = Authority("CN=Unable", parent=pki.root, key_usage=("crl_sign",))
@@ -418,6 +423,11 @@ def test_p25_a_certificate_that_is_not_a_devices_is_refused_in_the_handshake(ser
         ("outside its name constraints", constrained.device("alice@corp.example", mail="alice@example.com"), "permitted"),
         ("below a CA that may not sign", unable.device("alice@corp.example"), "."),
         ("below what is no CA", no_ca.device("alice@corp.example"), "CA"),
+        ("the same, not critical", plain_no_ca.device("alice@corp.example"), "CA"),
+        ("below a path that is too long, not critical", plain_path.device("alice@corp.example"), "path length"),
+        ("below a CA that may not sign, not critical", plain_unable.device("alice@corp.example"), "."),
+        ("of a CA whose constraints are not critical, expired", plain.device(
+            "alice@corp.example", not_before=now - 7200, not_after=now - 60), "expired"),
         ("a forged signature", device().forged(), "signature"),
         ("of a CA with the same name and another key", _namesake(ca).device("alice@corp.example"), "."),
         ("signed by itself", _self_signed(), "self.signed|issuer"),
@@ -426,6 +436,13 @@ def test_p25_a_certificate_that_is_not_a_devices_is_refused_in_the_handshake(ser
     proxy = serving(["upn"], extra_ca=[pki.root])
     refused_all(proxy, ask, backend, [(name, identity, "certificate", words) for name, identity, words in cases])
     assert ask(proxy, device()).status == 200
+    assert ask(proxy, plain.device("alice@corp.example")).status == 200
+
+
+def _not_critical(is_ca, path_length=None):
+    """basicConstraints as older CAs write them (RFC 5280 §4.2.1.9 wants them critical, §6.1.4 does not ask for it)."""
+    return raw_extension("2.5.29.19", der.sequence(der.boolean(True) if is_ca else b"", *(
+        [der.integer(path_length)] if path_length is not None else [])))
 
 
 def _namesake(ca):
@@ -438,7 +455,6 @@ def _self_signed():
 
 
 @pytest.mark.quick
-@pytest.mark.filterwarnings("ignore:(SHA1|MD5) signatures are deprecated")
 def test_p25_weak_keys_and_digests_are_refused_in_the_handshake(serving, ask, pki, backend):
     rsa = Authority("CN=RSA CA", key=new_key("rsa2048"))
     weak = Authority("CN=Weak CA", key=new_key("rsa1024"))

@@ -66,6 +66,13 @@ WRONG = {
     "an upstream that is not there": ("proxy.hosts.0.upstream", "none", r"upstream \"none\" is not in proxy\.upstreams"),
     "an address with a name": ("proxy.listeners.0.address", "localhost:443", r"\"localhost:443\" is no address"),
     "Redis revocation without Redis": ("proxy.revocation.redis", True, r"proxy\.revocation\.redis: true needs the section redis"),
+    "a directory in clear, gssapi": ("directory", {"kind": "ldap", "ldap": {
+        "servers": ["ldaps://dc1.corp.example", "ldap://dc2.corp.example"], "base": "DC=corp,DC=example", "bind": "gssapi",
+        "bind_name": "svc-ldap@CORP.EXAMPLE", "keytab": "/k"}},
+        r"directory\.ldap\.servers: \"ldap://dc2\.corp\.example\" would send .* in clear: expected ldaps://, or start_tls: true"),
+    "a directory in clear, simple": ("directory", {"kind": "ldap", "ldap": {
+        "servers": ["ldap://dc2.corp.example"], "base": "DC=corp,DC=example", "bind_name": "me", "bind_password_file": "/p"}},
+        r"directory\.ldap\.servers: \"ldap://dc2\.corp\.example\" would send the password in clear: expected ldaps://"),
     "kerberos without its section": ("proxy.upstreams.0.credential", "kerberos", r"credential kerberos needs spn"),
 }
 

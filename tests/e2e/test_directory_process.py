@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from site_ import relay as relays
-from site_.process import LineLog, die_with_parent
+from site_.process import LineLog, die_with_parent, wait_until
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 DRIVER = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools", "directory_driver")
@@ -386,12 +386,6 @@ def test_a_certificate_of_another_authority_is_refused(start, pki, place):
     assert "unable to get local issuer certificate" in directory.event("directory_down")
 
 
-def test_nothing_is_sent_in_clear(made, place, ad):
-    directory = made(Directory(place, ad, ldap_section(str(place), ad, servers=[ad.ldap], bind="gssapi",
-                     bind_name="svc-ldap@CORP.EXAMPLE", keytab=ad.keytab_of("svc-ldap")), ready=False))
-    assert "would be read in clear" in directory.event("directory_unusable")
-
-
 def test_an_empty_password_is_never_sent(made, place, ad):
     directory = made(Directory(place, ad, ldap_section(str(place), ad, password="\n"), ready=False))
     assert "bind_password_file" in directory.event("directory_unusable")
@@ -462,6 +456,90 @@ def test_what_changed_while_the_connection_was_away_is_told_when_it_is_back(star
     assert directory.told(sid, 3000)
     assert not directory.do("wait", 1, "all")["told"]
     assert directory.upn(sam)["flags"] == 0
+
+
+@pytest.fixture
+def two_ways(start, start_relay, ad):
+    """(directory, relay): knows alice from a server that has gone since; the relay leads to one that was never there yet."""
+    first, second = (start_relay(("127.0.0.1", 636), netns=ad.netns) for _ in range(2))
+    second.refuse()
+    directory = start(servers=["ldaps://" + first.address, "ldaps://" + second.address])
+    assert directory.told("missed")                 # watching begins
+    assert directory.upn("alice")["result"] == "found"
+    directory.do("clear")
+    first.refuse()
+    first.cut()
+    return directory, second
+
+
+def gone(directory, relay):
+    """The server is away again, and the directory process knows it."""
+    relay.refuse()
+    relay.cut()
+
+    def known_to_be_down():
+        return directory.find(USER, "nobody-of-this-name", fresh=True)["result"] == "directory-unavailable"
+    wait_until(known_to_be_down, 5)
+
+
+def test_a_server_that_comes_up_for_a_moment_takes_nothing_from_those_that_are_known(two_ways):
+    directory, relay = two_ways
+    relay.listen()
+    assert directory.told("missed", 8000)           # nobody watched meanwhile: ask again
+    gone(directory, relay)
+    answer = directory.upn("alice")
+    assert (answer["result"], answer["voucher"]) == ("found", "good") and answer["ttl"] <= 5, answer
+    assert not directory.do("wait", 1, "all")["told"]
+
+
+def test_what_may_have_been_missed_is_asked_again_at_once_though_its_time_is_not_over(start, start_relay, own_ad):
+    first, second = (start_relay(("127.0.0.1", 636), netns=own_ad.netns) for _ in range(2))
+    second.refuse()
+    directory = start(bed=own_ad, servers=["ldaps://" + first.address, "ldaps://" + second.address])
+    sam = own_ad.account(groups=())
+    assert directory.upn(sam)["flags"] == ENABLED
+    first.refuse()
+    first.cut()
+    directory.event("directory_down", 2)
+    directory.do("clear")
+    own_ad.disable(sam)                             # nobody watches
+    second.listen()
+    assert directory.told("missed", 8000)
+    answer = directory.upn(sam)
+    assert answer["flags"] == 0 and answer["age"] == 0, answer
+
+
+def test_a_change_that_was_seen_counts_though_no_server_answers_after_it(two_ways, ad):
+    directory, relay = two_ways
+    relay.listen()
+    assert directory.told("missed", 8000)
+    sam = ad.account(groups=())
+    sid = ad.sid(sam)
+    assert directory.told(sid)                      # its making
+    assert directory.upn(sam)["flags"] == ENABLED
+    assert directory.upn("alice")["result"] == "found"
+    time.sleep(0.3)
+    directory.do("clear")
+    ad.disable(sam)
+    assert directory.told(sid)
+    gone(directory, relay)
+    assert directory.upn(sam)["result"] == "directory-unavailable"
+    assert directory.upn("alice")["result"] == "found"
+
+
+def test_after_a_change_of_a_group_nobodys_old_membership_is_used(two_ways, ad):
+    directory, relay = two_ways
+    relay.listen()
+    assert directory.told("missed", 8000)
+    sam = ad.account()
+    assert directory.upn(sam)["groups"] == 1 and directory.upn("alice")["groups"] == 1
+    time.sleep(0.3)                                 # what made the account has been told by now
+    directory.do("clear")
+    ad.leave(sam)
+    assert directory.told("all")
+    gone(directory, relay)
+    for name in (sam, "alice"):
+        assert directory.upn(name)["result"] == "directory-unavailable", name
 
 
 def test_many_askers_at_once_cost_few_searches(start):

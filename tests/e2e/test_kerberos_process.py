@@ -20,11 +20,12 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 TOOLS = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools")
 DRIVER, AGING = os.path.join(TOOLS, "kerberos_driver"), os.path.join(TOOLS, "kerberos_aging")
 REALM = "CORP.EXAMPLE"
-MAIL, NOT_LISTED, UNKNOWN, HEADER = range(4)        # upstreams of the configuration below
+# services of the upstreams in the configuration below; the last one is of an upstream that does not use Kerberos
+MAIL, NOT_LISTED, UNKNOWN, HEADER = ("HTTP/%s.corp.example" % host for host in ("mail", "mail2", "nowhere", "header"))
 
 
-def configuration(place, ad, **kerberos):
-    """A whole configuration, of which only `kerberos` and `upstreams` matter here."""
+def configuration(place, ad, reverse=False, **kerberos):
+    """A whole configuration, of which only `kerberos` and `upstreams` matter here. reverse: the upstreams from the end."""
     def upstream(name, **credential):
         return dict({"name": name, "servers": ["http://mail.corp.example"]}, **credential)
     config = {
@@ -37,14 +38,16 @@ def configuration(place, ad, **kerberos):
             "identity": ["upn"],
             "revocation": {"crls": [{"issuer_ca": "/x", "file": "/x"}]},
             "policies": [{"name": "default", "required_group": "", "device": "any"}],
-            "upstreams": [upstream("mail", credential="kerberos", spn="HTTP/mail.corp.example"),
-                          upstream("not-listed", credential="kerberos", spn="HTTP/mail2.corp.example"),
-                          upstream("unknown", credential="kerberos", spn="HTTP/nowhere.corp.example"),
-                          upstream("header", credential="header", header="X-User", header_value="sam")],
+            "upstreams": [upstream("mail", credential="kerberos", spn=MAIL),
+                          upstream("not-listed", credential="kerberos", spn=NOT_LISTED),
+                          upstream("unknown", credential="kerberos", spn=UNKNOWN),
+                          upstream("header", credential="header", header="X-User", header_value="sam", spn=HEADER)],
             "kerberos": dict({"principal": ad.principal, "keytab": ad.keytab, "kdcs": ["127.0.0.1:88"], "processes": 1,
                               "timeout_ms": 2000}, **kerberos),
         },
     }
+    if reverse:
+        config["proxy"]["upstreams"].reverse()
     path = os.path.join(place, "kerberos.yaml")
     with open(path, "w") as f:
         yaml.safe_dump(config, f)
@@ -91,8 +94,8 @@ class Kerberos(Tool):
         super().__init__(DRIVER, place, ad, **kerberos)
         self._answer()
 
-    def token(self, sam, upstream=MAIL, voucher="good", realm=REALM):
-        answer = self._do("token", sam, realm, upstream, voucher)
+    def token(self, sam, service=MAIL, voucher="good", realm=REALM):
+        answer = self._do("token", sam, realm, service, voucher)
         assert bool(answer["token"]) == (answer["result"] == "ok"), answer
         assert bool(answer["text"]) == (answer["result"] != "ok"), answer
         return answer
@@ -208,7 +211,7 @@ def test_a_token_carries_no_credentials_that_could_be_used_further(start):
 
 # --- who does not, and the reason ---
 
-@pytest.mark.parametrize("sam, upstream, result, words", [
+@pytest.mark.parametrize("sam, service, result, words", [
     ("nobody1", MAIL, "denied", "does not know nobody1@CORP.EXAMPLE"),
     ("carol", MAIL, "denied", "disabled"),
     ("dave", MAIL, "denied", "expired"),
@@ -216,13 +219,32 @@ def test_a_token_carries_no_credentials_that_could_be_used_further(start):
     ("frank", MAIL, "denied", "sensitive"),
     ("alice", NOT_LISTED, "denied", "msDS-AllowedToDelegateTo"),
     ("alice", UNKNOWN, "denied", "no account owns the SPN HTTP/nowhere.corp.example"),
-    ("alice", HEADER, "refused", "does not use Kerberos"),
-    ("alice", 4, "refused", "does not use Kerberos"),
-    ("alice", 4294967295, "refused", "does not use Kerberos"),
+    ("alice", HEADER, "denied", "has this spn in the configuration in force"),
 ])
-def test_39_a_denial_names_cause_and_cure(start, sam, upstream, result, words):
-    answer = start().token(sam, upstream)
+def test_39_a_denial_names_cause_and_cure(start, sam, service, result, words):
+    answer = start().token(sam, service)
     assert answer["result"] == result and words in answer["text"], answer
+
+
+def test_39_a_question_means_the_same_service_whatever_the_order_of_the_upstreams(start, ad):
+    process = start(reverse=True)
+    answer = process.token("alice", MAIL)
+    assert answer["result"] == "ok" and ask_mail_server(ad, answer["token"])[0] == 200, answer
+    assert "msDS-AllowedToDelegateTo" in process.token("alice", NOT_LISTED)["text"]
+
+
+@pytest.mark.parametrize("service", [
+    "-", "HTTP/dc1.corp.example", "cifs/dc1.corp.example", "ldap/dc1.corp.example", "krbtgt/CORP.EXAMPLE", MAIL + "@CORP.EXAMPLE",
+    MAIL.lower(), MAIL + ".", MAIL[:-1], MAIL + "/x", "0", "HTTP/" + "m" * 250])
+def test_39_a_service_that_is_not_configured_is_refused_and_audited_and_no_kdc_hears_of_it(start, service):
+    process = start()
+    assert process.token("alice", MAIL)["result"] == "ok"
+    answer = process.token("alice", service)
+    assert answer["result"] == "denied" and "configuration in force" in answer["text"] and answer["ms"] < 50, answer
+    process.log.wait(lambda line: '"audit":true' in line and '"event":"kerberos_refused"' in line and '"account":"alice"' in line
+                     and '"service":"%s"' % ("" if service == "-" else service) in line, 5)
+    assert process.token("alice", service, voucher="none")["result"] == "refused"      # and says nothing of services
+    assert process.token("alice", MAIL)["cached"] == 1
 
 
 def test_a_locked_out_account_is_denied_with_that_reason(start, ad):
@@ -469,13 +491,14 @@ def test_after_the_kdc_has_changed_its_key_the_process_logs_on_anew_within_the_s
 
 def test_39_a_captured_worker_gets_nothing_out_of_malformed_messages(start):
     process = start()
-    for verb, size in ((0, 0), (1, 0), (1, 1), (1, 351), (1, 353), (1, 60000), (3, 352), (65535, 352)):
+    for verb, size in ((0, 0), (1, 0), (1, 1), (1, 599), (1, 601), (1, 60000), (3, 600), (65535, 600)):
         assert process.raw(verb, b"\x00" * size)["wire"] == 0       # refused by the framing
     for fill in (b"\x00", b"\xff", b"a", b"%n"):
-        data = (fill * 352)[:352]
+        data = (fill * 600)[:600]
         assert process.raw(1, data)["result"] == "refused"
         process.raw(2, data[:256])
-    assert process.token("alice", voucher="unterminated")["result"] == "refused"
+    for how in ("unterminated", "unterminated-spn"):
+        assert process.token("alice", voucher=how)["result"] == "refused"
     assert process.token("alice")["result"] == "ok"
 
 

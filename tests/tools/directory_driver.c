@@ -7,7 +7,8 @@
  *   find KIND VALUE SID|- [fresh]   VALUE in hexadecimal, KIND a number (claim_kind.h)
  *   flood N KIND VALUE              N fresh questions at once
  *   series N KIND VALUE             N fresh questions one after the other
- *   wait MS SID|all                 until that change is told; changes told before count too
+ *   wait MS SID|all|missed          until that change is told; changes told before count too.
+ *                                   all: everybody changed; missed: anybody may have
  *   clear                           forgets the changes told so far
  *   forget SID|-        raw VERB HEX        state        drain
  */
@@ -88,7 +89,9 @@ static void serve_changed(struct wire *w, uint64_t number, const void *body, siz
 {
 	struct driver *d = arg;
 	const struct directory_changed *changed = body;
-	const char *sid = changed->sid[0] != '\0' ? changed->sid : "all";
+	const char *sid = changed->sid[0] != '\0'		? changed->sid
+			  : changed->change == CHANGE_MISSED ? "missed"
+							     : "all";
 
 	(void)w;
 	(void)number;

@@ -4,7 +4,6 @@
  * standard input, one JSON line each: token SAM      age-own SECONDS      age-ticket SAM SECONDS
  * state
  */
-#include <gssapi/gssapi.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,11 +22,12 @@ NORETURN static void die(const char *what)
 
 static void command_token(struct answerer *a, const char *sam)
 {
-	struct kerberos_ask ask = { .upstream = 0 };
+	struct kerberos_ask ask;
 	struct kerberos_token token;
-	gss_buffer_desc bytes;
-	OM_uint32 minor;
+	struct token bytes;
 
+	memset(&ask, 0, sizeof(ask));
+	snprintf(ask.spn, sizeof(ask.spn), "%s", a->services > 0 ? a->spn[0] : "");
 	if (strlen(sam) >= sizeof(ask.sam))
 		die("the name is too long");
 	strcpy(ask.sam, sam);
@@ -37,9 +37,8 @@ static void command_token(struct answerer *a, const char *sam)
 		die("no voucher can be made");
 	answerer_ask(a, &ask, time(NULL), &token, &bytes);
 	printf("{\"result\": %u, \"cached\": %u, \"bytes\": %zu}\n", token.result, token.cached,
-	    bytes.length);
-	if (bytes.length > 0)
-		gss_release_buffer(&minor, &bytes);
+	    bytes.n);
+	token_clear(&bytes);
 }
 
 static void age_ticket(struct answerer *a, const char *sam, long seconds)

@@ -5,11 +5,12 @@
  *
  *   kerberos_driver CONFIG
  *
- *   token SAM REALM UPSTREAM [VOUCHER]   good, none, forged, expired, far, other-account,
- *                                        other-certificate, or unterminated (the name)
- *   many N SAM REALM UPSTREAM            N tokens one after the other
- *   rounds N SAM REALM UPSTREAM          N times: forget, then a token
- *   flood N SAM REALM UPSTREAM           N questions at once; SAM%d: of different accounts
+ *   token SAM REALM SPN [VOUCHER]        good, none, forged, expired, far, other-account,
+ *                                        other-certificate, unterminated (the account's name)
+ *                                        or unterminated-spn; SPN -: none
+ *   many N SAM REALM SPN                 N tokens one after the other
+ *   rounds N SAM REALM SPN               N times: forget, then a token
+ *   flood N SAM REALM SPN                N questions at once; SAM%d: of different accounts
  *   raw VERB HEX                         any bytes under any verb
  *   forget SAM REALM / link / state / drain
  */
@@ -183,7 +184,7 @@ static void put_text(char *out, size_t size, const char *text)
 
 /* `how`: which voucher; see the head. */
 static void make_ask(struct driver *d, struct kerberos_ask *ask, const char *sam, const char *realm,
-    unsigned upstream, const char *how)
+    const char *spn, const char *how)
 {
 	bool other = strcmp(how, "other-account") == 0;
 	time_t until = time(NULL) +
@@ -195,7 +196,10 @@ static void make_ask(struct driver *d, struct kerberos_ask *ask, const char *sam
 	put_text(ask->sam, sizeof(ask->sam), sam);
 	put_text(ask->realm, sizeof(ask->realm), realm);
 	memset(ask->certificate, 0x5a, sizeof(ask->certificate));
-	ask->upstream = upstream;
+	if (strcmp(how, "unterminated-spn") == 0)
+		memset(ask->spn, 'a', sizeof(ask->spn));
+	else
+		put_text(ask->spn, sizeof(ask->spn), strcmp(spn, "-") == 0 ? "" : spn);
 	if (vouch_make(
 		d->key, other ? "somebody" : sam, realm, ask->certificate, until, ask->voucher) < 0)
 		die("no voucher can be made");
@@ -243,7 +247,7 @@ static void command_token(struct driver *d, struct reply *r, char **word)
 	struct kerberos_ask ask;
 
 	make_ask(
-	    d, &ask, word[1], word[2], (unsigned)atoi(word[3]), word[4] != NULL ? word[4] : "good");
+	    d, &ask, word[1], word[2], word[3], word[4] != NULL ? word[4] : "good");
 	question(d, r, &ask);
 	text_base64(base64, r->bytes, r->n);
 	printf("{\"result\": \"%s\", \"wire\": %d, \"cached\": %u, \"ms\": %.3f",
@@ -271,7 +275,7 @@ static void command_many(struct driver *d, struct reply *r, char **word, bool ro
 	double began = now_ms(), asked = 0;
 
 	for (int i = 0; i < n; i++) {
-		make_ask(d, &ask, word[2], word[3], (unsigned)atoi(word[4]), "good");
+		make_ask(d, &ask, word[2], word[3], word[4], "good");
 		if (rounds)
 			command_forget(d, word + 1);
 		question(d, r, &ask);
@@ -298,7 +302,7 @@ static void command_flood(struct driver *d, struct reply *r, char **word)
 		char *mark = strstr(word[2], "%d");
 		snprintf(sam, sizeof(sam), "%.*s%02u", mark != NULL ? (int)(mark - word[2]) : 60,
 		    word[2], i + 1);
-		make_ask(d, &ask, mark != NULL ? sam : word[2], word[3], (unsigned)atoi(word[4]),
+		make_ask(d, &ask, mark != NULL ? sam : word[2], word[3], word[4],
 		    "good");
 		if (wire_ask(d->wire, KERBEROS_TOKEN, &ask, sizeof(ask), TIMEOUT_MS, on_reply, r) ==
 		    0)

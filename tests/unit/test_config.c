@@ -224,7 +224,7 @@ static void words_outside_their_choices_are_refused(void **state)
 	refused(GOOD "log: {level: loud}\n", "x.yaml:2: log.level: \"loud\" is none of: error, warning, info, debug");
 }
 
-static void a_password_is_not_sent_in_clear(void **state)
+static void nothing_is_sent_to_a_directory_in_clear(void **state)
 {
 	const char *head = "directory:\n  kind: ldap\n  ldap:\n    base: DC=x\n    bind_name: me\n    bind_password_file: /p\n";
 	char text[512];
@@ -236,7 +236,9 @@ static void a_password_is_not_sent_in_clear(void **state)
 	refused(text, "\"http://b\" is no ldap:// or ldaps:// URL");
 	snprintf(text, sizeof(text), "%s    servers: [ldaps://a]\n    bind: ntlm\n", head);
 	refused(text, "x.yaml:8: directory.ldap.bind: \"ntlm\" is none of: simple, gssapi");
-	snprintf(text, sizeof(text), "%s    servers: [ldap://a]\n    bind: gssapi\n", head);
+	snprintf(text, sizeof(text), "%s    servers: [ldaps://a, ldap://b]\n    bind: gssapi\n    keytab: /k\n", head);
+	refused(text, "x.yaml:7: directory.ldap.servers: \"ldap://b\" would send what is asked and answered in clear: expected ldaps://, or start_tls: true");
+	snprintf(text, sizeof(text), "%s    servers: [ldaps://a]\n    bind: gssapi\n", head);
 	refused(text, "directory.ldap.keytab: is missing");
 	refused("directory:\n  kind: ldap\n  ldap: {servers: [ldaps://a], base: DC=x, bind_name: me}\n", "directory.ldap.bind_password_file: is missing");
 }
@@ -347,7 +349,7 @@ int main(void)
 		cmocka_unit_test(aliases_are_refused),
 		cmocka_unit_test(numbers_outside_their_limits_are_refused),
 		cmocka_unit_test(words_outside_their_choices_are_refused),
-		cmocka_unit_test(a_password_is_not_sent_in_clear),
+		cmocka_unit_test(nothing_is_sent_to_a_directory_in_clear),
 		cmocka_unit_test(long_values_and_names_do_not_break_the_line),
 		cmocka_unit_test(deep_nesting_ends),
 		cmocka_unit_test(the_line_of_a_key_is_found),

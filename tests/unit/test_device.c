@@ -85,7 +85,7 @@ static void the_first_use_binds_and_every_other_device_or_account_is_refused(voi
 	close(mkstemp(file));
 	unlink(file);
 	t = table_new(file);
-	d = devices_new(loop, NULL, NULL, t);
+	d = devices_new(loop, NULL, NULL, NULL, t);
 	assert_non_null(d);
 	assert_true(devices_are_up(d));
 	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", false), DEVICE_PINNED);
@@ -99,7 +99,7 @@ static void the_first_use_binds_and_every_other_device_or_account_is_refused(voi
 	devices_free(d);
 	shared_table_free(t);
 	t = table_new(file);		/* a restart */
-	d = devices_new(loop, NULL, NULL, t);
+	d = devices_new(loop, NULL, NULL, NULL, t);
 	assert_int_equal(check(d, CERT, SID, "ApplOTHER", false), DEVICE_OTHER);
 	assert_int_equal(check(d, CERT, SID, "ApplDNQ7", false), DEVICE_ALLOWED);
 	devices_free(d);
@@ -111,7 +111,7 @@ static void a_registered_certificate_binds_its_first_device_and_a_blocked_one_is
 {
 	struct device_record r = { .sid = SID, .state = DEVICE_STATE_REGISTERED }, blocked = { .sid = SID, .device = "A", .state = DEVICE_STATE_BLOCKED };
 	struct shared_table *t = table_new(NULL);
-	struct devices *d = devices_new(loop, NULL, NULL, t);
+	struct devices *d = devices_new(loop, NULL, NULL, NULL, t);
 
 	(void)state;
 	shared_table_put(t, CERT, &r);
@@ -130,7 +130,7 @@ static void a_registered_certificate_binds_its_first_device_and_a_blocked_one_is
 static void questions_that_cannot_be_asked_are_refused_and_cancelled_ones_are_not_answered(void **state)
 {
 	struct shared_table *t = table_new(NULL);
-	struct devices *d = devices_new(loop, NULL, NULL, t);
+	struct devices *d = devices_new(loop, NULL, NULL, NULL, t);
 	struct device_ask ask = question(CERT, SID, "A", false);
 	struct answer a = { 0 }, b = { 0 };
 	char longest[200];
@@ -183,7 +183,7 @@ static void node_start(struct node *n, const struct redis_server *s, const char 
 		assert_int_equal(write(fd, secret, strlen(secret)), (ssize_t)strlen(secret));
 		close(fd);
 	}
-	n->d = devices_new(loop, &n->settings, bundle, NULL);
+	n->d = devices_new(loop, NULL, &n->settings, bundle, NULL);
 	assert_non_null(n->d);
 	while (!devices_are_up(n->d))
 		event_base_loop(loop_base(loop), EVLOOP_ONCE);
@@ -371,6 +371,123 @@ static void threat_27_a_paused_redis_is_unavailable_within_the_time_limit(void *
 	redis_server_stop(&s);
 }
 
+/* --- a new configuration --- */
+
+static void reload(struct node *n, const struct redis_server *s, const char *secret)
+{
+	struct bundle *bundle = bundle_from_disk();
+	int fd = open(n->secret, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_int_equal(write(fd, secret, strlen(secret)), (ssize_t)strlen(secret));
+	close(fd);
+	if (s != NULL) {
+		free(n->servers[0]);
+		n->servers[0] = strdup(s->url);
+	}
+	assert_int_equal(devices_reload(n->d, &n->settings, bundle), 0);
+	bundle_free(bundle);
+}
+
+static bool holds(const struct redis_server *s, const uint8_t *cert)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "test \"$(redis-cli -s %s EXISTS t:device:%s)\" = 1", s->socket, hex(cert));
+	return system(command) == 0;
+}
+
+static void after_a_reload_the_other_redis_is_asked_and_what_was_under_way_is_answered_once(void **state)
+{
+	struct redis_server s = { 0 }, t = { 0 };
+	struct node n = { 0 };
+	struct device_ask ask = question(CERT2, SID, "A", false);
+	struct answer late = { 0 };
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	redis_server_start(&t, NULL);
+	node_start(&n, &s, SECRET);
+	reload(&n, NULL, SECRET);			/* nothing has changed: the connection stays */
+	assert_true(devices_are_up(n.d));
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_PINNED);
+	cli(&s, "CLIENT PAUSE 3000 ALL");
+	assert_int_not_equal(device_check(n.d, &ask, on_answer, &late), 0);
+	reload(&n, &t, SECRET);
+	assert_true(devices_are_up(n.d));		/* the old one serves until the new one answers */
+	assert_true(wait_for(loop, &late.done, 2));
+	assert_int_equal(late.done, 1);
+	assert_int_equal(late.answer, DEVICE_PINNED);
+	assert_true(holds(&t, CERT2));
+	/* Bound to another device as far as we know: a database that has never heard of it does not free it. */
+	assert_int_equal(check(n.d, CERT, SID, "Thief", false), DEVICE_OTHER);
+	assert_false(holds(&t, CERT));
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_PINNED);
+	assert_true(holds(&t, CERT));
+	node_stop(&n);
+	redis_server_stop(&s);
+	redis_server_stop(&t);
+}
+
+static void threat_28_a_changed_secret_ends_what_the_old_one_vouched_for_at_once(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_PINNED);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_ALLOWED);
+	reload(&n, NULL, "another secret of the fleet");
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_UNAVAILABLE);
+	turn_for(loop, 200);				/* what is asked while connections change may be asked twice */
+	assert_int_equal(check(n.d, CERT2, SID, "A", false), DEVICE_PINNED);
+	reload(&n, NULL, SECRET);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_ALLOWED);
+	assert_int_equal(check(n.d, CERT2, SID, "A", false), DEVICE_UNAVAILABLE);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void of_many_reloads_in_a_row_the_last_one_counts_and_nothing_is_left_behind(void **state)
+{
+	struct redis_server s = { 0 }, t = { 0 }, nowhere = { .url = "127.0.0.1:1" };
+	struct node n = { 0 };
+	struct bundle *bundle = bundle_from_disk();
+	struct answer late[3] = { { 0 } };
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	redis_server_start(&t, NULL);
+	node_start(&n, &s, SECRET);
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t cert[SHA256_SIZE] = { (uint8_t)i, 9 };
+		struct device_ask ask = question(cert, SID, "A", false);
+
+		assert_int_not_equal(device_check(n.d, &ask, on_answer, &late[i]), 0);
+		reload(&n, i == 1 ? &t : &nowhere, SECRET);
+	}
+	reload(&n, &t, SECRET);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(wait_for(loop, &late[i].done, 5));
+		assert_int_equal(late[i].done, 1);
+		assert_int_equal(late[i].answer, DEVICE_PINNED);
+	}
+	turn_for(loop, 100);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_PINNED);
+	assert_true(holds(&t, CERT));
+	/* What cannot be used changes nothing. */
+	free(n.settings.password_file);
+	n.settings.password_file = strdup("/nowhere/password");
+	assert_int_equal(devices_reload(n.d, &n.settings, bundle), -1);
+	assert_int_equal(devices_reload(n.d, NULL, bundle), -1);
+	assert_int_equal(check(n.d, CERT2, SID, "A", false), DEVICE_PINNED);
+	bundle_free(bundle);
+	node_stop(&n);
+	redis_server_stop(&s);
+	redis_server_stop(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest local[] = {
@@ -384,6 +501,9 @@ int main(void)
 		cmocka_unit_test(threat_27_a_flushed_or_wrong_typed_record_does_not_free_the_certificate_for_another_device),
 		cmocka_unit_test(an_event_ends_what_is_remembered_and_a_registered_record_binds_once),
 		cmocka_unit_test(threat_27_without_redis_the_known_are_served_for_a_while_and_the_unknown_are_not),
+		cmocka_unit_test(after_a_reload_the_other_redis_is_asked_and_what_was_under_way_is_answered_once),
+		cmocka_unit_test(threat_28_a_changed_secret_ends_what_the_old_one_vouched_for_at_once),
+		cmocka_unit_test(of_many_reloads_in_a_row_the_last_one_counts_and_nothing_is_left_behind),
 		cmocka_unit_test(threat_27_a_paused_redis_is_unavailable_within_the_time_limit),
 	};
 	int failed;

@@ -115,6 +115,35 @@ static void an_account_is_forgotten_under_all_its_names(void **state)
 	cache_free(c);
 }
 
+static void what_is_doubted_stays_with_its_age_and_what_comes_later_is_not_doubted(void **state)
+{
+	struct cache *c = cache_new(100);
+	struct cached alice = item("S-1-5-21-1-2-3-4", "alice"),
+		      bob = item("S-1-5-21-1-2-3-5", "bob"), out;
+
+	(void)state;
+	put(c, 2, "alice@corp.example", &alice);
+	cache_doubt_all(c);
+	put(c, 2, "bob@corp.example", &bob);
+	assert_true(get(c, 2, "alice@corp.example", &out));
+	assert_true(out.doubtful);
+	assert_int_equal(out.fetched_ms, 42);
+	assert_string_equal(out.account.sam, "alice");
+	assert_true(get(c, 2, "bob@corp.example", &out));
+	assert_false(out.doubtful);
+	put(c, 2, "alice@corp.example", &alice);
+	assert_true(get(c, 2, "alice@corp.example", &out));
+	assert_false(out.doubtful);
+	bob.doubtful = true; /* found before the doubt, put after it */
+	put(c, 2, "bob@corp.example", &bob);
+	assert_true(get(c, 2, "bob@corp.example", &out));
+	assert_true(out.doubtful);
+	cache_doubt_all(c);
+	assert_int_equal(cache_forget_sid(c, "S-1-5-21-1-2-3-4"), 1);
+	assert_false(get(c, 2, "alice@corp.example", &out));
+	cache_free(c);
+}
+
 /* Every order of putting, using, replacing and forgetting leaves lists and tables in agreement. */
 static void thousands_of_random_steps_keep_it_bounded_and_right(void **state)
 {
@@ -157,6 +186,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_found_is_kept_too_and_replaced),
 		cmocka_unit_test(the_least_recently_used_leaves_first),
 		cmocka_unit_test(an_account_is_forgotten_under_all_its_names),
+		cmocka_unit_test(what_is_doubted_stays_with_its_age_and_what_comes_later_is_not_doubted),
 		cmocka_unit_test(thousands_of_random_steps_keep_it_bounded_and_right),
 	};
 

@@ -314,6 +314,64 @@ static void what_was_forgotten_is_not_served_stale(void **state)
 	assert_int_equal(last.result, ACCOUNT_UNAVAILABLE);
 }
 
+static void what_is_doubted_is_asked_again_and_serves_while_no_server_answers(void **state)
+{
+	struct site *s = *state;
+	struct account a = alice();
+
+	know_alice(s);
+	assert_int_equal(ask(s, "bob@x", "", false), 0);
+	end_lookup(ACCOUNT_UNKNOWN, NULL);
+	searches = 0;
+	questions_doubt(s->q);
+	down = true;
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	assert_int_equal(searches, 1); /* not believed as it is */
+	assert_int_equal(last.result, ACCOUNT_FOUND);
+	assert_true(last.ttl_seconds <= 5);
+	assert_true(vouched(&last));
+	assert_int_equal(ask(s, "bob@x", "", false), 0);
+	assert_int_equal(last.result, ACCOUNT_UNAVAILABLE); /* that nobody was there proves nothing now */
+	questions_forget(s->q, ALICE_SID); /* a change that was seen */
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	assert_int_equal(last.result, ACCOUNT_UNAVAILABLE);
+	down = false;
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	end_lookup(ACCOUNT_FOUND, &a);
+	searches = 0;
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	assert_int_equal(searches, 0);
+	assert_in_range(last.ttl_seconds, 59, 60);
+}
+
+static void what_is_doubted_serves_no_longer_than_stale_seconds_from_when_it_was_found(void **state)
+{
+	struct site *s = *state;
+
+	know_alice(s);
+	questions_doubt(s->q);
+	s->config.stale_seconds = 0;
+	down = true;
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	assert_int_equal(last.result, ACCOUNT_UNAVAILABLE);
+}
+
+static void an_answer_that_was_on_its_way_when_doubt_came_is_good_for_once_and_for_later_need(void **state)
+{
+	struct site *s = *state;
+	struct account a = alice();
+
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	questions_doubt(s->q);
+	end_lookup(ACCOUNT_FOUND, &a);
+	assert_int_equal(last.result, ACCOUNT_FOUND);
+	assert_int_equal(last.ttl_seconds, 0);
+	down = true;
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	assert_int_equal(searches, 2);
+	assert_int_equal(last.result, ACCOUNT_FOUND);
+}
+
 static void a_change_during_a_search_makes_its_answer_good_for_once_only(void **state)
 {
 	struct site *s = *state;
@@ -410,6 +468,9 @@ int main(void)
 		TEST(unknown_and_ambiguous_are_remembered_for_their_own_time),
 		TEST(a_known_account_is_served_while_no_server_answers_and_an_unknown_one_is_not),
 		TEST(what_was_forgotten_is_not_served_stale),
+		TEST(what_is_doubted_is_asked_again_and_serves_while_no_server_answers),
+		TEST(what_is_doubted_serves_no_longer_than_stale_seconds_from_when_it_was_found),
+		TEST(an_answer_that_was_on_its_way_when_doubt_came_is_good_for_once_and_for_later_need),
 		TEST(a_change_during_a_search_makes_its_answer_good_for_once_only),
 		TEST(forgetting_everything_asks_again_for_everything),
 		TEST(who_has_left_is_answered_no_more),

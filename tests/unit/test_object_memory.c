@@ -1,21 +1,28 @@
 /*
- * crypto_memory: objects never overlap, keep what was written, are aligned; what is empty goes back to the kernel; and OpenSSL
+ * object_memory: objects never overlap, keep what was written, are aligned; what is empty goes back to the kernel; and OpenSSL
  * works on it.
  */
-#include "common/crypto_memory.h"
+#include "common/object_memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
 #include <openssl/evp.h>
 
-#define OBJECTS 4000
+#include "common/loop.h"
+
+#define OBJECTS	    4000
+#define DESCRIPTORS 900
 
 struct object {
 	unsigned char *p;
@@ -62,13 +69,13 @@ static void no_object_touches_another(void **state)
 		if (o->p == NULL) {
 			o->n = any_size();
 			o->mark = (unsigned char)round;
-			o->p = crypto_memory_get(o->n);
+			o->p = object_memory_get(o->n);
 			assert_non_null(o->p);
 			assert_int_equal((uintptr_t)o->p % 16, 0);
 			fill(o);
 		} else if (any(3) == 0) {
 			size_t n = 1 + any_size();
-			unsigned char *p = crypto_memory_resize(o->p, n);
+			unsigned char *p = object_memory_resize(o->p, n);
 			assert_non_null(p);
 			o->p = p;
 			assert_whole(o, n < o->n ? n : o->n);
@@ -76,7 +83,7 @@ static void no_object_touches_another(void **state)
 			fill(o);
 		} else {
 			assert_whole(o, o->n);
-			crypto_memory_give(o->p);
+			object_memory_give(o->p);
 			o->p = NULL;
 		}
 	}
@@ -84,7 +91,7 @@ static void no_object_touches_another(void **state)
 		if (objects[i].p == NULL)
 			continue;
 		assert_whole(&objects[i], objects[i].n);
-		crypto_memory_give(objects[i].p);
+		object_memory_give(objects[i].p);
 		objects[i].p = NULL;
 	}
 }
@@ -93,7 +100,7 @@ static void every_size_up_to_the_limit_has_room(void **state)
 {
 	(void)state;
 	for (size_t n = 0; n <= 8300; n++) {
-		unsigned char *p = crypto_memory_get(n), *q = crypto_memory_get(n);
+		unsigned char *p = object_memory_get(n), *q = object_memory_get(n);
 		assert_non_null(p);
 		assert_non_null(q);
 		assert_ptr_not_equal(p, q);
@@ -101,8 +108,8 @@ static void every_size_up_to_the_limit_has_room(void **state)
 		memset(q, 2, n);
 		for (size_t i = 0; i < n; i++)
 			assert_int_equal(p[i], 1);
-		crypto_memory_give(p);
-		crypto_memory_give(q);
+		object_memory_give(p);
+		object_memory_give(q);
 	}
 }
 
@@ -125,25 +132,25 @@ static void what_a_rush_took_goes_back(void **state)
 {
 	enum { MANY = 200000 };
 	void **p = calloc(MANY, sizeof(*p));
-	struct crypto_memory_use before, during, after;
+	struct object_memory_use before, during, after;
 	size_t kib, high, low;
 
 	(void)state;
 	assert_non_null(p);
 	for (unsigned i = 0; i < MANY; i++)
 		p[i] = p;	/* the list itself is there before it is measured */
-	crypto_memory_use(&before);
+	object_memory_use(&before);
 	kib = resident_kib();
 	for (unsigned i = 0; i < MANY; i++) {
-		p[i] = crypto_memory_get(272);
+		p[i] = object_memory_get(272);
 		assert_non_null(p[i]);
 		memset(p[i], 7, 272);
 	}
-	crypto_memory_use(&during);
+	object_memory_use(&during);
 	high = resident_kib();
 	for (unsigned i = 0; i < MANY; i++)
-		crypto_memory_give(p[i]);
-	crypto_memory_use(&after);
+		object_memory_give(p[i]);
+	object_memory_use(&after);
 	low = resident_kib();
 	free(p);
 	assert_int_equal(during.objects, before.objects + MANY);
@@ -170,9 +177,9 @@ static void an_object_given_twice_ends_the_process(void **state)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		void *p = crypto_memory_get(3000);
-		crypto_memory_give(p);
-		crypto_memory_give(p);
+		void *p = object_memory_get(3000);
+		object_memory_give(p);
+		object_memory_give(p);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -181,15 +188,15 @@ static void an_object_given_twice_ends_the_process(void **state)
 
 static void openssl_allocates_here(void **state)
 {
-	struct crypto_memory_use before, during;
+	struct object_memory_use before, during;
 	EVP_MD_CTX *ctx;
 
 	(void)state;
-	crypto_memory_use(&before);
+	object_memory_use(&before);
 	ctx = EVP_MD_CTX_new();
 	assert_non_null(ctx);
 	assert_int_equal(EVP_DigestInit_ex(ctx, EVP_sha256(), NULL), 1);
-	crypto_memory_use(&during);
+	object_memory_use(&during);
 	EVP_MD_CTX_free(ctx);
 #ifndef EASGATE_SANITIZED
 	assert_true(during.objects > before.objects);
@@ -201,16 +208,82 @@ static void nothing_is_the_c_librarys_business(void **state)
 	void *p;
 
 	(void)state;
-	crypto_memory_give(NULL);
-	p = crypto_memory_resize(NULL, 10);
+	object_memory_give(NULL);
+	p = object_memory_resize(NULL, 10);
 	assert_non_null(p);
-	assert_null(crypto_memory_resize(p, 0));
+	assert_null(object_memory_resize(p, 0));
 	/* what was allocated before this was made, or is too large */
 	p = malloc(100000);
 	assert_non_null(p);
-	p = crypto_memory_resize(p, 50);
+	p = object_memory_resize(p, 50);
 	assert_non_null(p);
-	crypto_memory_give(p);
+	object_memory_give(p);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t number;
+
+	(void)what;
+	assert_int_equal(read(fd, &number, sizeof(number)), sizeof(number));
+	*(unsigned *)arg += (unsigned)number;
+}
+
+/* Returns what the events brought. */
+static unsigned use(struct event_base *base, int *fd, struct event *event)
+{
+	unsigned sum = 0;
+
+	for (int i = 0; i < DESCRIPTORS; i++) {
+		fd[i] = eventfd(1, EFD_NONBLOCK);
+		assert_true(fd[i] >= 0);
+		assert_int_equal(event_assign(&event[i], base, fd[i], EV_READ | EV_PERSIST, on_event, &sum), 0);
+		assert_int_equal(event_add(&event[i], NULL), 0);
+	}
+	for (unsigned turns = 0; sum < DESCRIPTORS && turns < 2 * DESCRIPTORS; turns++)
+		assert_true(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+	for (int i = 0; i < DESCRIPTORS; i++) {
+		event_del(&event[i]);
+		close(fd[i]);
+	}
+	return sum;
+}
+
+static void descriptors_leave_nothing_on_the_heap_but_one_array(void **state UNUSED)
+{
+	static struct event events[DESCRIPTORS];
+	static int fds[DESCRIPTORS];
+	struct loop *loop = loop_new();
+	size_t before, after;
+
+#ifdef EASGATE_SANITIZED
+	loop_free(loop);
+	skip();
+#endif
+	assert_non_null(loop);
+	before = mallinfo2().uordblks;
+	assert_int_equal(use(loop_base(loop), fds, events), DESCRIPTORS);
+	after = mallinfo2().uordblks;
+	/* pointers by descriptor, room for the events of one turn; 32 bytes more each would be 29 kB */
+	assert_true(after - before < (size_t)DESCRIPTORS * sizeof(void *) * 2 + 3 * 4096 + 1024 * 12);
+	assert_int_equal(use(loop_base(loop), fds, events), DESCRIPTORS);
+	loop_free(loop);
+}
+
+static void small_and_large_blocks_grow_and_go_back(void **state UNUSED)
+{
+	struct loop *loop = loop_new();
+
+	assert_non_null(loop);
+	/* names and values of a configuration are blocks of every size, also the smallest */
+	for (int i = 0; i < 1000; i++) {
+		struct event_config *c = event_config_new();
+
+		assert_non_null(c);
+		assert_int_equal(event_config_avoid_method(c, i % 2 ? "poll" : "a method of a long name"), 0);
+		event_config_free(c);
+	}
+	loop_free(loop);
 }
 
 int main(void)
@@ -222,8 +295,10 @@ int main(void)
 		cmocka_unit_test(an_object_given_twice_ends_the_process),
 		cmocka_unit_test(openssl_allocates_here),
 		cmocka_unit_test(nothing_is_the_c_librarys_business),
+		cmocka_unit_test(descriptors_leave_nothing_on_the_heap_but_one_array),
+		cmocka_unit_test(small_and_large_blocks_grow_and_go_back),
 	};
 
-	crypto_memory_init();
+	object_memory_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

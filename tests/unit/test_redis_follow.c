@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "proxy/metric_table.h"
 #include "proxy/revocation/event.h"
 #include "proxy/revocation/follow.h"
 #include "tests/unit/redis_server.h"
@@ -181,12 +182,13 @@ static bool until_problem(struct site *s, const char *part)
 	return strstr(follow_problem(s->follow), part) != NULL;
 }
 
-/* Adds an event; mac: 0 none, 1 right, 2 wrong. */
-static void event(struct site *s, const char *type, const uint8_t *ca, const char *serial, const char *sid, const char *certificate,
+/* The fields of an event as words of a command; mac: 0 none, 1 right, 2 wrong. */
+static const char *event_words(const char *type, const uint8_t *ca, const char *serial, const char *sid, const char *certificate,
     time_t when, int mac)
 {
 	char time_text[24], mac_text[2 * SHA256_SIZE + 1] = "", issuer[2 * SHA256_SIZE + 1] = "";
 	uint8_t bytes[SHA256_SIZE];
+	static char words[600];
 	struct strv part[6];
 
 	snprintf(time_text, sizeof(time_text), "%lld", (long long)when);
@@ -201,8 +203,15 @@ static void event(struct site *s, const char *type, const uint8_t *ca, const cha
 	assert_int_equal(event_mac(mac == 2 ? STRV("wrong secret") : STRV(SECRET), part, bytes), 0);
 	if (mac != 0)
 		text_hex(mac_text, bytes, SHA256_SIZE);
-	cli(s, "XADD t:events MAXLEN '~' 1000 '*' type %s issuer '%s' serial '%s' sid '%s' certificate '%s' time %s mac '%s'",
-	    type, issuer, serial, sid, certificate, time_text, mac_text);
+	snprintf(words, sizeof(words), "type %s issuer '%s' serial '%s' sid '%s' certificate '%s' time %s mac '%s'", type, issuer,
+	    serial, sid, certificate, time_text, mac_text);
+	return words;
+}
+
+static void event(struct site *s, const char *type, const uint8_t *ca, const char *serial, const char *sid, const char *certificate,
+    time_t when, int mac)
+{
+	cli(s, "XADD t:events MAXLEN '~' 1000 '*' %s", event_words(type, ca, serial, sid, certificate, when, mac));
 }
 
 static void a_revocation_is_seen_within_a_moment_for_its_issuer_only(void **state)
@@ -331,6 +340,137 @@ static void nothing_is_missed_while_the_node_or_the_server_is_away(void **state)
 	cli(&s, "HSET t:revoked:%s c0 '1 1'", hex(CA1));
 	cli(&s, "DEL t:events");
 	assert_int_not_equal(until(&s, CA1, 0xc0, REVOCATION_REVOKED), -1);
+	site_stop(&s);
+}
+
+/*
+ * In one moment: `words` as an entry, then serials first to first + n - 1 into the hash and the stream; of the stream only the last
+ * three entries are left.
+ */
+static void burst(struct site *s, const char *words, unsigned first, unsigned n)
+{
+	cli(s, "EVAL \"redis.call('XADD',KEYS[2],'*',unpack(ARGV,4)) for i=0,tonumber(ARGV[2])-1 do "
+	    "local serial=string.format('%%x',tonumber(ARGV[1])+i) redis.call('HSET',KEYS[1],serial,'1 1') "
+	    "redis.call('XADD',KEYS[2],'MAXLEN',3,'*','type','revoked','issuer',ARGV[3],'serial',serial) end return 1\" "
+	    "2 t:revoked:%s t:events %u %u %s %s", hex(CA1), first, n, hex(CA1), words);
+}
+
+static int64_t taken(void)
+{
+	return metrics_total(M_REVOCATION_EVENTS, EVENT_SUB(EVENT_REVOKED, EVENT_TAKEN_UNPROVEN));
+}
+
+static void threat_27_what_was_trimmed_before_the_waiting_reader_saw_it_is_found_in_the_hash(void **state)
+{
+	int64_t before;
+	struct site s;
+	unsigned i;
+
+	(void)state;
+	site_start(&s);
+	assert_true(until_up(&s));
+	event(&s, "revoked", CA1, "77", "", "", time(NULL), 1);
+	assert_int_not_equal(until(&s, CA1, 0x77, REVOCATION_REVOKED), -1);
+	assert_int_not_equal(until(&s, CA1, 0x4000, REVOCATION_GOOD), -1);
+	/* The reader waits in XREAD; it is woken when all is over, by the last three alone. */
+	before = taken();
+	burst(&s, "a b", 0x4000, 300);
+	assert_int_not_equal(until(&s, CA1, 0x4000 + 299, REVOCATION_REVOKED), -1);
+	assert_int_not_equal(until(&s, CA1, 0x4000, REVOCATION_REVOKED), -1);
+	for (i = 0; i < 300; i++)
+		assert_int_equal(answer(&s, CA1, 0x4000 + i), REVOCATION_REVOKED);
+	assert_int_equal(taken() - before, 3);		/* the others were never read as events */
+	assert_int_equal(answer(&s, CA1, 0x4000 + 300), REVOCATION_GOOD);
+	assert_int_equal(answer(&s, CA2, 0x4000), REVOCATION_GOOD);
+	/* An `unrevoked` that was trimmed takes nothing back, though its serial is not in the hash: it was never seen. */
+	burst(&s, event_words("unrevoked", CA1, "77", "", "", time(NULL), 1), 0x4800, 300);
+	assert_int_not_equal(until(&s, CA1, 0x4800, REVOCATION_REVOKED), -1);
+	assert_int_equal(answer(&s, CA1, 0x77), REVOCATION_REVOKED);
+	/* Each look from now on finds all in order: nothing is loaded again and again. */
+	assert_true(until_up(&s));
+	turn_for(s.loop, 2500);
+	before = metrics_total(M_REDIS_COMMANDS, REDIS_ANSWER);
+	turn_for(s.loop, 2500);
+	assert_in_range(metrics_total(M_REDIS_COMMANDS, REDIS_ANSWER) - before, 3, 14);
+	assert_string_equal(follow_problem(s.follow), "");
+	site_stop(&s);
+}
+
+static void threat_27_a_stream_that_was_emptied_or_replaced_by_an_older_one_is_followed_from_its_end(void **state)
+{
+	struct site s;
+
+	(void)state;
+	site_start(&s);
+	assert_true(until_up(&s));
+	event(&s, "revoked", CA1, "71", "", "", time(NULL), 1);
+	assert_int_not_equal(until(&s, CA1, 0x71, REVOCATION_REVOKED), -1);
+	/* Emptied: what was missed is in the hash alone. */
+	cli(&s, "HSET t:revoked:%s d1 '1 1'", hex(CA1));
+	cli(&s, "XTRIM t:events MAXLEN 0");
+	assert_int_not_equal(until(&s, CA1, 0xd1, REVOCATION_REVOKED), -1);
+	event(&s, "revoked", CA1, "72", "", "", time(NULL), 0);
+	assert_int_not_equal(until(&s, CA1, 0x72, REVOCATION_REVOKED), -1);
+	/* A backup of long ago takes its place: all its ids are lower than where this node stands. */
+	cli(&s, "DEL t:events");
+	cli(&s, "HSET t:revoked:%s d2 '1 1'", hex(CA1));
+	cli(&s, "XADD t:events 5-1 type revoked issuer %s serial 73", hex(CA1));
+	assert_int_not_equal(until(&s, CA1, 0xd2, REVOCATION_REVOKED), -1);
+	assert_int_equal(answer(&s, CA1, 0x71), REVOCATION_REVOKED);
+	/* Authentic, but from before the new stream: whether it comes twice nobody can tell. */
+	assert_true(until_up(&s));
+	event(&s, "unrevoked", CA1, "71", "", "", time(NULL) - 301, 1);
+	event(&s, "revoked", CA1, "74", "", "", time(NULL), 0);
+	assert_int_not_equal(until(&s, CA1, 0x74, REVOCATION_REVOKED), -1);
+	assert_int_equal(answer(&s, CA1, 0x71), REVOCATION_REVOKED);
+	/* No stream at all, but something else by its name: said, nothing is forgotten, and followed again when it is put right. */
+	cli(&s, "SET t:events x");
+	assert_true(until_problem(&s, "WRONGTYPE"));
+	assert_int_equal(answer(&s, CA1, 0x74), REVOCATION_REVOKED);
+	cli(&s, "DEL t:events");
+	cli(&s, "HSET t:revoked:%s d3 '1 1'", hex(CA1));
+	assert_int_not_equal(until(&s, CA1, 0xd3, REVOCATION_REVOKED), -1);
+	assert_true(until_up(&s));
+	site_stop(&s);
+}
+
+static void commands_connections_and_events_are_counted_by_what_became_of_them(void **state)
+{
+	static const enum event_verdict verdicts[] = { EVENT_TAKEN, EVENT_NO_MAC, EVENT_WRONG_TIME, EVENT_MISPLACED, EVENT_REPLAYED };
+	int64_t before[EVENT_VERDICTS], found = metrics_total(M_REDIS_CONNECTIONS, REDIS_FOUND);
+	int64_t lost = metrics_total(M_REDIS_CONNECTIONS, REDIS_LOST), failed = metrics_total(M_REDIS_CONNECTIONS, REDIS_FAILED);
+	static const uint8_t other[SHA256_SIZE] = { 9 };
+	time_t now = time(NULL);
+	struct site s;
+	unsigned i;
+
+	(void)state;
+	site_start(&s);
+	assert_true(until_up(&s));
+	assert_int_equal(metrics_total(M_REDIS_CONNECTIONS, REDIS_FOUND) - found, 1);
+	for (i = 0; i < EVENT_VERDICTS; i++)
+		before[i] = metrics_total(M_REVOCATION_EVENTS, EVENT_SUB(EVENT_UNREVOKED, i));
+	event(&s, "revoked", other, "61", "", "", now, 1);
+	event(&s, "unrevoked", CA1, "61", "", "", now, 0);
+	event(&s, "unrevoked", CA1, "61", "", "", now + 4000, 1);
+	event(&s, "unrevoked", CA1, "61", "", "", now - 4000, 1);
+	event(&s, "unrevoked", CA1, "61", "", "", now, 1);
+	event(&s, "unrevoked", CA1, "61", "", "", now, 1);
+	event(&s, "nonsense", CA1, "61", "", "", now, 1);
+	event(&s, "revoked", CA1, "62", "", "", now, 1);
+	assert_int_not_equal(until(&s, CA1, 0x62, REVOCATION_REVOKED), -1);
+	for (i = 0; i < ARRAY_LEN(verdicts); i++)
+		assert_int_equal(metrics_total(M_REVOCATION_EVENTS, EVENT_SUB(EVENT_UNREVOKED, verdicts[i])) - before[verdicts[i]], 1);
+	assert_int_equal(metrics_total(M_REVOCATION_EVENTS, EVENT_SUB(EVENT_REVOKED, EVENT_FOREIGN)), 1);
+	assert_in_range(metrics_total(M_REVOCATION_EVENTS, EVENT_SUB(EVENT_UNKNOWN, EVENT_MALFORMED)), 1, 100);
+	redis_server_kill(&s.server);
+	turn_for(s.loop, 600);
+	assert_int_equal(metrics_total(M_REDIS_CONNECTIONS, REDIS_LOST) - lost, 1);
+	assert_in_range(metrics_total(M_REDIS_CONNECTIONS, REDIS_FAILED) - failed, 1, 10);
+	assert_in_range(metrics_total(M_REDIS_COMMANDS, REDIS_DOWN), 1, 1000);	/* the XREAD that waited */
+	redis_server_run(&s.server, NULL);
+	assert_true(until_up(&s));
+	assert_int_equal(metrics_total(M_REDIS_CONNECTIONS, REDIS_FOUND) - found, 2);
 	site_stop(&s);
 }
 
@@ -484,6 +624,9 @@ int main(void)
 		cmocka_unit_test(threat_28_unrevoked_needs_the_fleets_mac_and_revoked_does_not),
 		cmocka_unit_test(threat_27_what_was_revoked_stays_so_through_flush_hdel_wrong_type_and_restart),
 		cmocka_unit_test(nothing_is_missed_while_the_node_or_the_server_is_away),
+		cmocka_unit_test(threat_27_what_was_trimmed_before_the_waiting_reader_saw_it_is_found_in_the_hash),
+		cmocka_unit_test(threat_27_a_stream_that_was_emptied_or_replaced_by_an_older_one_is_followed_from_its_end),
+		cmocka_unit_test(commands_connections_and_events_are_counted_by_what_became_of_them),
 		cmocka_unit_test(threat_27_a_stopped_or_paused_server_only_lets_the_data_grow_old),
 		cmocka_unit_test(an_issuer_that_nobody_publishes_is_never_good),
 		cmocka_unit_test(account_device_and_reload_events_are_passed_on_as_far_as_they_are_believed),
@@ -497,5 +640,7 @@ int main(void)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	log_setup(LOG_ERROR, "test", -1);
+	if (metrics_setup(metric_rows, M_COUNT, 1) < 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

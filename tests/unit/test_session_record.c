@@ -185,6 +185,62 @@ static void test_clearing_forgets_all(void **state)
 	assert_int_equal(counts.chains, 0);
 }
 
+static uint64_t sessions_now(void *r)
+{
+	struct session_record_counts counts;
+
+	session_record_counts(r, &counts);
+	return counts.sessions;
+}
+
+static bool put_numbered(void *r, const struct session_record *record, uint8_t number)
+{
+	uint8_t one[SESSION_ID_SIZE] = { 0xaa, number };
+
+	return session_record_put(r, one, record);
+}
+
+static bool found_numbered(
+    void *r, const uint8_t *ctx, uint8_t number, struct session_record *record)
+{
+	uint8_t one[SESSION_ID_SIZE] = { 0xaa, number };
+	struct chain_facts facts;
+
+	return session_record_find(
+	    r, one, SESSION_ID_SIZE, ctx, scope, 100, NOW, record, &facts);
+}
+
+static void test_a_certificate_keeps_its_last_sessions_on_each_host_and_no_others(void **state)
+{
+	static const uint8_t other_chain[SHA256_SIZE] = { 7 };
+	struct chain_facts f = facts_of(1, 10);
+	struct session_record r = record_of(NOW), elsewhere = r, other = r, got;
+
+	memcpy(elsewhere.context, other_context, SHA256_SIZE);
+	memcpy(other.chain, other_chain, SHA256_SIZE);
+	assert_true(session_record_chain_put(*state, chain, &f));
+	assert_true(session_record_chain_put(*state, other_chain, &f));
+	assert_true(put_numbered(*state, &elsewhere, 200));
+	assert_true(put_numbered(*state, &other, 201));
+	for (uint8_t i = 1; i <= 100; i++)
+		assert_true(put_numbered(*state, &r, i));
+	assert_int_equal(sessions_now(*state), RECORDS_PER_CHAIN + 2);
+	for (uint8_t i = 1; i <= 100; i++)
+		assert_int_equal(
+		    found_numbered(*state, context, i, &got), i > 100 - RECORDS_PER_CHAIN);
+	/* What one device does on one host costs nobody else a session, nor itself on another host. */
+	assert_true(found_numbered(*state, other_context, 200, &got));
+	assert_true(found_numbered(*state, context, 201, &got));
+	assert_memory_equal(got.chain, other_chain, SHA256_SIZE);
+	/* One that has ended already leaves no room that would be counted twice. */
+	assert_false(session_record_find(*state, (const uint8_t[SESSION_ID_SIZE]){ 0xaa, 100 },
+	    SESSION_ID_SIZE, context, scope, 100, NOW + 101, &got, &f));
+	assert_int_equal(sessions_now(*state), RECORDS_PER_CHAIN + 1);
+	for (uint8_t i = 101; i <= 120; i++)
+		assert_true(put_numbered(*state, &r, i));
+	assert_int_equal(sessions_now(*state), RECORDS_PER_CHAIN + 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -197,6 +253,7 @@ int main(void)
 		TEST(test_a_session_is_good_on_its_host_while_young_and_its_chain_is_known),
 		TEST(test_18_another_host_gets_nothing_and_takes_nothing_away),
 		TEST(test_19_a_session_ends_by_age_and_with_its_chain),
+		TEST(test_a_certificate_keeps_its_last_sessions_on_each_host_and_no_others),
 		TEST(test_clearing_forgets_all),
 	};
 

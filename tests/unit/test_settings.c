@@ -206,10 +206,14 @@ static void references_to_nothing_are_refused(void **state)
 	    "directory.ttl_seconds: 0 is out of range");
 }
 
+#define TEN "0123456789"
+
 static void keys_that_need_each_other_are_refused_alone(void **state)
 {
 	(void)state;
 	refused("      spn: HTTP/ex\n", "", "proxy.upstreams[0]: credential kerberos needs spn");
+	refused("spn: HTTP/ex", "spn: HTTP/" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "x",
+	    "proxy.upstreams[0]: spn: expected at most 255 bytes");
 	refused("credential: kerberos", "credential: header", "proxy.upstreams[0]: credential header needs header");
 	refused("credential: kerberos", "credential: header\n      header: \"a b\"", "credential header needs header");
 	refused("credential: kerberos", "credential: magic", "proxy.upstreams[0].credential: \"magic\" is none of: kerberos, header, passthrough, none");

@@ -197,18 +197,22 @@ class Authority(Identity):
             wanted.append((x509.SubjectAlternativeName(list(san)), critical_san))
         for value, critical in [w for w in wanted if w[0].oid not in raw] + list(extensions):
             builder = builder.add_extension(value, critical)
-        cert = builder.sign(self.key, digest or hashes.SHA256())
+        cert = builder.sign(self.key, hashes.SHA256())
+        if digest:
+            cert = x509.load_der_x509_certificate(self._signed_again(cert.tbs_certificate_bytes, digest))
         return Identity(cert, key, [] if self_signed or self.parent is None else [self.cert, *self.chain])
 
     def reissue(self, identity, old, new):
         """The identity's certificate with a part of its tbsCertificate (DER of an element right below it: a name,
         the key) replaced by any bytes, signed again. Nothing checks that the result can be read."""
-        tbs = identity.cert.tbs_certificate_bytes
-        assert tbs.count(old) == 1
-        head = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
-        changed = der.sequence(tbs[head:].replace(old, new))
+        changed = _replaced(identity.cert.tbs_certificate_bytes, old, new)
         signed = der.sequence(changed, _algorithm(self.key), der.bits(_sign(self.key, changed)))
         return Encoded(signed, identity.key, identity.chain)
+
+    def _signed_again(self, tbs, digest):
+        """The same certificate by a digest that the library may no longer sign certificates with."""
+        changed = _replaced(tbs, _algorithm(self.key), _algorithm(self.key, digest))
+        return der.sequence(changed, _algorithm(self.key, digest), der.bits(_sign(self.key, changed, digest)))
 
     def server(self, *names, **other):
         """A server certificate for DNS names, and for 127.0.0.1."""
@@ -284,16 +288,27 @@ def _crl_entry(entry, when):
     return der.sequence(der.integer(serial), der.time(when), extra)
 
 
-def _algorithm(key):
-    if isinstance(key, rsa.RSAPrivateKey):
-        return der.sequence(der.oid("1.2.840.113549.1.1.11"), b"\x05\0")
-    return der.sequence(der.oid("1.2.840.10045.4.3.2"))
+def _replaced(tbs, old, new):
+    """tbsCertificate with one element right below it replaced."""
+    assert tbs.count(old) == 1
+    head = 2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0)
+    return der.sequence(tbs[head:].replace(old, new))
 
 
-def _sign(key, data):
+RSA_SIGNATURES = {"md5": "1.2.840.113549.1.1.4", "sha1": "1.2.840.113549.1.1.5", "sha256": "1.2.840.113549.1.1.11"}
+ECDSA_SIGNATURES = {"sha1": "1.2.840.10045.4.1", "sha256": "1.2.840.10045.4.3.2"}
+
+
+def _algorithm(key, digest=hashes.SHA256()):
     if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
-    return key.sign(data, ec.ECDSA(hashes.SHA256()))
+        return der.sequence(der.oid(RSA_SIGNATURES[digest.name]), b"\x05\0")
+    return der.sequence(der.oid(ECDSA_SIGNATURES[digest.name]))
+
+
+def _sign(key, data, digest=hashes.SHA256()):
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), digest)
+    return key.sign(data, ec.ECDSA(digest))
 
 
 def _pem(label, content):

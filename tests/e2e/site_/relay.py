@@ -10,7 +10,7 @@ import time
 
 from .netns import Netns
 
-PASS, HANG, SLICE, DELAY, GARBAGE = "pass", "hang", "slice", "delay", "garbage"
+PASS, HANG, SLICE, DELAY, GARBAGE, HALF = "pass", "hang", "slice", "delay", "garbage", "half"
 
 
 class _Pair:
@@ -22,7 +22,7 @@ class Relay:
     """Listens in `netns` on `address` and passes everything to `target` and back.
 
     modes: "pass"; "hang": accepts, and passes nothing; "slice": one byte at a time; "delay": each piece `seconds`
-    late; "garbage": random bytes in place of what was sent, both ways. refuse() and listen() close and open the listener; cut() ends the connections there are.
+    late; "garbage": random bytes in place of what was sent, both ways; "half": what the target says is lost. refuse() and listen() close and open the listener; cut() ends the connections there are.
     """
 
     def __init__(self, target, address=("127.0.0.1", 0), netns=None, mode=PASS, seconds=0.2):
@@ -122,7 +122,7 @@ class Relay:
                     data = source.recv(65536)
                     if not data:
                         return
-                    self._pass_on(data, pair.far if source is pair.near else pair.near)
+                    self._pass_on(data, pair.far if source is pair.near else pair.near, source is pair.far)
         except (OSError, ValueError):
             pass
         finally:
@@ -131,7 +131,9 @@ class Relay:
             pair.near.close()
             pair.far.close()
 
-    def _pass_on(self, data, to):
+    def _pass_on(self, data, to, back):
+        if self._mode == HALF and back:
+            return
         if self._mode == DELAY:
             time.sleep(self.seconds)
         if self._mode == GARBAGE:

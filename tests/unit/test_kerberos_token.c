@@ -1,0 +1,331 @@
+/*
+ * Tokens are what GSSAPI's own acceptor takes, and nothing else: tickets are made here, as a KDC
+ * would, with a key that the acceptor has in its keytab.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <gssapi/gssapi_ext.h>
+
+#include "proxy/kerberos/environment.h"
+#include "proxy/kerberos/token.h"
+
+#define REALM "CORP.EXAMPLE"
+#define ETYPE ENCTYPE_AES256_CTS_HMAC_SHA1_96
+#define DER_MAX 70000
+
+struct site {
+	int profile;
+	krb5_context context;
+	krb5_keytab keytab;
+	krb5_keyblock service_key;
+	krb5_principal user, mail;
+	gss_cred_id_t acceptor;
+};
+
+/* --- DER, as far as a ticket needs it --- */
+
+struct der {
+	size_t n;
+	uint8_t bytes[DER_MAX];
+};
+
+static struct der *der(uint8_t tag, const void *bytes, size_t n)
+{
+	struct der *d = malloc(sizeof(*d));
+	size_t at = 1;
+
+	assert_non_null(d);
+	d->bytes[0] = tag;
+	if (n > 0x7f)
+		d->bytes[at++] = n > 0xff ? 0x82 : 0x81;
+	if (n > 0xff)
+		d->bytes[at++] = (uint8_t)(n >> 8);
+	d->bytes[at++] = (uint8_t)n;
+	assert_true(n <= 0xffff);
+	assert_true(at + n <= DER_MAX);
+	memcpy(d->bytes + at, bytes, n);
+	d->n = at + n;
+	return d;
+}
+
+/* Takes its parts, NULL ends them. */
+static struct der *of(uint8_t tag, struct der *first, ...)
+{
+	struct der *all = malloc(sizeof(*all)), *d;
+	va_list parts;
+
+	assert_non_null(all);
+	all->n = 0;
+	va_start(parts, first);
+	for (d = first; d != NULL; d = va_arg(parts, struct der *)) {
+		assert_true(all->n + d->n <= DER_MAX);
+		memcpy(all->bytes + all->n, d->bytes, d->n);
+		all->n += d->n;
+		free(d);
+	}
+	va_end(parts);
+	d = der(tag, all->bytes, all->n);
+	free(all);
+	return d;
+}
+
+static struct der *number(uint8_t value)
+{
+	return der(0x02, &value, 1);
+}
+
+static struct der *text(uint8_t tag, const char *value)
+{
+	return der(tag, value, strlen(value));
+}
+
+static struct der *name(const char *one, const char *two)
+{
+	struct der *second = two != NULL ? text(0x1b, two) : NULL;
+
+	return of(0x30, of(0xa0, number(1), NULL),
+	    of(0xa1, of(0x30, text(0x1b, one), second, NULL), NULL), NULL);
+}
+
+/* --- a KDC's work --- */
+
+static struct der *enc_part(const krb5_keyblock *session, size_t padding)
+{
+	static const uint8_t flags[] = { 0, 0x40, 0, 0, 0 };
+	uint8_t *zeros = calloc(1, padding + 1);
+	struct der *key, *authorization;
+
+	assert_non_null(zeros);
+	key = of(0x30, of(0xa0, number(ETYPE), NULL),
+	    of(0xa1, der(0x04, session->contents, session->length), NULL), NULL);
+	/* an element of a type that nobody knows */
+	authorization = of(0x30,
+	    of(0x30, of(0xa0, number(99), NULL), of(0xa1, der(0x04, zeros, padding), NULL), NULL),
+	    NULL);
+	free(zeros);
+	return of(0x63,
+	    of(0x30, of(0xa0, der(0x03, flags, sizeof(flags)), NULL), of(0xa1, key, NULL),
+		of(0xa2, text(0x1b, REALM), NULL), of(0xa3, name("alice", NULL), NULL),
+		of(0xa4,
+		    of(0x30, of(0xa0, number(1), NULL), of(0xa1, der(0x04, "", 0), NULL), NULL),
+		    NULL),
+		of(0xa5, text(0x18, "20200101000000Z"), NULL),
+		of(0xa7, text(0x18, "20370101000000Z"), NULL), of(0xaa, authorization, NULL), NULL),
+	    NULL);
+}
+
+/* A ticket for alice to the mail server; `padding` makes it larger. */
+static krb5_creds *ticket(struct site *s, size_t padding)
+{
+	krb5_creds *creds = calloc(1, sizeof(*creds));
+	krb5_enc_data sealed = { 0 };
+	struct der *plain, *whole;
+	krb5_data in;
+	size_t n;
+
+	assert_non_null(creds);
+	assert_int_equal(krb5_c_make_random_key(s->context, ETYPE, &creds->keyblock), 0);
+	assert_int_equal(krb5_copy_principal(s->context, s->user, &creds->client), 0);
+	creds->times.endtime = (krb5_timestamp)time(NULL) + 3600;
+	plain = enc_part(&creds->keyblock, padding);
+	in = (krb5_data){ .length = (unsigned)plain->n, .data = (char *)plain->bytes };
+	assert_int_equal(krb5_c_encrypt_length(s->context, ETYPE, plain->n, &n), 0);
+	sealed.ciphertext = (krb5_data){ .length = (unsigned)n, .data = malloc(n) };
+	assert_int_equal(krb5_c_encrypt(s->context, &s->service_key, KRB5_KEYUSAGE_KDC_REP_TICKET,
+			     NULL, &in, &sealed),
+	    0);
+	free(plain);
+	whole = of(0x61,
+	    of(0x30, of(0xa0, number(5), NULL), of(0xa1, text(0x1b, REALM), NULL),
+		of(0xa2, name("HTTP", "mail.corp.example"), NULL),
+		of(0xa3,
+		    of(0x30, of(0xa0, number(ETYPE), NULL), of(0xa1, number(1), NULL),
+			of(0xa2,
+			    der(0x04, sealed.ciphertext.data, sealed.ciphertext.length), NULL),
+			NULL),
+		    NULL),
+		NULL),
+	    NULL);
+	free(sealed.ciphertext.data);
+	creds->ticket = (krb5_data){ .length = (unsigned)whole->n, .data = malloc(whole->n) };
+	memcpy(creds->ticket.data, whole->bytes, whole->n);
+	free(whole);
+	return creds;
+}
+
+/* --- a mail server --- */
+
+static void acceptor_new(struct site *s)
+{
+	gss_key_value_element_desc from[] = { { "keytab", "MEMORY:mail" }, { "rcache", "none:" } };
+	gss_key_value_set_desc store = { 2, from };
+	OM_uint32 minor;
+
+	assert_int_equal(gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
+			     GSS_C_NO_OID_SET, GSS_C_ACCEPT, &store, &s->acceptor, NULL, NULL),
+	    GSS_S_COMPLETE);
+}
+
+static int setup(void **state)
+{
+	static struct site site;
+	struct site *s = &site;
+	krb5_keytab_entry entry = { .vno = 1 };
+
+	s->profile = environment_enter(REALM);
+	assert_true(s->profile >= 0);
+	assert_int_equal(krb5_init_context(&s->context), 0);
+	assert_int_equal(krb5_parse_name(s->context, "alice@" REALM, &s->user), 0);
+	assert_int_equal(krb5_parse_name(s->context, "HTTP/mail.corp.example@" REALM, &s->mail), 0);
+	assert_int_equal(krb5_c_make_random_key(s->context, ETYPE, &s->service_key), 0);
+	assert_int_equal(krb5_kt_resolve(s->context, "MEMORY:mail", &s->keytab), 0);
+	entry.principal = s->mail;
+	entry.key = s->service_key;
+	assert_int_equal(krb5_kt_add_entry(s->context, s->keytab, &entry), 0);
+	acceptor_new(s);
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct site *s = *state;
+	OM_uint32 minor;
+
+	gss_release_cred(&minor, &s->acceptor);
+	krb5_kt_close(s->context, s->keytab);
+	krb5_free_keyblock_contents(s->context, &s->service_key);
+	krb5_free_principal(s->context, s->user);
+	krb5_free_principal(s->context, s->mail);
+	krb5_free_context(s->context);
+	environment_leave(s->profile);
+	return 0;
+}
+
+/* The major status; on GSS_S_COMPLETE the token was alice's. */
+static OM_uint32 accept(struct site *s, const uint8_t *bytes, size_t n, OM_uint32 *flags)
+{
+	gss_buffer_desc in = { n, (void *)(uintptr_t)bytes }, out = { 0, NULL }, who = { 0, NULL };
+	gss_ctx_id_t context = GSS_C_NO_CONTEXT;
+	gss_name_t source = GSS_C_NO_NAME;
+	OM_uint32 minor, major;
+
+	major = gss_accept_sec_context(&minor, &context, s->acceptor, &in, GSS_C_NO_CHANNEL_BINDINGS,
+	    &source, NULL, &out, flags, NULL, NULL);
+	if (major == GSS_S_COMPLETE) {
+		assert_int_equal(gss_display_name(&minor, source, &who, NULL), GSS_S_COMPLETE);
+		assert_int_equal(who.length, strlen("alice@" REALM));
+		assert_memory_equal(who.value, "alice@" REALM, who.length);
+	}
+	gss_release_buffer(&minor, &who);
+	gss_release_buffer(&minor, &out);
+	gss_release_name(&minor, &source);
+	gss_delete_sec_context(&minor, &context, GSS_C_NO_BUFFER);
+	return major;
+}
+
+/* --- tests --- */
+
+static void a_mail_server_accepts_a_token_of_any_size(void **state)
+{
+	static const size_t padding[] = { 0, 1, 7, 120, 130, 250, 600, 5000, 40000, 58000 };
+	struct site *s = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(padding); i++) {
+		krb5_creds *creds = ticket(s, padding[i]);
+		OM_uint32 flags = 0;
+		struct token t;
+
+		assert_int_equal(token_make(s->context, creds, &t), 0);
+		assert_true(t.n > padding[i] && t.n <= TOKEN_MAX);
+		assert_int_equal(accept(s, t.bytes, t.n, &flags), GSS_S_COMPLETE);
+		assert_int_equal(flags & (GSS_C_MUTUAL_FLAG | GSS_C_DELEG_FLAG), 0);
+		token_clear(&t);
+		assert_null(t.bytes);
+		krb5_free_creds(s->context, creds);
+	}
+}
+
+static void two_tokens_of_one_ticket_differ(void **state)
+{
+	struct site *s = *state;
+	krb5_creds *creds = ticket(s, 100);
+	struct token one, two;
+
+	assert_int_equal(token_make(s->context, creds, &one), 0);
+	assert_int_equal(token_make(s->context, creds, &two), 0);
+	assert_int_equal(accept(s, one.bytes, one.n, NULL), GSS_S_COMPLETE);
+	assert_int_equal(accept(s, two.bytes, two.n, NULL), GSS_S_COMPLETE);
+	/* the ends are the authenticators' */
+	assert_memory_not_equal(one.bytes + one.n - 64, two.bytes + two.n - 64, 64);
+	token_clear(&one);
+	token_clear(&two);
+	krb5_free_creds(s->context, creds);
+}
+
+static void a_token_that_was_changed_is_not_accepted(void **state)
+{
+	struct site *s = *state;
+	krb5_creds *creds = ticket(s, 10);
+	struct token t;
+
+	assert_int_equal(token_make(s->context, creds, &t), 0);
+	t.bytes[t.n - 1] ^= 1;
+	assert_int_not_equal(accept(s, t.bytes, t.n, NULL), GSS_S_COMPLETE);
+	token_clear(&t);
+	krb5_free_creds(s->context, creds);
+}
+
+static void a_token_that_is_too_long_is_not_made(void **state)
+{
+	struct site *s = *state;
+	krb5_creds *creds = ticket(s, TOKEN_MAX);
+	struct token t = { (uint8_t *)1, 1 };
+
+	assert_int_equal(token_make(s->context, creds, &t), KRB5KRB_ERR_FIELD_TOOLONG);
+	assert_null(t.bytes);
+	assert_int_equal(t.n, 0);
+	krb5_free_creds(s->context, creds);
+}
+
+static void a_ticket_that_has_ended_makes_no_token(void **state)
+{
+	struct site *s = *state;
+	krb5_creds *creds = ticket(s, 0);
+	struct token t;
+
+	creds->times.endtime = (krb5_timestamp)time(NULL) - 3600;
+	assert_int_equal(token_make(s->context, creds, &t), KRB5KRB_AP_ERR_TKT_EXPIRED);
+	assert_null(t.bytes);
+	krb5_free_creds(s->context, creds);
+}
+
+static void without_a_ticket_there_is_no_token(void **state)
+{
+	struct site *s = *state;
+	krb5_creds none = { .client = s->user };
+	struct token t;
+
+	assert_int_equal(token_make(s->context, &none, &t), KRB5_NO_TKT_SUPPLIED);
+	assert_null(t.bytes);
+	token_clear(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_mail_server_accepts_a_token_of_any_size),
+		cmocka_unit_test(two_tokens_of_one_ticket_differ),
+		cmocka_unit_test(a_token_that_was_changed_is_not_accepted),
+		cmocka_unit_test(a_token_that_is_too_long_is_not_made),
+		cmocka_unit_test(a_ticket_that_has_ended_makes_no_token),
+		cmocka_unit_test(without_a_ticket_there_is_no_token),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
