@@ -37,7 +37,11 @@ COMPILE = $(CC) $(STD) $(CFLAGS) $(WARN) $(WERROR) $(HARDEN) $(INC) -MMD -MP
 
 COMMON := $(wildcard common/*.c common/directory/*.c)
 PROXY := $(filter-out proxy/main.c,$(wildcard proxy/*.c proxy/*/*.c))
+ENROLL := $(filter-out enroll/main.c,$(wildcard enroll/*.c enroll/*/*.c))
 LIB := $(COMMON:%.c=$(BUILD)/%.o) $(PROXY:%.c=$(BUILD)/%.o)
+ENROLL_LIB := $(COMMON:%.c=$(BUILD)/%.o) $(ENROLL:%.c=$(BUILD)/%.o)
+ENROLL_PKGS := sqlite3 libplist-2.0 libqrencode
+ENROLL_LIBS := $(shell pkg-config --libs $(ENROLL_PKGS) 2>/dev/null) -lcrypt
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 MAIL := $(wildcard tests/mail/*.c)
 BENCH_LOAD := $(wildcard bench/load*.c)
@@ -48,7 +52,7 @@ TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(filter-out tests/tools/fa
 	install uninstall format lint clean
 .DEFAULT_GOAL := all
 
-all: $(BUILD)/easproxy  ## build the programs
+all: $(BUILD)/easproxy $(if $(wildcard enroll/main.c),$(BUILD)/easenroll)  ## build the programs
 
 help:  ## say each target in a line
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +72,20 @@ $(BUILD)/libeasgate.a: $(LIB)
 $(BUILD)/easproxy: $(BUILD)/proxy/main.o $(BUILD)/libeasgate.a
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(LIBS)
+
+$(BUILD)/enroll/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+
+$(BUILD)/libenroll.a: $(ENROLL_LIB)
+	$(call say,ar)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/easenroll: $(BUILD)/enroll/main.o $(BUILD)/libenroll.a
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(LIBS) $(ENROLL_LIBS)
+
+$(BUILD)/unit/test_enroll_%: tests/unit/test_enroll_%.c $(BUILD)/libenroll.a
+	$(call say,ld)
+	$(Q)$(COMPILE) $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null) $< -o $@ $(BUILD)/libenroll.a $(LINK) $(LIBS) $(ENROLL_LIBS) -lcmocka
 
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libeasgate.a
 	$(call say,ld)
@@ -120,8 +138,8 @@ check-layers:  ## includes may only point down (common) or back (earlier stage)
 	@tests/tools/layers
 
 check-clang:  ## the other compiler has nothing to warn of
-	@printf '%s\0' $(filter-out tests/mail/%,$(COMMON) $(PROXY) proxy/main.c $(wildcard tests/unit/*.c tests/tools/*.c bench/*.c)) | \
-		xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(filter-out -Wno-format-truncation -Wlogical-op -Wduplicated-cond,$(WARN)) $(INC)
+	@printf '%s\0' $(filter-out tests/mail/%,$(COMMON) $(PROXY) $(ENROLL) $(wildcard proxy/main.c enroll/main.c tests/unit/*.c tests/tools/*.c bench/*.c)) | \
+		xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(filter-out -Wno-format-truncation -Wlogical-op -Wduplicated-cond,$(WARN)) $(INC) $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
 
 bench: all $(BUILD)/bench-load $(BUILD)/bench-origin  ## CPU and memory beside HAProxy and nginx, as ratios
 	@BUILD=$(BUILD) bench/run
@@ -175,5 +193,5 @@ lint: check-layers  ## include order, banned calls, lengths, cppcheck
 clean:  ## remove build/
 	rm -rf $(BUILD)
 
-MADE := $(wildcard $(addprefix $(BUILD)/,common proxy unit tools tests bench fuzz/common fuzz/proxy fuzz/bin))
+MADE := $(wildcard $(addprefix $(BUILD)/,common proxy enroll unit tools tests bench fuzz/common fuzz/proxy fuzz/bin))
 -include $(if $(MADE),$(shell find $(MADE) -name '*.d'))

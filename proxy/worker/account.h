@@ -7,7 +7,7 @@
 
 #include "common/directory/ask.h"
 #include "common/loop.h"
-#include "proxy/worker/asker.h"
+#include "common/asker.h"
 
 /* What later steps read of an account; texts are "" when the directory has none. */
 struct account_view {

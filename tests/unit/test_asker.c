@@ -1,7 +1,7 @@
 /*
  * Asker: a question is answered once, whatever becomes of the process it was put to, and however often that one is replaced.
  */
-#include "proxy/worker/asker.h"
+#include "common/asker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,8 +3,8 @@
  * the other's death, or that finds nobody yet, waits for the replacement inside its own deadline; nothing is asked twice
  * of the same process.
  */
-#ifndef EASGATE_ASKER_H
-#define EASGATE_ASKER_H
+#ifndef EASGATE_COMMON_ASKER_H
+#define EASGATE_COMMON_ASKER_H
 
 #include "common/wire.h"
 

@@ -1,7 +1,7 @@
 /*
  * asker: questions that outlive the process they were first put to. Worker process.
  */
-#include "proxy/worker/asker.h"
+#include "common/asker.h"
 
 #include <stdlib.h>
 #include <string.h>
