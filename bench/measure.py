@@ -51,6 +51,8 @@ def shared_object(pid, line):
     if len(fields) < 6 or fields[4] == "0":
         return None
     name = fields[5].strip()
+    if name.endswith("/devices.tab"):
+        return None          # laid out whole at the start, so that a full disk is noticed then: only touched pages are memory
     library = fields[1][3] == "p" and (name.endswith(".so") or ".so." in name or "/bin/" in name
                                       or "/sbin/" in name or name.startswith("/usr/"))
     if library or (fields[1][3] == "p" and "w" in fields[1]):

@@ -19,11 +19,11 @@
 #define OPENED_AT_ONCE	16u
 #define SLABS_MAX	(REGION_SIZE / OBJECT_SLAB_SIZE)
 #define FINE_MAX	512u			/* sizes up to here are told apart by 16 bytes */
-#define SMALL_MAX	8192u
+#define SMALL_MAX	4096u
 #define LIKELY(x)	__builtin_expect(!!(x), 1)
 #define UNLIKELY(x)	__builtin_expect(!!(x), 0)
-#define CLASSES		(FINE_MAX / 16 + 16)
-#define KEPT_MAX	16u			/* empty slabs (1 MiB) that wait for the next rush */
+#define CLASSES		(FINE_MAX / 16 + 12)
+#define KEPT_MAX	32u			/* empty slabs (1 MiB) that wait for the next rush */
 #define RECORD_MIN	16384u			/* OpenSSL's buffers of one record each, a few of which are kept ready */
 #define RECORD_MAX	17408u
 #define RECORDS_KEPT	16u
@@ -60,7 +60,7 @@ static uint32_t class_of(size_t n)
 
 	if (n <= FINE_MAX)
 		return n == 0 ? 0 : (uint32_t)((n - 1) / 16);
-	top = 31u - (uint32_t)__builtin_clz((uint32_t)n - 1);	/* 9 to 12 */
+	top = 31u - (uint32_t)__builtin_clz((uint32_t)n - 1);	/* 9 to 11 */
 	step = ((uint32_t)n - 1) >> (top - 2) & 3;
 	return FINE_MAX / 16 + (top - 9) * 4 + step;
 }
@@ -166,10 +166,10 @@ static struct slab *slab_new(uint32_t class)
 	return s;
 }
 
-/* Half of those kept go back to the kernel, so that it is not asked for each. */
-static void release_some(void)
+/* The kernel is asked for several at once, not at each. */
+static void release_down_to(size_t left)
 {
-	while (at.kept > KEPT_MAX / 2) {
+	while (at.kept > left) {
 		struct slab *s = at.empty;
 		size_t i = ((uintptr_t)s & (REGION_SIZE - 1)) / OBJECT_SLAB_SIZE;
 		at.empty = s->next;
@@ -181,17 +181,23 @@ static void release_some(void)
 	}
 }
 
+static void keep(struct slab *s)
+{
+	room_remove(s);
+	at.slabs--;
+	s->next = at.empty;
+	at.empty = s;
+	at.kept++;
+}
+
 static void slab_emptied(struct slab *s)
 {
 	/* the last one with room stays: the next object of this size comes soon */
 	if (s->next == NULL && s->prev == NULL)
 		return;
-	room_remove(s);
-	at.slabs--;
-	s->next = at.empty;
-	at.empty = s;
-	if (++at.kept > KEPT_MAX)
-		release_some();
+	keep(s);
+	if (at.kept > KEPT_MAX)
+		release_down_to(KEPT_MAX / 2);
 }
 
 /* --- a connection's buffers, of one record each: borrowed for one read or write at a time --- */
@@ -290,6 +296,42 @@ void *object_memory_resize(void *p, size_t n)
 	memcpy(q, p, n < had ? n : had);
 	object_memory_give(p);
 	return q;
+}
+
+#ifndef EASGATE_SANITIZED
+void *object_new(size_t n)
+{
+	void *p = object_memory_get(n);
+
+	return p != NULL ? memset(p, 0, n) : NULL;
+}
+
+void object_free(void *p)
+{
+	object_memory_give(p);
+}
+#else
+void *object_new(size_t n)
+{
+	return calloc(1, n);
+}
+
+void object_free(void *p)
+{
+	free(p);
+}
+#endif
+
+void object_memory_trim(void)
+{
+	/* one of each size at most: slab_emptied() took all others */
+	for (size_t i = 0; i < CLASSES; i++) {
+		if (at.room[i] != NULL && at.room[i]->used == 0)
+			keep(at.room[i]);
+	}
+	release_down_to(0);
+	while (at.records > 0)
+		free(at.record[--at.records]);
 }
 
 void object_memory_use(struct object_memory_use *out)

@@ -19,16 +19,26 @@
  */
 void object_memory_init(void);
 
+/*
+ * For small objects of ours that outlive a rush: on the heap each would hold a page back. Zeroed; NULL: out of memory. In sanitized
+ * builds, and before object_memory_init(), calloc() and free().
+ */
+void *object_new(size_t n);
+void object_free(void *p);
+
+/* Gives back what is kept for the next rush: when one has gone. Before malloc_trim(). */
+void object_memory_trim(void);
+
 struct object_memory_use {
 	size_t slabs;		/* in use, of OBJECT_SLAB_SIZE each */
 	size_t kept;		/* empty, kept for the next object */
 	size_t objects;		/* in slabs */
 };
 void object_memory_use(struct object_memory_use *out);
-#define OBJECT_SLAB_SIZE 65536u
+#define OBJECT_SLAB_SIZE 32768u
 
 /* --- what OpenSSL and libevent call; also for tests --- */
-/* As malloc(), realloc(), free() of C17. Aligned to 16 bytes. Objects above 8 KiB are the C library's. */
+/* As malloc(), realloc(), free() of C17. Aligned to 16 bytes. Objects above 4 KiB are the C library's. */
 void *object_memory_get(size_t n);
 void *object_memory_resize(void *p, size_t n);
 void object_memory_give(void *p);

@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#include "common/object_memory.h"
 #include "proxy/metric_table.h"
 
 #define SLOTS 4096	/* of the hash; entries are spread by their certificates' hashes */
@@ -117,7 +118,7 @@ void account_unref(struct account_cache *a, struct account_entry *e)
 {
 	(void)a;
 	if (e != NULL && --e->refs == 0)
-		free(e);
+		object_free(e);
 }
 
 bool account_is_fresh(struct account_cache *a, const struct account_entry *e)
@@ -155,7 +156,7 @@ static struct account_entry *make_entry(const struct directory_found *f, const u
 	const struct account *c = &f->account;
 	size_t n = strlen(c->sid) + strlen(c->sam) + strlen(c->realm) + strlen(c->netbios) + strlen(c->upn) + strlen(c->mail) +
 	    strlen(c->display_name) + 7;
-	struct account_entry *e = calloc(1, sizeof(*e) + n);
+	struct account_entry *e = object_new(sizeof(*e) + n);
 	char *at;
 
 	if (e == NULL)
@@ -168,7 +169,7 @@ static struct account_entry *make_entry(const struct directory_found *f, const u
 		keep(&at, c->upn), keep(&at, c->mail), keep(&at, c->display_name), c->groups, c->flags, c->expires };
 	e->refs = 1;
 	if (EVP_Digest(e->view.sid, strlen(e->view.sid), e->key, NULL, EVP_sha256(), NULL) != 1) {
-		free(e);
+		object_free(e);
 		return NULL;
 	}
 	return e;

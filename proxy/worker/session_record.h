@@ -22,7 +22,7 @@
 #define CHAIN_LINKS_MAX	   6 /* certificates of a chain, the anchor not counted */
 #define SESSION_SECRET_MAX 48
 #define SESSION_ID_SIZE	   32 /* of TLS 1.3 stateful tickets */
-#define RECORDS_PER_CHAIN  8  /* on one virtual host; a phone holds two to five connections */
+#define RECORDS_PER_CHAIN  4  /* on one virtual host; a phone holds one to three connections */
 
 /* One certificate, as revocation names it. */
 struct chain_link {

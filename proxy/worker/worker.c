@@ -11,6 +11,7 @@
 
 #include "common/device.h"
 #include "common/log.h"
+#include "common/object_memory.h"
 #include "common/master.h"
 #include "common/redis.h"
 #include "proxy/metric_table.h"
@@ -24,7 +25,7 @@
 #define DIRECTORY_EXTRA_MS 1000
 #define MEMORY_STEP	   64	/* fewer sessions than this are not worth a trim */
 #define CALM_MS		   250	/* so soon after a rush what it needed is given back */
-#define POOL_KEEP	   16
+#define POOL_KEEP	   4
 
 /* Inherited over fork; the only thing that workers share by memory. */
 static struct {
@@ -343,6 +344,7 @@ static void give_back_memory(struct worker *w)
 		return;
 	w->most_sessions = w->sessions;
 	buffer_pool_trim(POOL_KEEP);
+	object_memory_trim();
 	malloc_trim(0);
 }
 
