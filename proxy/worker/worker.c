@@ -270,11 +270,16 @@ static const struct wire_verb revocation_verbs[] = {
 static void on_link(struct child *child, enum role peer, unsigned index, int fd, void *arg)
 {
 	struct worker *w = arg;
+	bool was_down;
 
 	(void)child;
 	switch (peer) {
 	case ROLE_DIRECTORY:
+		was_down = !asker_is_up(w->directory);
 		asker_link(w->directory, fd);
+		/* whatever happened while nobody told us; one that took the other's place tells us itself */
+		if (was_down)
+			account_changed(w, &(struct directory_changed){ .change = CHANGE_MISSED });
 		return;
 	case ROLE_REVOCATION:
 		asker_link(w->revocation_asker, fd);

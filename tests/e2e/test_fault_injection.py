@@ -6,12 +6,13 @@ have ended everybody is served again. How many places are tried: EASGATE_FAULT_R
 import copy
 import errno
 import os
+import re
 import socket
 import time
 
 import pytest
 
-from site_ import answers, settings
+from site_ import answers, inside, settings, wires
 from site_.faults import SHORT, Faults, crash_places, crashes, in_libraries, spread
 from site_.http1 import ProtocolError
 from site_.process import wait_until
@@ -352,3 +353,28 @@ def test_54_a_failing_call_while_accounts_and_tickets_are_asked_for_is_503_at_mo
     tried = site.try_each(process, MEMORY, 6 * ROUNDS, forget_and_ask)
     tried += site.try_each(process, io, ROUNDS, forget_and_ask)
     assert tried >= (6 if faults.memory else 1), tried
+
+
+# --- between the processes ---
+
+@pytest.mark.parametrize("role", ["directory", "kerberos", "revocation"])
+def test_54_a_wire_that_breaks_between_two_living_processes_is_made_anew(
+        ad, pki, phone, kerberos_proxy, revocation_in_redis, role):
+    proxy = kerberos_proxy(redis=revocation_in_redis)
+    device = phone(proxy, pki.device_ca.device("alice@corp.example"))
+    assert device.sync().status == 200
+    worker, = inside.by_role(proxy)["worker"]
+    other, = inside.by_role(proxy)[role]
+    fd, = [fd for fd, pid in wires.peers(proxy, worker).items() if pid == other]
+    wire = wires.take(worker, fd)
+    wire.shutdown(socket.SHUT_RDWR)
+    wire.close()
+    proxy.wait_event("link_again", message=re.compile("worker 0 and %s 0" % role))
+    sam = ad.account()
+    new = pki.device_ca.device(sam + "@corp.example")
+    assert phone(proxy, new, user=sam).sync().status == 200         # account and ticket: asked for over the new wires
+    since = proxy.mark()
+    revocation_in_redis.revoke(pki.device_ca, new)
+    wait_until(lambda: phone(proxy, new, user=sam).sync().status == 403, RECOVERY)
+    assert device.sync().status == 200
+    assert not proxy.events("process_died", since)

@@ -7,7 +7,7 @@ from site_.hosts import is_sanitized
 from site_.workers import pss
 
 RUSH = 400
-KEPT = 8                # sessions of one certificate on one host
+KEPT = 4                # sessions of one certificate on one host
 
 
 @pytest.fixture
