@@ -19,7 +19,7 @@ HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection $(shell $(CC) 
 CFLAGS ?= -O2 -g
 STD := -std=c17 -D_GNU_SOURCE -DEASGATE_VERSION='"$(VERSION)"'
 INC := -I. $(shell pkg-config --cflags $(HAVE_PKGS) 2>/dev/null)
-LIBS := $(shell pkg-config --libs $(HAVE_PKGS) 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(HAVE_PKGS) 2>/dev/null) -lcrypt
 LINK := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 ifdef SAN
 HARDEN += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -74,6 +74,9 @@ $(BUILD)/easproxy: $(BUILD)/proxy/main.o $(BUILD)/libeasgate.a
 	$(Q)$(CC) $(LINK) -o $@ $^ $(LIBS)
 
 $(BUILD)/enroll/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+
+# the page is built in by the assembler
+$(BUILD)/enroll/worker/portal_page.o: $(wildcard enroll/worker/portal/*)
 
 $(BUILD)/libenroll.a: $(ENROLL_LIB)
 	$(call say,ar)
@@ -158,6 +161,15 @@ $(BUILD)/fuzz/%.o: %.c
 $(BUILD)/fuzz/libeasgate.a: $(FUZZ_LIB)
 	$(call say,ar)
 	$(Q)rm -f $@ && ar rcs $@ $^
+# those that read what easenroll reads link its library
+FUZZ_ENROLL := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/bin/%,$(shell grep -l '"enroll/' tests/fuzz/fuzz_*.c))
+$(BUILD)/fuzz/enroll/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+$(BUILD)/fuzz/libenroll.a: $(ENROLL_LIB:$(BUILD)/%.o=$(BUILD)/fuzz/%.o)
+	$(call say,ar)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(FUZZ_ENROLL): $(BUILD)/fuzz/bin/%: tests/fuzz/%.c $(BUILD)/fuzz/libenroll.a
+	$(call say,ld)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $< -o $@ $(BUILD)/fuzz/libenroll.a $(LIBS) $(ENROLL_LIBS)
 $(BUILD)/fuzz/bin/%: tests/fuzz/%.c $(BUILD)/fuzz/libeasgate.a
 	$(call say,ld)
 	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer $< -o $@ $(BUILD)/fuzz/libeasgate.a $(LIBS)
@@ -170,16 +182,19 @@ coverage:  ## line coverage of the unit and quick system tests (gcovr)
 	@find $(BUILD)/cov -name '*.gcda' -empty -delete
 	@gcovr --root . --object-directory $(BUILD)/cov --filter 'common/' --filter 'proxy/' --print-summary
 
+PROGRAMS := easproxy easenroll
+PAGES := easgate.yaml configuration.md enrolment.md migration.md operations.md security.md
+UNITS := easproxy.service easproxy.socket easenroll.service
+
 install: all  ## into DESTDIR, PREFIX
-	install -D -m 755 $(BUILD)/easproxy $(DESTDIR)$(PREFIX)/sbin/easproxy
-	install -D -m 644 docs/easgate.yaml $(DESTDIR)$(PREFIX)/share/doc/easgate/easgate.yaml
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/easproxy.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/easproxy.service
-	install -m 644 docs/systemd/easproxy.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/easproxy.socket
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin share/doc/easgate lib/systemd/system)
+	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/sbin
+	install -m 644 $(addprefix docs/,$(PAGES)) $(DESTDIR)$(PREFIX)/share/doc/easgate
+	for unit in $(UNITS); do \
+		sed 's|@PREFIX@|$(PREFIX)|g' docs/systemd/$$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; done
 
 uninstall:  ## what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/easproxy share/doc/easgate/easgate.yaml \
-		lib/systemd/system/easproxy.service lib/systemd/system/easproxy.socket)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(PROGRAMS:%=sbin/%) $(PAGES:%=share/doc/easgate/%) $(UNITS:%=lib/systemd/system/%))
 
 format:  ## clang-format on all C files
 	clang-format -i $(shell git ls-files '*.c' '*.h')
@@ -193,5 +208,5 @@ lint: check-layers  ## include order, banned calls, lengths, cppcheck
 clean:  ## remove build/
 	rm -rf $(BUILD)
 
-MADE := $(wildcard $(addprefix $(BUILD)/,common proxy enroll unit tools tests bench fuzz/common fuzz/proxy fuzz/bin))
+MADE := $(wildcard $(addprefix $(BUILD)/,common proxy enroll unit tools tests bench fuzz/common fuzz/proxy fuzz/enroll fuzz/bin))
 -include $(if $(MADE),$(shell find $(MADE) -name '*.d'))

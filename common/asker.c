@@ -3,6 +3,7 @@
  */
 #include "common/asker.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct waiting {
 	wire_done_fn *done;
 	void *arg;
 	uint16_t verb;
+	bool spent;	/* it held a secret and was put once: never again */
 	size_t n;
 	char body[];
 };
@@ -61,6 +63,8 @@ static void drop(struct waiting *q)
 	q->prev->next = q->next;
 	q->asker->count--;
 	deadline_disarm(&q->deadline);
+	if ((q->verb & WIRE_SECRET) != 0)
+		OPENSSL_cleanse(q->body, q->n);
 	free(q);
 }
 
@@ -92,7 +96,7 @@ static void on_answer(void *arg, enum wire_status status, const void *body, size
 
 	q->wire = NULL;
 	q->wire_number = 0;
-	if (status == WIRE_CLOSED) {
+	if (status == WIRE_CLOSED && (q->verb & WIRE_SECRET) == 0) {
 		put(q);		/* to the replacement, or it waits for one */
 		return;
 	}
@@ -113,12 +117,17 @@ static void put(struct waiting *q)
 {
 	struct asker *a = q->asker;
 
-	if (!wire_is_open(a->wire))
+	if (q->spent || !wire_is_open(a->wire))
 		return;
 	/* the wire's own deadline is only a backstop: ours is earlier */
 	q->wire_number = wire_ask(a->wire, q->verb, q->body, q->n, 600000, on_answer, q);
-	if (q->wire_number != 0)
-		q->wire = a->wire;
+	if (q->wire_number == 0)
+		return;
+	q->wire = a->wire;
+	if ((q->verb & WIRE_SECRET) != 0) {
+		OPENSSL_cleanse(q->body, q->n);
+		q->spent = true;
+	}
 }
 
 static void on_closed(struct wire *w, void *arg)
@@ -175,10 +184,12 @@ static void on_tidy(struct deadline *d)
 static void give_up(struct asker *a, struct wire *w)
 {
 	for (struct waiting *q = a->head.next; q != &a->head; q = q->next) {
-		if (q->wire == w) {
-			q->wire = NULL;
-			q->wire_number = 0;
-		}
+		if (q->wire != w)
+			continue;
+		q->wire = NULL;
+		q->wire_number = 0;
+		if (q->spent)		/* its secret is wiped: whoever asked must ask again */
+			deadline_arm(a->loop, &q->deadline, 0, on_deadline);
 	}
 	wire_free(w);
 }

@@ -1,7 +1,7 @@
 /*
  * asker: a worker's way to one other process, whichever process stands behind it now. A question that was cut off by
  * the other's death, or that finds nobody yet, waits for the replacement inside its own deadline; nothing is asked twice
- * of the same process.
+ * of the same process, and a secret (WIRE_SECRET) of one process only: who dies with it is answered WIRE_CLOSED.
  */
 #ifndef EASGATE_COMMON_ASKER_H
 #define EASGATE_COMMON_ASKER_H

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -92,12 +93,22 @@ static struct question *take(struct wire *w, uint64_t number)
 	return q;
 }
 
+static void message_free(struct message *m)
+{
+	struct wire_head head;
+
+	memcpy(&head, m->bytes, sizeof(head));
+	if ((head.verb & WIRE_SECRET) != 0)
+		OPENSSL_cleanse(m->bytes, m->n);
+	free(m);
+}
+
 static void drop_queue(struct wire *w)
 {
 	while (w->queue != NULL) {
 		struct message *m = w->queue;
 		w->queue = m->next;
-		free(m);
+		message_free(m);
 	}
 	w->queue_end = &w->queue;
 	w->queued = 0;
@@ -166,7 +177,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 		if (w->queue == NULL)
 			w->queue_end = &w->queue;
 		w->queued -= m->n;
-		free(m);
+		message_free(m);
 	}
 	event_del(w->writable);
 }
@@ -197,7 +208,7 @@ static int post(struct wire *w, const struct wire_head *head, const void *body)
 		memcpy(m->bytes + sizeof(*head), body, head->length);
 	rc = w->queue == NULL ? send_now(w, m->bytes, n) : 0;
 	if (rc != 0) {
-		free(m);
+		message_free(m);
 		if (rc > 0)
 			return 0;
 		shut(w);
@@ -282,6 +293,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			break;
 		}
 		receive(w, &head, bytes + sizeof(head));
+		if ((head.verb & WIRE_SECRET) != 0)
+			OPENSSL_cleanse(bytes, (size_t)n);
 	}
 }
 

@@ -15,6 +15,7 @@
 
 #define WIRE_BODY_MAX 65536
 #define WIRE_PENDING_MAX 1024	/* questions under way per wire */
+#define WIRE_SECRET 0x8000u	/* a bit of a verb: our copies of its bodies are overwritten as soon as they were sent or served */
 
 enum wire_status {
 	WIRE_FAILED = 0,	/* the other side refused, or sent what is no answer */

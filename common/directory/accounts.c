@@ -10,6 +10,7 @@
 
 #include "common/directory/claim_kind.h"
 #include "common/directory/claim_search.h"
+#include "common/directory/password_hash.h"
 #include "common/directory/sid.h"
 #include "common/log.h"
 #include "common/text.h"
@@ -17,7 +18,7 @@
 /* --- the file's form --- */
 
 struct row {
-	char *sam, *upn, *sid, *mail, *realm, *netbios, *display_name, *expires;
+	char *sam, *upn, *sid, *mail, *realm, *netbios, *display_name, *expires, *password;
 	bool enabled, not_delegated, protect;
 	char **groups, **alt;
 	unsigned groups_count, alt_count;
@@ -43,6 +44,7 @@ static const cyaml_schema_field_t row_fields[] = {
 	TEXT(netbios),
 	TEXT(display_name),
 	TEXT(expires),
+	CYAML_FIELD_STRING_PTR("password", OPTIONAL_TEXT, struct row, password, 0, PASSWORD_HASH_MAX - 1),
 	CYAML_FIELD_BOOL("enabled", CYAML_FLAG_OPTIONAL, struct row, enabled),
 	CYAML_FIELD_BOOL("not_delegated", CYAML_FLAG_OPTIONAL, struct row, not_delegated),
 	CYAML_FIELD_BOOL("protected", CYAML_FLAG_OPTIONAL, struct row, protect),
@@ -156,6 +158,9 @@ static const char *fill(struct account *a, const struct row *row, const char **e
 	if (row->expires != NULL && row->expires[0] != '\0' &&
 	    parse_time(row->expires, &a->expires) < 0)
 		return "expires";
+	*expected = "a crypt(3) hash that begins with $y$, $gy$, $6$ or $2b$, as mkpasswd makes it; never the password itself";
+	if (row->password != NULL && row->password[0] != '\0' && !password_hash_is_good(row->password))
+		return "password";
 	a->flags = (row->enabled ? ACCOUNT_ENABLED : 0) |
 		   (row->not_delegated ? ACCOUNT_NOT_DELEGATED : 0) |
 		   (row->protect ? ACCOUNT_PROTECTED : 0);
@@ -359,6 +364,22 @@ enum account_result accounts_find(
 		return found == 0 ? ACCOUNT_UNKNOWN : ACCOUNT_AMBIGUOUS;
 	*out = a->account[which];
 	return ACCOUNT_FOUND;
+}
+
+const char *accounts_password(const struct accounts *a, const char *sid, const char **like)
+{
+	const char *own = NULL;
+
+	*like = NULL;
+	for (size_t i = 0; i < a->count; i++) {
+		const char *hash = a->rows->accounts[i].password;
+		if (hash == NULL || hash[0] == '\0')
+			continue;
+		*like = hash;
+		if (strcmp(a->account[i].sid, sid) == 0)
+			own = hash;
+	}
+	return own;
 }
 
 /* --- what changed --- */

@@ -14,6 +14,7 @@
  *      not_delegated: false           # true: "sensitive and cannot be delegated"
  *      protected: false               # true: no Kerberos ticket in its name
  *      groups: ["CN=EAS-Users,OU=Groups,DC=corp,DC=example"]
+ *      password: "$y$..."             # a crypt(3) hash, for sign-in at easenroll (mkpasswd)
  *      alt_security_identities: ["X509:<SKI>..."]
  *
  * Claims find accounts as claim_search.h says, with cn = uid = sam and an implicit UPN of
@@ -41,6 +42,9 @@ size_t accounts_count(const struct accounts *a);
 /* ACCOUNT_FOUND with *out, ACCOUNT_UNKNOWN or ACCOUNT_AMBIGUOUS. `out` is zeroed otherwise. */
 enum account_result accounts_find(
     const struct accounts *a, uint32_t kind, const char *value, struct account *out);
+/* The account's password hash and, when it has none, "like": any account's hash, so that nobody takes as long as somebody.
+ * NULL where there is none. Borrowed from a. */
+const char *accounts_password(const struct accounts *a, const char *sid, const char **like);
 /* Calls `changed` with the SID of every account that is not the same in both. Either may be NULL.
  */
 void accounts_compare(const struct accounts *before, const struct accounts *after,

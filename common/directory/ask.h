@@ -11,6 +11,7 @@
 #define ACCOUNT_TEXT_MAX	320
 #define VOUCHER_SIZE		56
 #define DIRECTORY_CLAIM_MAX	640
+#define DIRECTORY_PASSWORD_MAX	256
 
 enum directory_verb {
 	DIRECTORY_FIND = 1,	/* worker -> directory: struct directory_find; answer: struct directory_found */
@@ -19,6 +20,8 @@ enum directory_verb {
 };
 
 /* also: */
+#define DIRECTORY_SIGN_IN 0x8011u /* worker -> directory (easenroll only): struct directory_sign_in; answer: struct directory_signed_in.
+				     The high bit is WIRE_SECRET. */
 #define DIRECTORY_STATE 16	/* directory -> worker, tell: struct directory_state; at every change and at each new link */
 
 struct directory_state {
@@ -73,6 +76,35 @@ struct directory_found {
 	uint32_t reserved;
 	struct account account;
 	uint8_t voucher[VOUCHER_SIZE];		/* all zero unless enabled and neither expired nor protected nor not-delegated */
+};
+
+/* A name and a password as typed. The directory process overwrites its copies as soon as the attempt is over. */
+struct directory_sign_in {
+	char name[DIRECTORY_CLAIM_MAX];		/* "user", "user@domain" or "DOMAIN\\user" */
+	uint32_t margin;	/* no attempt once badPwdCount >= the lock-out limit - margin */
+	uint32_t password_n;	/* 1 to DIRECTORY_PASSWORD_MAX bytes */
+	char password[DIRECTORY_PASSWORD_MAX];
+};
+
+enum sign_in_result {
+	SIGN_IN_UNAVAILABLE = 0,	/* nobody could say */
+	SIGNED_IN,
+	SIGN_IN_WRONG,			/* the password */
+	SIGN_IN_UNKNOWN,		/* no such account, or more than one */
+	SIGN_IN_DISABLED,
+	SIGN_IN_EXPIRED,		/* the account */
+	SIGN_IN_LOCKED,
+	SIGN_IN_MUST_CHANGE,		/* the password was right, and is over or must be changed first */
+	SIGN_IN_NOT_NOW,		/* outside the account's hours or workstations */
+	SIGN_IN_GUARDED,		/* not tried: too near to the lock-out limit */
+	SIGN_IN_RESULTS
+};
+const char *sign_in_result_text(uint32_t result);
+
+struct directory_signed_in {
+	uint32_t result;		/* enum sign_in_result */
+	uint32_t tried;			/* 1: the password was compared by somebody */
+	struct account account;		/* of whom the name is, also when the password was wrong; all zero when unknown. Never for the asker's client. */
 };
 
 enum directory_change {

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "common/directory/accounts.h"
+#include "common/directory/password_hash.h"
 #include "common/log.h"
 
 #define LOOK_MS	    250
@@ -197,4 +198,12 @@ enum account_result directory_file_find(
 	memset(out, 0, sizeof(*out));
 	return f->accounts == NULL ? ACCOUNT_UNAVAILABLE
 				   : accounts_find(f->accounts, kind, value, out);
+}
+
+void directory_file_hashes(const struct directory_file *f, const char *sid, char *own, char *like)
+{
+	const char *any = NULL, *hash = f->accounts != NULL ? accounts_password(f->accounts, sid, &any) : NULL;
+
+	snprintf(own, PASSWORD_HASH_MAX, "%s", hash != NULL ? hash : "");
+	snprintf(like, PASSWORD_HASH_MAX, "%s", any != NULL ? any : "");
 }

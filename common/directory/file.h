@@ -31,4 +31,7 @@ void directory_file_free(struct directory_file *f);
 enum account_result directory_file_find(
     struct directory_file *f, uint32_t kind, const char *value, struct account *out);
 
+/* The account's password hash ("": none) and any account's ("": none anywhere); PASSWORD_HASH_MAX bytes each. */
+void directory_file_hashes(const struct directory_file *f, const char *sid, char *own, char *like);
+
 #endif

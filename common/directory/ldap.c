@@ -79,10 +79,11 @@ static void lookup_end(
 static void lookup_go_on(struct ldap_lookup *l);
 
 static void on_found(void *arg, struct ldap_conn *c, bool good, enum account_result result,
-    const struct account *account)
+    const struct account *account, const char *dn)
 {
 	struct ldap_lookup *l = arg;
 
+	(void)dn;
 	l->finding[c->index] = NULL;
 	l->running--;
 	if (good)
@@ -431,6 +432,7 @@ void directory_ldap_free(struct directory_ldap *d)
 	d->closing = true;
 	while (d->lookups != NULL)
 		lookup_free(d->lookups);
+	ldap_sign_ins_close(d);
 	for (unsigned i = 0; i < d->conns; i++)
 		ldap_conn_close(&d->conn[i]);
 	deadline_disarm(&d->bind_limit);

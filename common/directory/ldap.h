@@ -20,6 +20,7 @@
 
 struct directory_ldap;
 struct ldap_lookup;
+struct ldap_sign_in;
 
 struct directory_ldap_setup {
 	const struct config_ldap *config; /* borrowed, as all below, until directory_ldap_free() */
@@ -55,5 +56,17 @@ struct ldap_lookup *directory_ldap_find(struct directory_ldap *d, uint32_t kind,
     directory_ldap_done_fn *done, void *arg);
 /* Accepts NULL. Not after `done` ran. */
 void directory_ldap_cancel(struct ldap_lookup *l);
+
+/*
+ * Is this the account's password? The account is found anew on one server with the service's own connection, then
+ * bound as on the same server, by TLS, on a connection that serves nothing else: at most one attempt at a time for
+ * one account, and none once its badPwdCount there is at the lock-out limit less `ask->margin`. Copies ask; overwrites
+ * its copy when it ends. `done` runs exactly once, from the loop, unless cancelled. NULL: nobody can be asked now.
+ */
+typedef void directory_ldap_signed_in_fn(void *arg, const struct directory_signed_in *answer);
+struct ldap_sign_in *directory_ldap_sign_in(struct directory_ldap *d, const struct directory_sign_in *ask,
+    directory_ldap_signed_in_fn *done, void *arg);
+/* Accepts NULL. Not after `done` ran. */
+void directory_ldap_sign_in_cancel(struct ldap_sign_in *s);
 
 #endif

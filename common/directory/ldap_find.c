@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/text.h"
 
+#define CLOCKS_APART 300 /* seconds that the server's clock may differ */
 #define TOKEN_MAX 4096 /* SIDs in tokenGroups; Kerberos gives up at about 1,000 */
 
 struct ldap_finding {
@@ -61,9 +62,12 @@ static void finish(struct ldap_finding *f, bool good, enum account_result result
 	void *arg = f->arg;
 	struct ldap_conn *c = f->conn;
 	struct account account = good && result == ACCOUNT_FOUND ? f->account : none;
+	char dn[LDAP_DN_MAX] = "";
 
+	if (good && result == ACCOUNT_FOUND)
+		memcpy(dn, f->dn, sizeof(dn));
 	finding_free(f);
-	done(arg, c, good, result, &account);
+	done(arg, c, good, result, &account, dn);
 }
 
 static void fail(struct ldap_finding *f, int code, const char *diagnostic)
@@ -104,6 +108,19 @@ static bool number_of(LDAP *ld, LDAPMessage *e, const char *attribute, uint32_t 
 	return true;
 }
 
+/*
+ * AD leaves badPwdCount as it is when the observation window is over, and begins anew at the next wrong password
+ * (MS-ADTS 3.1.1.4.5: lockoutObservationWindow). Not for accounts with a password settings object: theirs is another window.
+ */
+static bool is_long_ago(const struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
+{
+	uint32_t window = f->conn->domain.lockout_window;
+	int64_t when;
+
+	return window != 0 && f->pso[0] == '\0' && ldap_entry_number(ld, e, "badPasswordTime", &when) && when > 0 &&
+	       loop_wall(f->conn->pool->loop) - facts_unix_time(when) > (int64_t)window + CLOCKS_APART;
+}
+
 /* False: this is no account that can be used. */
 static bool fill(struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
 {
@@ -129,7 +146,7 @@ static bool fill(struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
 	numbers.has_computed = number_of(
 	    ld, e, "msDS-User-Account-Control-Computed", &numbers.computed);
 	numbers.has_expires = ldap_entry_number(ld, e, "accountExpires", &numbers.expires);
-	if (!number_of(ld, e, "badPwdCount", &a->bad_password_count))
+	if (!number_of(ld, e, "badPwdCount", &a->bad_password_count) || is_long_ago(f, ld, e))
 		a->bad_password_count = 0;
 	facts_from_numbers(a, &numbers, loop_wall(f->conn->pool->loop));
 	return true;
@@ -228,8 +245,11 @@ static void on_token(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	n = (size_t)ldap_count_values_len(values);
 	/* It must still be the same object: DNs can be given to another in between. */
 	if (f->token == NULL && n > 0 && n <= TOKEN_MAX &&
-	    ldap_entry_sid(c->ld, e, "objectSid", &sid) && sid_eq(&sid, &f->sid))
+	    ldap_entry_sid(c->ld, e, "objectSid", &sid) && sid_eq(&sid, &f->sid)) {
 		f->token = calloc(n, sizeof(*f->token));
+		if (f->token == NULL)
+			ber_errno = LBER_ERROR_MEMORY;
+	}
 	for (size_t i = 0; f->token != NULL && i < n; i++) {
 		if (sid_from_bytes(
 			(struct strv){ values[i]->bv_val, values[i]->bv_len }, &f->token[i]) < 0) {
@@ -324,7 +344,7 @@ static bool ask_all(struct ldap_finding *f, unsigned n)
 		 * before. */
 		const char *attributes[] = { "objectSid", "sAMAccountName", "userPrincipalName",
 			"mail", "displayName", "userAccountControl", "accountExpires",
-			"msDS-User-Account-Control-Computed", "badPwdCount", "msDS-ResultantPSO",
+			"msDS-User-Account-Control-Computed", "badPwdCount", "badPasswordTime", "msDS-ResultantPSO",
 			NULL, NULL };
 		struct ldap_query q = { .base = f->conn->pool->setup.config->base,
 			.scope = LDAP_SCOPE_SUBTREE,

@@ -11,6 +11,8 @@
  *   ldap_find.c     one account by one claim
  *   ldap_entry.c    values of an entry
  *   ldap_watch.c    what changed
+ *   ldap_sign_in.c  one password against one account
+ *   ldap_user_bind.c  the connection on which it is tried
  */
 #ifndef EASGATE_DIRECTORY_LDAP_PARTS_H
 #define EASGATE_DIRECTORY_LDAP_PARTS_H
@@ -83,6 +85,7 @@ struct ldap_domain {
 	char naming_context[LDAP_DN_MAX], configuration[LDAP_DN_MAX], service[LDAP_DN_MAX];
 	char dns[ACCOUNT_NAME_MAX], netbios[32];
 	uint32_t lockout_threshold;
+	uint32_t lockout_window; /* lockOutObservationWindow in seconds; 0: not known */
 	uint8_t invocation[16];
 	bool has_invocation;
 	uint64_t usn; /* highestCommittedUSN when the connection was prepared */
@@ -155,6 +158,7 @@ struct directory_ldap {
 	struct ldap_tickets *tickets;	   /* gssapi */
 	const char *kdc[LDAP_SERVERS_MAX]; /* the servers' hosts, where no KDCs are configured */
 	struct ldap_lookup *lookups;
+	struct ldap_sign_in *sign_ins;
 	bool closing;
 };
 
@@ -194,11 +198,27 @@ void ldap_prepare_groups(struct ldap_conn *c); /* again, on a ready connection *
 struct ldap_finding;
 /* good: the server answered; then `result` is what it says. Else the next server may be asked. */
 typedef void ldap_found_fn(void *arg, struct ldap_conn *c, bool good, enum account_result result,
-    const struct account *account);
+    const struct account *account, const char *dn); /* dn: "" unless ACCOUNT_FOUND */
 /* 0: `done` will run. 1: the claim can name nobody. -1: could not be sent. */
 MUST_CHECK int ldap_finding_start(struct ldap_conn *c, uint32_t kind, const char *value,
     ldap_found_fn *done, void *arg, struct ldap_finding **out);
 void ldap_finding_cancel(struct ldap_finding *f);
+
+/* ldap_sign_in.c */
+void ldap_sign_ins_close(struct directory_ldap *d); /* no callback runs */
+
+/* ldap_user_bind.c */
+struct ldap_user_bind;
+typedef void ldap_user_bound_fn(void *arg, enum sign_in_result result, const char *why);
+/*
+ * A connection of its own to the same server as `c`, TLS, one simple bind as `dn`, and the end. Borrows the
+ * password, which must not be empty, until `done` ran (once, from the loop). NULL: it could not be begun.
+ */
+struct ldap_user_bind *ldap_user_bind_start(const struct ldap_conn *c, const char *dn, const char *password,
+    size_t password_n, ldap_user_bound_fn *done, void *arg);
+void ldap_user_bind_cancel(struct ldap_user_bind *b); /* accepts NULL */
+/* What an LDAP result of that bind means. */
+enum sign_in_result ldap_user_bind_judge(int code, const char *diagnostic);
 
 /* ldap_watch.c */
 void ldap_watch_start(struct ldap_conn *c);

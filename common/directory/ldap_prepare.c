@@ -53,12 +53,16 @@ static void one_done(
 
 static void take_head(void *arg, struct ldap_conn *c, LDAPMessage *e)
 {
-	int64_t threshold;
+	int64_t threshold, window;
 
 	(void)arg;
 	if (ldap_entry_number(c->ld, e, "lockoutThreshold", &threshold) && threshold >= 0 &&
 	    threshold <= UINT32_MAX)
 		c->domain.lockout_threshold = (uint32_t)threshold;
+	/* 100 ns, negative; the longest possible is "until an administrator" */
+	if (ldap_entry_number(c->ld, e, "lockOutObservationWindow", &window) && window < 0 &&
+	    window / -10000000 <= INT32_MAX)
+		c->domain.lockout_window = (uint32_t)(window / -10000000);
 }
 
 static void take_partition(void *arg, struct ldap_conn *c, LDAPMessage *e)
@@ -83,7 +87,7 @@ static void take_service(void *arg, struct ldap_conn *c, LDAPMessage *e)
 
 static void ask_domain(struct ldap_conn *c)
 {
-	static const char *const head[] = { "lockoutThreshold", NULL },
+	static const char *const head[] = { "lockoutThreshold", "lockOutObservationWindow", NULL },
 				 *const partition[] = { "nETBIOSName", NULL },
 				 *const service[] = { "invocationId", NULL },
 				 *const nothing[] = { LDAP_NO_ATTRS, NULL };

@@ -5,6 +5,7 @@
  */
 #include "common/directory/process.h"
 
+#include <assert.h>
 #include <libgen.h>
 #include <limits.h>
 #include <openssl/crypto.h>
@@ -17,6 +18,7 @@
 #include "common/directory/file.h"
 #include "common/directory/ldap.h"
 #include "common/directory/questions.h"
+#include "common/directory/sign_in.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/wire.h"
@@ -42,6 +44,7 @@ struct directory {
 	const struct directory_setup *setup;
 	struct refused_groups refused;
 	struct questions *questions;
+	struct sign_ins *sign_ins;
 	struct directory_file *file;
 	struct directory_ldap *ldap;
 	struct peer *peers;
@@ -150,6 +153,30 @@ static void serve_find(struct wire *w, uint64_t number, const void *body, size_t
 		(void)wire_answer(w, number, NULL, 0);
 }
 
+static void on_sign_in(void *asker, uint64_t number, const struct directory_signed_in *answer)
+{
+	struct peer *p = asker;
+
+	(void)wire_answer(p->wire, number, answer, sizeof(*answer));
+}
+
+static void serve_sign_in(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct peer *p = arg;
+	struct directory *d = p->directory;
+	struct directory_sign_in ask;
+
+	(void)n;
+	if (number == 0)
+		return;
+	memcpy(&ask, body, sizeof(ask));
+	if (!d->setup->signs_in || p->role != ROLE_WORKER || d->draining ||
+	    sign_ins_ask(d->sign_ins, p, number, &ask) < 0)
+		(void)wire_answer(w, number, NULL, 0);
+	OPENSSL_cleanse(&ask, sizeof(ask));
+}
+static_assert((DIRECTORY_SIGN_IN & WIRE_SECRET) != 0, "passwords are wiped on the wire");
+
 static void serve_forget(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
 {
 	struct peer *p = arg;
@@ -171,6 +198,8 @@ static void serve_forget(struct wire *w, uint64_t number, const void *body, size
 static const struct wire_verb verbs[] = {
 	{ DIRECTORY_FIND, "find", sizeof(struct directory_find), sizeof(struct directory_find),
 	    serve_find },
+	{ DIRECTORY_SIGN_IN, "sign_in", sizeof(struct directory_sign_in),
+	    sizeof(struct directory_sign_in), serve_sign_in },
 	{ DIRECTORY_FORGET, "forget", sizeof(struct directory_changed),
 	    sizeof(struct directory_changed), serve_forget },
 	{ .name = NULL },
@@ -184,6 +213,7 @@ static void peer_free(struct peer *p)
 		at = &(*at)->next;
 	*at = p->next;
 	questions_leave(p->directory->questions, p);
+	sign_ins_leave(p->directory->sign_ins, p);
 	wire_free(p->wire);
 	free(p);
 }
@@ -327,7 +357,9 @@ static int open_questions(struct directory *d)
 	}
 	d->questions = questions_new(&setup);
 	OPENSSL_cleanse(setup.vouch_key, sizeof(setup.vouch_key));
-	return d->questions != NULL ? 0 : -1;
+	d->sign_ins = sign_ins_new(&(struct sign_ins_setup){
+	    .loop = d->loop, .file = d->file, .ldap = d->ldap, .answer = on_sign_in });
+	return d->questions != NULL && d->sign_ins != NULL ? 0 : -1;
 }
 
 /* The accounts' file is read again when it changes, also when another is put in its place: so its
@@ -363,6 +395,7 @@ out:
 	while (d.peers != NULL)
 		peer_free(d.peers);
 	questions_free(d.questions);
+	sign_ins_free(d.sign_ins);
 	directory_ldap_free(d.ldap);
 	directory_file_free(d.file);
 	return rc;

@@ -1,5 +1,5 @@
 /*
- * process: the *directory* role of both programs: answers DIRECTORY_FIND from one cache, asks LDAP or reads
+ * process: the *directory* role of both programs: answers DIRECTORY_FIND from one cache, DIRECTORY_SIGN_IN from none, asks LDAP or reads
  * the accounts' file, watches for changes and tells every linked worker.
  */
 #ifndef EASGATE_DIRECTORY_PROCESS_H
@@ -27,6 +27,7 @@ struct directory_setup {
 	const char *const *kdcs;		/* for the gssapi bind */
 	unsigned kdcs_count;
 	const struct directory_metrics *metrics;	/* NULL: none are kept */
+	bool signs_in;				/* workers may ask DIRECTORY_SIGN_IN; else it is refused */
 };
 /* The life of the role; returns the exit status. Borrows setup and all behind it. */
 int directory_process(struct child *child, const struct directory_setup *setup);

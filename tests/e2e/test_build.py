@@ -66,10 +66,11 @@ def test_what_is_installed_all_goes_with_uninstall(tmp_path):
     make("install", "PREFIX=" + prefix)
     found = sorted(os.path.relpath(os.path.join(path, name), prefix) for path, _, names in os.walk(prefix)
                    for name in names)
-    assert found == ["lib/systemd/system/easproxy.service", "lib/systemd/system/easproxy.socket", "sbin/easproxy",
-                     "share/doc/easgate/easgate.yaml"]
-    modes = [stat.S_IMODE(os.stat(os.path.join(prefix, name)).st_mode) for name in found]
-    assert modes == [0o644, 0o644, 0o755, 0o644]
+    pages = sorted(name for name in os.listdir(os.path.join(ROOT, "docs")) if name != "systemd")
+    assert found == ["lib/systemd/system/" + name for name in sorted(os.listdir(UNITS))] + \
+        ["sbin/easenroll", "sbin/easproxy"] + ["share/doc/easgate/" + name for name in pages]
+    modes = {name: stat.S_IMODE(os.stat(os.path.join(prefix, name)).st_mode) for name in found}
+    assert modes == {name: 0o755 if name.startswith("sbin/") else 0o644 for name in found}
     make("uninstall", "PREFIX=" + prefix)
     assert not [name for _, _, names in os.walk(prefix) for name in names]
 
@@ -77,21 +78,23 @@ def test_what_is_installed_all_goes_with_uninstall(tmp_path):
 @pytest.mark.quick
 def test_destdir_goes_before_the_prefix_and_into_no_file(tmp_path):
     make("install", "DESTDIR=%s" % tmp_path, "PREFIX=/usr")
-    program = tmp_path / "usr/sbin/easproxy"
-    assert subprocess.run([program, "--version"], stdout=subprocess.PIPE).stdout.startswith(b"easproxy ")
-    unit = (tmp_path / "usr/lib/systemd/system/easproxy.service").read_text()
-    assert "\nExecStart=/usr/sbin/easproxy -c /etc/easgate/easgate.yaml\n" in unit
-    assert "@" not in re.sub(r"@system-service", "", unit) and str(tmp_path) not in unit
+    for name in ("easproxy", "easenroll"):
+        program = tmp_path / "usr/sbin" / name
+        assert subprocess.run([program, "--version"], stdout=subprocess.PIPE).stdout.startswith(name.encode() + b" ")
+        unit = (tmp_path / ("usr/lib/systemd/system/%s.service" % name)).read_text()
+        assert "\nExecStart=/usr/sbin/%s -c /etc/easgate/easgate.yaml\n" % name in unit
+        assert "@" not in re.sub(r"@system-service", "", unit) and str(tmp_path) not in unit
 
 
 # --- the program ---
 
 @pytest.mark.quick
-def test_version_and_help_are_said_and_an_unknown_word_is_refused():
+@pytest.mark.parametrize("name", ["easproxy", "easenroll"])
+def test_version_and_help_are_said_and_an_unknown_word_is_refused(name):
     with open(os.path.join(ROOT, "Makefile")) as f:
         version = re.search(r"^VERSION := (\S+)$", f.read(), re.M)[1]
-    run = lambda *words: subprocess.run([binary(), *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert run("--version").stdout == run("-V").stdout == "easproxy %s\n" % version
+    run = lambda *words: subprocess.run([binary(name), *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run("--version").stdout == run("-V").stdout == "%s %s\n" % (name, version)
     usage = run("--help")
     assert usage.returncode == 0 and usage.stderr == ""
     assert all(word in usage.stdout for word in ("check", "status", "--config", "SIGHUP", "SIGTERM"))
@@ -102,8 +105,9 @@ def test_version_and_help_are_said_and_an_unknown_word_is_refused():
 
 @pytest.mark.quick
 @pytest.mark.skipif("COV" in os.environ, reason="built to be measured")
-def test_the_program_is_hardened():
-    program = binary()
+@pytest.mark.parametrize("name", ["easproxy", "easenroll"])
+def test_the_program_is_hardened(name):
+    program = binary(name)
     head, segments, dynamic = (readelf(option, program) for option in ("-h", "-l", "-d"))
     assert re.search(r"Type: +DYN \(Position-Independent Executable", head), "not position independent"
     assert "GNU_RELRO" in segments
@@ -129,13 +133,14 @@ def test_every_object_is_made_for_control_flow_enforcement():
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
 def test_systemd_finds_no_fault_in_the_units_and_counts_them_as_sandboxed(tmp_path):
     make("install", "PREFIX=%s" % tmp_path)
-    units = [str(tmp_path / "lib/systemd/system" / name) for name in ("easproxy.service", "easproxy.socket")]
+    units = [str(tmp_path / "lib/systemd/system" / name) for name in ("easproxy.service", "easenroll.service", "easproxy.socket")]
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT)
-    assert verified.returncode == 0 and "easproxy" not in verified.stdout, verified.stdout
-    judged = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=35", units[0]], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert judged.returncode == 0, judged.stdout[-600:]
+    assert verified.returncode == 0 and not re.search("easproxy|easenroll", verified.stdout), verified.stdout
+    for unit in units[:2]:
+        judged = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=35", unit], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert judged.returncode == 0, judged.stdout[-600:]
 
 
 @pytest.mark.quick

@@ -1,4 +1,4 @@
-"""The documents say what the program says: its metrics, events, reasons, commands and examples, both ways."""
+"""The documents say what the programs say: its metrics, events, reasons, commands and examples, both ways."""
 import json
 import os
 import re
@@ -6,12 +6,14 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from site_ import answers
+from site_.enroll import Enroll, configuration
 from site_.proxy import ROOT, binary
 
 DOCUMENTS = ["README.md", "docs/configuration.md", "docs/operations.md", "docs/security.md", "docs/migration.md",
-             "tests/README.md", "bench/README.md", "docker/README.md"]
+             "docs/enrolment.md", "tests/README.md", "bench/README.md", "docker/README.md"]
 
 
 def read(path):
@@ -19,8 +21,8 @@ def read(path):
         return f.read()
 
 
-def sources():
-    for top in ("common", "proxy"):
+def sources(*tops):
+    for top in tops:
         for folder, _, names in os.walk(os.path.join(ROOT, top)):
             for name in names:
                 if name.endswith(".c"):
@@ -86,6 +88,21 @@ def test_every_make_target_and_command_that_the_readme_names_is_there():
         assert re.search(r"easproxy \[-c FILE\] %s\b" % command, usage), command
 
 
+def test_every_command_of_easenroll_that_a_document_names_is_there():
+    usage = subprocess.run([binary("easenroll"), "--help"], capture_output=True, text=True, timeout=20).stdout
+    offered = {(command, word) for command, words in re.findall(r"^  easenroll ([a-z]+) ([a-z |]+)$", usage, re.M)
+               for word in words.split(" | ")}
+    groups = {command for command, _ in offered}
+    text = "".join(map(read, DOCUMENTS + ["docs/easgate.yaml", "docs/systemd/easenroll.service"]))
+    named = re.findall(r"(?:`|^    )easenroll (?:-c \S+ )?([a-z]+)(?: ([a-z]+))?", text, re.M)
+    assert len(set(named)) >= 10
+    for command, word in named:
+        if command in groups:
+            assert (command, word) in offered, "easenroll %s %s" % (command, word)
+        else:
+            assert re.search(r"easenroll \[-c FILE\] %s\b" % command, usage), command
+
+
 def test_operations_names_every_metric_and_no_other(start_proxy, configure, backend):
     proxy = start_proxy(configure(backend))
     body = proxy.admin("/metrics").body.decode()
@@ -103,6 +120,29 @@ def test_operations_names_the_labels_of_each_metric():
         assert [w.strip() for w in documented[name].split(",") if w.strip()] == words, name
 
 
+@pytest.fixture
+def enroll(place, pki, accounts):
+    user = "nobody" if os.getuid() == 0 else None
+    folder = os.path.join(place, "enroll")
+    os.mkdir(folder)
+    os.chmod(folder, 0o755)
+    started = Enroll(configuration(folder, pki, accounts, user=user), folder)
+    yield started
+    started.stop()
+
+
+def test_operations_names_every_metric_of_easenroll_with_its_labels_and_no_other(enroll):
+    assert enroll.admin("/healthz").status == 200       # counted, so that its labels are there
+    body = enroll.admin("/metrics").body.decode()
+    labels = dict.fromkeys(re.findall(r"^# TYPE (\S+) ", body, re.M), ())
+    for name, inside in re.findall(r"^(\w+?)(?:_bucket|_sum|_count)?\{(.*?)\} ", body, re.M):
+        labels[name] = tuple(label for label in re.findall(r'(\w+)="', inside) if label != "le")
+    table = section(read("docs/operations.md"), "Metrics of easenroll")
+    rows = re.findall(r"^\| `(easenroll_\w+)` \| ([\w, ]*)\|", table, re.M)
+    assert len(rows) == len(dict(rows)) > 10
+    assert labels == {name: tuple(w.strip() for w in words.split(",") if w.strip()) for name, words in rows}
+
+
 def test_operations_names_every_reason_with_its_status_and_no_other():
     text = read("docs/operations.md")
     rows = {name: int(status) for name, status in re.findall(r'= \{\s*"([a-z-]+)",\s*(\d{3}),', read("proxy/worker/reply.c"))}
@@ -118,18 +158,94 @@ def test_operations_names_every_reason_with_its_status_and_no_other():
     assert documented == rows, set(documented.items()) ^ set(rows.items())
 
 
-def test_operations_names_every_event_and_no_other():
+def events_of(*tops):
     events = set()
-    for text in sources():
+    for text in sources(*tops):
         events.update(re.findall(r'\\"event\\":\\"([a-z_]+)\\"', text))
         for call in re.findall(r"\b(?:log_(?:say|begin|begin_audit)|say_refused)\s*\(([^;]*?);", text, re.S):
             first = re.search(r'"([^"]*)"', call)
             if first and re.fullmatch(r"[a-z_]+", first.group(1)):
                 events.add(first.group(1))
+        # which of two it is may be decided in the call
+        for call in re.findall(r"\blog_op\s*\(([^;]*?);", text, re.S):
+            events.update(re.findall(r'"([a-z_]+)"', call))
+    return events
+
+
+def test_operations_names_every_event_and_no_other():
+    events = events_of("common", "proxy")
     documented = set(first_cells(section(read("docs/operations.md"), "Events")))
     assert len(events) > 60
     assert events <= documented, "not documented: %s" % sorted(events - documented)
     assert documented <= events, "no such event: %s" % sorted(documented - events)
+
+
+def test_operations_names_every_event_of_easenroll_and_no_other():
+    text = read("docs/operations.md")
+    events = events_of("enroll") - set(first_cells(section(text, "Events")))
+    documented = set(first_cells(section(text, "Events of easenroll")))
+    assert len(events) > 30
+    assert events <= documented, "not documented: %s" % sorted(events - documented)
+    assert documented <= events, "no such event: %s" % sorted(documented - events)
+
+
+def enroll_keys():
+    """Path -> [type, default, limits] of each key below enroll:, as its schema and its table of defaults have it."""
+    schema, fill = read("enroll/settings_schema.c"), read("enroll/settings.c")
+    words = {"STR": "text", "U32": "number", "BOOL": "true/false", "GIVEN": "true/false", "SEQ": "list", "MAP": "keys"}
+    fields = {name: re.findall(r"^\t([A-Z0-9]+)\(struct (\w+), (\w+)(?:, (\w+))?\),$", rows, re.M) for name, rows in
+              re.findall(r"cyaml_schema_field_t (\w+)_fields\[\] = \{\n(.*?)\n\};", schema, re.S)}
+    numbers = {(a, b): (value, "%s to %s" % (low, high)) for a, b, value, low, high in
+               re.findall(r"FILL_U32\(struct (\w+), (\w+), (\d+), (\d+), (\d+)\)", fill)}
+    texts = {(a, b): "needed" if must != "NULL" else "`%s`" % value if value else "none" for a, b, value, must in
+             re.findall(r'FILL_TEXT\(struct (\w+), (\w+), "(.*?)", (NULL|".*?")\)', fill)}
+    keys = {}
+
+    def walk(name, path):
+        for kind, struct, member, below in fields[name]:
+            key, entry = path + "." + member, (struct, member)
+            default, limits = numbers[entry] if kind == "U32" else (
+                texts[entry] if kind == "STR" else {"BOOL": "false", "GIVEN": "true"}.get(kind), None)
+            keys[key] = [words[kind], default, limits]
+            if below:
+                walk(re.sub(r"_(fields|entry)$", "", below), key + ("[]" if kind == "SEQ" else ""))
+    walk("enroll", "enroll")
+    keys["enroll.ca.delta_seconds"][1] = "3600"     # decided beside crl_seconds
+    return keys
+
+
+def test_configuration_names_every_key_of_enroll_with_its_type_default_and_limits():
+    keys = enroll_keys()
+    rows = re.findall(r"^\| (enroll\.[\w.\[\]]+) \|(.*?)\|(.*?)\|(.*?)\|", read("docs/configuration.md"), re.M)
+    documented = {key: [cell.strip() for cell in cells] for key, *cells in rows}
+    assert len(rows) == len(documented) and len(keys) > 80
+    assert set(keys) == set(documented), set(keys) ^ set(documented)
+    for key, (kind, default, limits) in keys.items():
+        assert documented[key][0] == kind, key
+        if default is not None:
+            assert documented[key][1] == default, key
+        assert documented[key][2] == (limits or ""), key
+
+
+def test_the_sample_names_every_key_of_enroll_and_easenroll_takes_it(place):
+    sample = yaml.safe_load(read("docs/easgate.yaml"))
+
+    def paths(value, path):
+        yield path
+        for key, below in value.items() if isinstance(value, dict) else ():
+            yield from paths(below, "%s.%s" % (path, key))
+        for below in value if isinstance(value, list) and value and isinstance(value[0], dict) else ():
+            for key, leaf in below.items():
+                yield from paths(leaf, "%s[].%s" % (path, key))
+    assert set(enroll_keys()) == set(paths(sample["enroll"], "enroll")) - {"enroll"}
+    example = re.search(r"^```yaml\n# enroll section of easgate\.yaml\n(.*?)^```", read("docs/enrolment.md"),
+                        re.M | re.S).group(1)
+    for number, config in enumerate((sample, {"directory": {"kind": "file", "file": "/nowhere"}, **yaml.safe_load(example)})):
+        path = os.path.join(place, "easgate-%d.yaml" % number)
+        with open(path, "w") as f:
+            f.write(re.sub(r"corp\.example|example\.com", "test.invalid", yaml.safe_dump(config)))
+        done = subprocess.run([binary("easenroll"), "-c", path, "check"], capture_output=True, text=True, timeout=120)
+        assert done.stdout.splitlines()[0] == "ok      configuration " + path, done
 
 
 def test_operations_names_every_field_of_a_request_line():

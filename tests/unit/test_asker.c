@@ -14,6 +14,7 @@
 #include "common/loop.h"
 
 #define VERB 1
+#define SECRET_VERB (WIRE_SECRET | 2)
 #define GENERATIONS 12
 
 /* Another process, played on the same loop: it answers what is asked of it, or keeps silent. */
@@ -46,7 +47,7 @@ static void serve(struct wire *w, uint64_t number, const void *body, size_t n, v
 	o->asked++;
 }
 
-static const struct wire_verb other_verbs[] = { { VERB, "ask", 0, 64, serve }, { 0, NULL, 0, 0, NULL } };
+static const struct wire_verb other_verbs[] = { { VERB, "ask", 0, 64, serve }, { SECRET_VERB, "secret", 0, 64, serve }, { 0, NULL, 0, 0, NULL } };
 static const struct wire_verb no_verbs[] = { { 0, NULL, 0, 0, NULL } };
 
 static void other_closed(struct wire *w, void *arg)
@@ -197,6 +198,30 @@ static void many_replacements_at_once_lose_no_question(void **state)
 		assert_int_equal(s->status[i], WIRE_OK);
 }
 
+static void a_secret_is_put_once_and_never_to_a_replacement(void **state)
+{
+	struct site *s = *state;
+	struct other *first = link_other(s, true);
+
+	assert_int_not_equal(asker_ask(s->asker, SECRET_VERB, "password", 8, 5000, on_done, s), 0);
+	run_for(s, 50);
+	assert_int_equal(first->asked, 1);
+	wire_free(first->wire);
+	first->wire = NULL;
+	run_until(s, 1);
+	assert_int_equal(s->status[0], WIRE_CLOSED);
+	for (unsigned i = 0; i < 6; i++) {
+		(void)link_other(s, true);
+		assert_int_not_equal(asker_ask(s->asker, SECRET_VERB, "password", 8, 5000, on_done, s), 0);
+		run_for(s, 1);
+	}
+	run_for(s, 300);
+	/* two of the six stand on wires that were given up: they have ended, and nobody else was asked */
+	assert_int_equal(s->answers, 1 + 1);
+	for (unsigned i = 1; i < s->others; i++)
+		assert_int_equal(s->other[i].asked, 1);
+}
+
 static void the_deadline_of_a_question_to_a_process_given_up_is_harmless(void **state)
 {
 	struct site *s = *state;
@@ -230,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_question_goes_to_the_replacement_when_its_process_dies, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_replaced_process_still_answers_what_it_was_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_replacements_at_once_lose_no_question, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_secret_is_put_once_and_never_to_a_replacement, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_deadline_of_a_question_to_a_process_given_up_is_harmless, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_process_that_owes_nothing_is_let_go_of, setup, teardown),
 	};

@@ -1,0 +1,30 @@
+/*
+ * cli: what the commands of easenroll share. A command gets the words behind its own name ("init --rsa"), prints to standard
+ * output (--json: one JSON document, for programs) and returns the exit status: 0 good, 1 refused or failed (one line on standard
+ * error says what and the cure), 2 wrong usage. `ca` and `audit` work on files; the others ask the running easenroll.
+ */
+#ifndef EASGATE_ENROLL_CLI_H
+#define EASGATE_ENROLL_CLI_H
+
+#include "enroll/settings.h"
+
+struct cli {
+	const struct enroll_settings *settings;
+	bool json;
+	int argc;		/* words behind the command's name */
+	char **argv;
+};
+
+int cli_ca(const struct cli *c);	/* init | import | rollover | show */
+int cli_audit(const struct cli *c);	/* list | verify */
+int cli_device(const struct cli *c);	/* list | show | add | approve | revoke | hold | release */
+int cli_user(const struct cli *c);	/* list | show | revoke */
+int cli_secret(const struct cli *c);	/* add */
+int cli_status(const struct cli *c);
+
+/* The value of option `name` ("--reason"), taken out of the words; NULL: not there. *bad: it stands there without a value. */
+const char *cli_option(int *argc, char **argv, const char *name, bool *bad);
+/* Whether the option without a value is there; taken out of the words. */
+bool cli_flag(int *argc, char **argv, const char *name);
+
+#endif

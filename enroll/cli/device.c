@@ -1,0 +1,116 @@
+/*
+ * device: `easenroll device list | show | add | approve | revoke | hold | release`: the admin API's words. Runs alone.
+ */
+#include <stdio.h>
+
+#include "enroll/cli/local.h"
+
+#define PATH "/api/admin/devices"
+
+static int usage(void)
+{
+	fputs("  easenroll device list [TEXT]                         devices whose name or owner has this text\n"
+	      "  easenroll device show ID\n"
+	      "  easenroll device add --account NAME --kind KIND NAME  KIND: iphone, ipad, mac, android, windows or other\n"
+	      "  easenroll device approve ID\n"
+	      "  easenroll device revoke ID [--reason WORD]           WORD: lost, key-compromise, superseded, cessation, ...\n"
+	      "  easenroll device hold ID                             until `release`\n"
+	      "  easenroll device release ID\n",
+	    stderr);
+	return 2;
+}
+
+static void print_list(const json_t *list)
+{
+	static const char *const keys[] = { "id", "owner.name", "name", "kind", "state", "created", "last_seen" };
+	static const char *const titles[] = { "ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST SEEN" };
+
+	local_table(list, keys, titles, ARRAY_LEN(keys));
+}
+
+static void print_device(const json_t *device)
+{
+	static const char *const keys[] = { "serial", "profile", "state", "not_before", "not_after", "revoked" };
+	static const char *const titles[] = { "SERIAL", "PROFILE", "STATE", "FROM", "UNTIL", "REVOKED" };
+	const json_t *certificates = json_object_get(device, "certificates"), *owner = json_object_get(device, "owner");
+
+	local_facts(device);
+	if (owner != NULL)
+		printf("%-16s %s (%s)\n", "owner", json_string_value(json_object_get(owner, "name")), json_string_value(json_object_get(owner, "sid")));
+	if (json_array_size(certificates) > 0) {
+		putchar('\n');
+		local_table(certificates, keys, titles, ARRAY_LEN(keys));
+	}
+}
+
+static int list(const struct cli *c, const char *text)
+{
+	char path[2048] = PATH "?limit=500&text=";
+	json_t *answer;
+
+	if (local_escape(path, sizeof(path), text) < 0 || (answer = local_do(c->settings, "GET", path, NULL)) == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		print_list(json_object_get(answer, "devices"));
+	json_decref(answer);
+	return 0;
+}
+
+static int tell(const struct cli *c, json_t *answer)
+{
+	const json_t *n = json_object_get(answer, "certificates");
+
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		print_device(json_object_get(answer, "device"));
+	if (!c->json && json_is_integer(n))
+		printf("%-16s %lld\n", "certificates", (long long)json_integer_value(n));
+	json_decref(answer);
+	return 0;
+}
+
+static int act(const struct cli *c, const char *word, const char *id, const char *reason)
+{
+	char path[512] = PATH "/";
+	bool show = strcmp(word, "show") == 0;
+	json_t *body;
+	size_t n;
+
+	if (local_escape(path, 256, id) < 0)
+		return usage();
+	if (show)
+		return tell(c, local_do(c->settings, "GET", path, NULL));
+	n = strlen(path);
+	snprintf(path + n, sizeof(path) - n, "/%s", word);
+	body = json_object();
+	if (reason != NULL)
+		(void)json_object_set_new(body, "reason", json_string(reason));
+	return tell(c, local_do(c->settings, "POST", path, body));
+}
+
+int cli_device(const struct cli *c)
+{
+	static const char *const acts[] = { "show", "approve", "revoke", "hold", "release" };
+	int argc = c->argc;
+	bool bad = false;
+	const char *reason = cli_option(&argc, c->argv, "--reason", &bad), *account = cli_option(&argc, c->argv, "--account", &bad);
+	const char *kind = cli_option(&argc, c->argv, "--kind", &bad);
+	char **argv = c->argv;
+
+	if (bad || argc < 1)
+		return usage();
+	if (strcmp(argv[0], "list") == 0 && argc <= 2)
+		return list(c, argc == 2 ? argv[1] : "");
+	if (strcmp(argv[0], "add") == 0 && argc == 2 && account != NULL)
+		return tell(c, local_do(c->settings, "POST", PATH, json_pack("{s:s,s:s,s:s}", "account", account, "kind", kind != NULL ? kind : "other", "name", argv[1])));
+	for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
+		if (strcmp(argv[0], acts[i]) == 0 && argc == 2)
+			return act(c, acts[i], argv[1], reason);
+	}
+	return usage();
+}

@@ -1,0 +1,29 @@
+/*
+ * local: one question to the running easenroll over run_dir/easenroll.sock, in the admin API's words. Blocks, for five seconds at most. Runs alone.
+ */
+#ifndef EASGATE_ENROLL_CLI_LOCAL_H
+#define EASGATE_ENROLL_CLI_LOCAL_H
+
+#include <jansson.h>
+
+#include "enroll/cli/cli.h"
+
+#define LOCAL_ANSWER_MAX (8u << 20)
+
+/*
+ * body NULL: none; else sent as JSON (and freed). *status and the answer's JSON (caller's; an empty object where the answer is text,
+ * which then stands under "text"). NULL: said on standard error what is wrong and the cure.
+ */
+json_t *local_ask(const struct enroll_settings *s, const char *method, const char *path, json_t *body, unsigned *status);
+/* The same for commands: an answer that is no success is said on standard error. NULL then. */
+json_t *local_do(const struct enroll_settings *s, const char *method, const char *path, json_t *body);
+/* Appends text to a path percent-encoded. -1: does not fit. */
+MUST_CHECK int local_escape(char *path, size_t size, const char *text);
+
+/* A table for people: keys are paths such as "owner.name"; titles as long. Prints nothing but the titles for an empty list. */
+void local_table(const json_t *list, const char *const *keys, const char *const *titles, size_t columns);
+/* "key  value" lines of an object's plain members. */
+void local_facts(const json_t *object);
+void local_json(const json_t *any);
+
+#endif

@@ -1,0 +1,150 @@
+/*
+ * user: `easenroll user list | show | revoke`, `easenroll secret add`, `easenroll status`: the admin API's words. Runs alone.
+ */
+#include <stdio.h>
+
+#include "enroll/cli/local.h"
+
+static int usage_user(void)
+{
+	fputs("  easenroll user list [TEXT]                  accounts that have been here\n"
+	      "  easenroll user show SID                     the account's devices\n"
+	      "  easenroll user revoke SID [--reason WORD]   every certificate of every device\n",
+	    stderr);
+	return 2;
+}
+
+static int print_list(const struct cli *c, json_t *answer, const char *key, const char *const *keys, const char *const *titles, size_t columns)
+{
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		local_table(json_object_get(answer, key), keys, titles, columns);
+	json_decref(answer);
+	return 0;
+}
+
+static int list_users(const struct cli *c, const char *text)
+{
+	static const char *const keys[] = { "sid", "name", "upn", "mail", "display_name", "last_seen" };
+	static const char *const titles[] = { "SID", "NAME", "UPN", "MAIL", "DISPLAY NAME", "LAST SEEN" };
+	char path[2048] = "/api/admin/accounts?limit=500&text=";
+
+	if (local_escape(path, sizeof(path), text) < 0)
+		return usage_user();
+	return print_list(c, local_do(c->settings, "GET", path, NULL), "accounts", keys, titles, ARRAY_LEN(keys));
+}
+
+static int show_user(const struct cli *c, const char *sid)
+{
+	static const char *const keys[] = { "id", "name", "kind", "state", "created", "last_seen" };
+	static const char *const titles[] = { "ID", "NAME", "KIND", "STATE", "CREATED", "LAST SEEN" };
+	char path[1024] = "/api/admin/devices?limit=500&sid=";
+
+	if (local_escape(path, sizeof(path), sid) < 0)
+		return usage_user();
+	return print_list(c, local_do(c->settings, "GET", path, NULL), "devices", keys, titles, ARRAY_LEN(keys));
+}
+
+static int print_facts(const struct cli *c, json_t *answer)
+{
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		local_facts(answer);
+	json_decref(answer);
+	return 0;
+}
+
+static int revoke_user(const struct cli *c, const char *sid, const char *reason)
+{
+	char path[1024] = "/api/admin/accounts/";
+	json_t *body;
+	size_t n;
+
+	if (local_escape(path, 900, sid) < 0)
+		return usage_user();
+	n = strlen(path);
+	snprintf(path + n, sizeof(path) - n, "/revoke");
+	body = json_object();
+	if (reason != NULL)
+		(void)json_object_set_new(body, "reason", json_string(reason));
+	return print_facts(c, local_do(c->settings, "POST", path, body));
+}
+
+int cli_user(const struct cli *c)
+{
+	int argc = c->argc;
+	bool bad = false;
+	const char *reason = cli_option(&argc, c->argv, "--reason", &bad);
+
+	if (bad || argc < 1)
+		return usage_user();
+	if (strcmp(c->argv[0], "list") == 0 && argc <= 2)
+		return list_users(c, argc == 2 ? c->argv[1] : "");
+	if (strcmp(c->argv[0], "show") == 0 && argc == 2)
+		return show_user(c, c->argv[1]);
+	if (strcmp(c->argv[0], "revoke") == 0 && argc == 2)
+		return revoke_user(c, c->argv[1], reason);
+	return usage_user();
+}
+
+/* --- secrets --- */
+
+static int usage_secret(void)
+{
+	fputs("  easenroll secret add --account NAME [--device ID] [--purpose scep|est] [--profile NAME]\n"
+	      "                       a one-time secret, shown this once\n",
+	    stderr);
+	return 2;
+}
+
+int cli_secret(const struct cli *c)
+{
+	static const char *const names[] = { "account", "device", "purpose", "profile" };
+	json_t *body = json_object();
+	int argc = c->argc;
+	bool bad = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		char option[16];
+		const char *value;
+		snprintf(option, sizeof(option), "--%s", names[i]);
+		value = cli_option(&argc, c->argv, option, &bad);
+		if (value != NULL)
+			(void)json_object_set_new(body, names[i], json_string(value));
+	}
+	if (bad || argc != 1 || strcmp(c->argv[0], "add") != 0 || json_object_get(body, "account") == NULL) {
+		json_decref(body);
+		return usage_secret();
+	}
+	return print_facts(c, local_do(c->settings, "POST", "/api/admin/secrets", body));
+}
+
+/* --- status --- */
+
+int cli_status(const struct cli *c)
+{
+	unsigned status;
+	json_t *ready = local_ask(c->settings, "GET", "/readyz", NULL, &status), *state;
+	const char *text = json_string_value(json_object_get(ready, "text"));
+
+	if (ready == NULL)
+		return 1;
+	state = local_do(c->settings, "GET", "/api/admin/state", NULL);
+	if (c->json) {
+		json_t *all = json_pack("{s:b,s:O,s:O}", "ready", status == 200, "readiness", json_object_get(ready, "text"), "state", state != NULL ? state : ready);
+		local_json(all);
+		json_decref(all);
+	} else {
+		printf("easenroll %s\n\n%s\n", EASGATE_VERSION, text != NULL ? text : "");
+		local_facts(json_object_get(state, "facts"));
+	}
+	json_decref(state);
+	json_decref(ready);
+	return status == 200 ? 0 : 1;
+}

@@ -1,0 +1,22 @@
+/*
+ * metric_table: names, help and labels of easenroll's metrics, in the order of enum enroll_metric.
+ */
+#include "enroll/metric_table.h"
+
+static const char *const ways[] = { "tls", "plain", "local", "admin", NULL };
+static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx", NULL };
+static const char *const ocsp_results[] = { "cached", "signed", "refused", "unavailable", NULL };
+static const char *const caches[] = { "hit", "miss", "stale", NULL };
+static const char *const account_results[] = { "unavailable", "found", "unknown", "ambiguous", "mismatch", NULL };
+
+const struct metric_row enroll_metric_rows[EM_COUNT] = {
+	[EM_CONNECTIONS] = { "easenroll_connections", "Connections open now.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
+	[EM_REQUESTS] = { "easenroll_requests_total", "Requests answered, by listener and class of status.", METRIC_COUNTER, "listener", ways, "status", classes },
+	[EM_OCSP] = { "easenroll_ocsp_total", "OCSP requests.", METRIC_COUNTER, "result", ocsp_results, NULL, NULL },
+	[EM_DIRECTORY_CACHE] = { "easenroll_directory_cache_total", "The directory process's cache.", METRIC_COUNTER, "result", caches, NULL, NULL },
+	[EM_DIRECTORY_QUESTIONS] = { "easenroll_directory_questions_total", "Questions to the directory process.", METRIC_COUNTER, "result", account_results, NULL, NULL },
+	[EM_DIRECTORY_SEARCHES] = { "easenroll_directory_search_seconds", "One account by LDAP.", METRIC_HISTOGRAM, "result", account_results, NULL, NULL },
+	[EM_DIRECTORY_SERVERS] = { "easenroll_directory_servers", "LDAP servers that are well.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
+	[EM_DIRECTORY_ENTRIES] = { "easenroll_directory_entries", "Answers in the directory's cache.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
+	[EM_PROCESS_RESTARTS] = { "easenroll_process_restarts_total", "Processes that died and were started again.", METRIC_COUNTER, NULL, NULL, NULL, NULL },
+};

@@ -1,0 +1,358 @@
+/*
+ * program: turns easenroll's settings into a plan for the master. Opens the sockets and folders before anything is forked. Master process.
+ */
+#include "enroll/program.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/directory/process.h"
+#include "common/log.h"
+#include "common/tls.h"
+#include "enroll/listen.h"
+#include "enroll/metric_table.h"
+#include "enroll/signer/process.h"
+#include "enroll/worker/tls_server.h"
+#include "enroll/worker/worker.h"
+
+#define DESCRIPTORS_EXTRA 256
+
+/* --- the roles --- */
+
+static int run_directory(struct child *child)
+{
+	const struct enroll_settings *s = child_settings(child);
+	const char *groups[ENROLL_GROUPS_MAX + 1];
+	static const struct directory_metrics metrics = { EM_DIRECTORY_QUESTIONS, EM_DIRECTORY_CACHE, EM_DIRECTORY_SEARCHES,
+		EM_DIRECTORY_SERVERS, EM_DIRECTORY_ENTRIES };
+	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics, .signs_in = true };
+
+	setup.groups_count = enroll_settings_groups(s, groups);
+	return directory_process(child, &setup);
+}
+
+void enroll_signer_setup(const struct enroll_settings *s, struct enroll_signer_setup *out)
+{
+	const struct enroll_section *e = &s->enroll;
+
+	snprintf(out->crl_folder, sizeof(out->crl_folder), "%s/crl", s->common.state_dir);
+	for (unsigned i = 0; i < e->profiles_count; i++) {
+		const struct enroll_profile *p = &e->profiles[i];
+		out->profiles[i] = (struct signer_profile){ p->name, p->days, p->subject, p->upn, p->mail, p->sid,
+			p->key_kind == ENROLL_KEY_RSA ? SIGNER_KEY_RSA : p->key_kind == ENROLL_KEY_EC ? SIGNER_KEY_EC : SIGNER_KEY_ANY };
+	}
+	out->setup = (struct signer_setup){ .user = s->common.user, .ca_folder = e->ca.folder, .crl_folder = out->crl_folder,
+		.key_password_file = e->ca.key_password_file, .pkcs11_module = e->ca.pkcs11_module, .pin_file = e->ca.pin_file,
+		.plain_url = e->plain_url, .profiles = out->profiles, .profiles_n = e->profiles_count, .delta = e->ca.delta_seconds != 0,
+		.des3 = e->scep.des3, .legacy_des = e->scep.legacy_des };
+}
+
+static int run_signer(struct child *child)
+{
+	struct enroll_signer_setup setup;
+
+	enroll_signer_setup(child_settings(child), &setup);
+	return signer_process(child, &setup.setup);
+}
+
+static void add_file(struct plan_role *r, const char *path)
+{
+	if (path != NULL && path[0] != '\0' && r->files_n < PLAN_FILES)
+		r->files[r->files_n++] = path;
+}
+
+static void worker_files(struct plan_role *r, const struct enroll_settings *s)
+{
+	const struct enroll_section *e = &s->enroll;
+
+	for (unsigned i = 0; i < e->listeners_count; i++) {
+		add_file(r, e->listeners[i].certificate);
+		add_file(r, e->listeners[i].key);
+	}
+	if (e->scep.challenge_kind == CHALLENGE_STATIC)
+		add_file(r, e->scep.static_file);
+	if (e->scep.challenge_kind == CHALLENGE_WEBHOOK)
+		add_file(r, e->scep.webhook_token_file);
+	add_file(r, e->apple.device_cas_file);
+	add_file(r, e->apple.trust_file);
+	if (s->common.redis == NULL)
+		return;
+	add_file(r, s->common.redis->password_file);
+	add_file(r, s->common.redis->fleet_secret_file);
+	add_file(r, s->common.redis->ca);
+}
+
+static void directory_files(struct plan_role *r, const struct enroll_settings *s)
+{
+	const struct config_ldap *l = s->common.directory.ldap;
+
+	if (strcmp(s->common.directory.kind, "file") == 0)
+		add_file(r, s->common.directory.file);
+	if (l == NULL || strcmp(s->common.directory.kind, "ldap") != 0)
+		return;
+	add_file(r, l->ca);
+	add_file(r, l->bind_password_file);
+	add_file(r, l->keytab);
+}
+
+static void signer_files(struct plan_role *r, const struct enroll_settings *s)
+{
+	add_file(r, s->enroll.ca.key_password_file);
+	add_file(r, s->enroll.ca.pin_file);
+	add_file(r, s->enroll.ca.index);	/* read by the signer itself; named here so that a reload sees that it has changed */
+}
+
+static struct plan_role *add_role(struct plan *plan, enum role role, int (*run)(struct child *), uint32_t peers)
+{
+	struct plan_role *r = &plan->roles[plan->roles_n++];
+
+	r->role = role;
+	r->count = 1;
+	r->run = run;
+	r->peers = peers;
+	return r;
+}
+
+struct enroll_settings *enroll_program_settings(const char *config_file, struct config_error *error)
+{
+	struct enroll_settings *s;
+	char *text;
+	size_t n;
+
+	if (config_read_file(config_file, &text, &n, error) < 0)
+		return NULL;
+	s = enroll_settings_load(config_file, (struct strv){ text, n }, error);
+	free(text);
+	return s;
+}
+
+static int load(const char *config_file, struct plan *plan, struct config_error *error)
+{
+	struct enroll_settings *s = enroll_program_settings(config_file, error);
+	struct plan_role *r;
+
+	if (s == NULL)
+		return -1;
+	memset(plan, 0, sizeof(*plan));
+	plan->settings = s;
+	plan->user = s->common.user;
+	plan->text = (struct strv){ s->text, s->text_n };
+	r = add_role(plan, ROLE_DIRECTORY, run_directory, 1u << ROLE_WORKER);
+	r->vouch_key = true;
+	directory_files(r, s);
+	r = add_role(plan, ROLE_SIGNER, run_signer, 1u << ROLE_WORKER);
+	signer_files(r, s);
+	r = add_role(plan, ROLE_WORKER, enroll_worker_process, 0);
+	worker_files(r, s);
+	return 0;
+}
+
+/* Not before: a configuration that is refused must not change what the master says. */
+static void in_force(const struct plan *plan)
+{
+	log_set_level(((const struct enroll_settings *)plan->settings)->common.log.parsed_level);
+}
+
+static void unload(struct plan *plan)
+{
+	enroll_settings_free(plan->settings);
+	plan->settings = NULL;
+}
+
+size_t enroll_program_files(const struct enroll_settings *s, const char **paths, size_t max)
+{
+	struct plan_role r = { .files_n = 0 };
+	size_t n = 0;
+
+	worker_files(&r, s);
+	directory_files(&r, s);
+	signer_files(&r, s);
+	for (size_t i = 0; i < r.files_n && n < max; i++) {
+		size_t k = 0;
+		while (k < n && strcmp(paths[k], r.files[i]) != 0)
+			k++;
+		if (k == n)
+			paths[n++] = r.files[i];
+	}
+	return n;
+}
+
+/* --- before anything is forked --- */
+
+/* Made for the user where missing; what is there keeps its rights. */
+static int make_dir(const char *path, mode_t mode, const struct passwd *pw)
+{
+	if (mkdir(path, mode) < 0) {
+		if (errno == EEXIST)
+			return 0;
+		log_say(LOG_ERROR, "dir_unusable", "%s: %s: create it, or correct state_dir or run_dir", path, strerror(errno));
+		return -1;
+	}
+	if (pw != NULL && chown(path, pw->pw_uid, pw->pw_gid) < 0) {
+		log_say(LOG_ERROR, "dir_unusable", "%s: cannot be given to %s: %s", path, pw->pw_name, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static int make_dirs(const struct enroll_settings *s, const struct passwd *pw)
+{
+	char path[4400], *slash;
+
+	if (make_dir(s->common.state_dir, 0750, pw) < 0 || make_dir(s->common.run_dir, 0750, pw) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s/crl", s->common.state_dir);
+	if (make_dir(path, 0755, pw) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s", s->enroll.registry);
+	slash = strrchr(path, '/');
+	if (slash == NULL || slash == path)
+		return 0;
+	*slash = '\0';
+	return make_dir(path, 0700, pw);
+}
+
+static int check_user(const struct enroll_settings *s, struct passwd **out)
+{
+	*out = NULL;
+	if (geteuid() != 0)
+		return 0;
+	*out = getpwnam(s->common.user);
+	if (*out == NULL || (*out)->pw_uid == 0) {
+		log_say(LOG_ERROR, "user_unusable", "user: %s: %s: make it with `useradd --system --no-create-home %s`, or name another",
+		    s->common.user, *out == NULL ? "no such user" : "is root", s->common.user);
+		return -1;
+	}
+	return 0;
+}
+
+static int raise_descriptors(const struct enroll_settings *s)
+{
+	rlim_t need = (rlim_t)s->enroll.limits.connections + DESCRIPTORS_EXTRA;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -1;
+	if (limit.rlim_max < need && geteuid() == 0) {
+		struct rlimit more = { need, need };
+		(void)setrlimit(RLIMIT_NOFILE, &more);
+		(void)getrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_max < need) {
+		log_say(LOG_ERROR, "descriptors", "enroll.limits.connections: %u needs %llu descriptors, but the hard limit is %llu: "
+			"raise LimitNOFILE= (systemd) or ulimit -Hn, or lower it", s->enroll.limits.connections, (unsigned long long)need,
+		    (unsigned long long)limit.rlim_max);
+		return -1;
+	}
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int prepare(struct plan *plan)
+{
+	const struct enroll_settings *s = plan->settings;
+	struct passwd *pw;
+	char why[TLS_WHY_MAX];
+
+	if (tls_library_check(why, sizeof(why)) < 0) {
+		log_say(LOG_ERROR, "library", "%s", why);
+		return -1;
+	}
+	if (check_user(s, &pw) < 0 || raise_descriptors(s) < 0 || make_dirs(s, pw) < 0)
+		return -1;
+	if (metrics_setup(enroll_metric_rows, EM_COUNT, 16) < 0) {
+		log_say(LOG_ERROR, "memory", "no memory for metrics");
+		return -1;
+	}
+	return enroll_listen_all(plan, pw);
+}
+
+/* --- reload --- */
+
+int enroll_program_trial(const struct enroll_settings *s, struct bundle *files, char *why, size_t why_size)
+{
+	for (unsigned i = 0; i < s->enroll.listeners_count; i++) {
+		SSL_CTX *ctx = s->enroll.listeners[i].plain ? NULL : tls_server_new(&s->enroll.listeners[i], files, why, why_size);
+		if (ctx == NULL && !s->enroll.listeners[i].plain)
+			return -1;
+		SSL_CTX_free(ctx);
+	}
+	return 0;
+}
+
+static int trial(const struct plan *plan, struct bundle *files)
+{
+	char why[1024] = "";
+
+	if (enroll_program_trial(plan->settings, files, why, sizeof(why)) < 0) {
+		log_say(LOG_ERROR, "config_refused", "%s", why);
+		return -1;
+	}
+	return 0;
+}
+
+static const char *unchangeable(const struct plan *old, const struct plan *new)
+{
+	const struct enroll_settings *a = old->settings, *b = new->settings;
+
+	if (strcmp(a->common.user, b->common.user) != 0)
+		return "user";
+	if (strcmp(a->common.state_dir, b->common.state_dir) != 0)
+		return "state_dir";
+	if (strcmp(a->common.run_dir, b->common.run_dir) != 0)
+		return "run_dir";
+	if (strcmp(a->enroll.registry, b->enroll.registry) != 0)
+		return "enroll.registry";
+	if (strcmp(a->enroll.admin.address, b->enroll.admin.address) != 0)
+		return "enroll.admin.address";
+	if (a->enroll.limits.connections < b->enroll.limits.connections)
+		return "enroll.limits.connections (upwards)";
+	if (a->enroll.listeners_count != b->enroll.listeners_count)
+		return "enroll.listeners";
+	for (unsigned i = 0; i < a->enroll.listeners_count; i++) {
+		if (strcmp(a->enroll.listeners[i].address, b->enroll.listeners[i].address) != 0 || a->enroll.listeners[i].plain != b->enroll.listeners[i].plain)
+			return "enroll.listeners";
+	}
+	return NULL;
+}
+
+static uint32_t drain_seconds(const struct plan *plan)
+{
+	return ((const struct enroll_settings *)plan->settings)->enroll.limits.drain_seconds;
+}
+
+/* Slot 0 is the master's. */
+static unsigned slot(const struct plan *plan, enum role role, unsigned index)
+{
+	unsigned n = 1;
+
+	for (size_t i = 0; i < plan->roles_n; i++) {
+		if (plan->roles[i].role == role)
+			return n + index;
+		n += plan->roles[i].count;
+	}
+	return 0;
+}
+
+static void died(unsigned process_slot)
+{
+	metrics_clear_gauges(process_slot);
+	metrics_add(EM_PROCESS_RESTARTS, 0, 1);
+}
+
+const struct master_program easenroll_program = {
+	.load = load,
+	.in_force = in_force,
+	.unload = unload,
+	.prepare = prepare,
+	.trial = trial,
+	.unchangeable = unchangeable,
+	.drain_seconds = drain_seconds,
+	.slot = slot,
+	.died = died,
+};

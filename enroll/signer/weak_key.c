@@ -1,0 +1,190 @@
+/*
+ * weak_key: what is wrong with a public key. Runs in the signer on hostile keys: sizes are checked before anything is computed.
+ */
+#include "enroll/signer/weak_key.h"
+
+#include <openssl/core_names.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+
+#define FERMAT_STEPS 100
+#define SMALL_PRIMES 752 /* NIST SP 800-56B section 6.4.2.2 */
+
+/* True if n mod p is a power of 65537 modulo p. */
+static bool is_power(unsigned n, unsigned p)
+{
+	unsigned power = 1, generator = 65537 % p;
+
+	do {
+		if (power == n)
+			return true;
+		power = power * generator % p;
+	} while (power != 1);
+	return false;
+}
+
+/* Primes of such keys are 65537^a mod M for a product M of small primes: modulo each of those, n is a power of 65537 too. */
+bool weak_key_roca(const BIGNUM *n)
+{
+	static const unsigned primes[] = { 11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107,
+		109, 127, 151, 157 };
+
+	for (size_t i = 0; i < ARRAY_LEN(primes); i++) {
+		BN_ULONG rest = BN_mod_word(n, primes[i]);
+		if (rest == (BN_ULONG)-1 || !is_power((unsigned)rest, primes[i]))
+			return false;
+	}
+	return true;
+}
+
+/* root = floor(sqrt(n)), by Newton's method from above. */
+static bool square_root(BIGNUM *root, const BIGNUM *n, BN_CTX *ctx)
+{
+	BIGNUM *next = BN_CTX_get(ctx);
+
+	if (next == NULL || !BN_one(root) || !BN_lshift(root, root, BN_num_bits(n) / 2 + 1))
+		return false;
+	for (;;) {
+		if (!BN_div(next, NULL, n, root, ctx) || !BN_add(next, next, root) ||
+		    !BN_rshift1(next, next))
+			return false;
+		if (BN_cmp(next, root) >= 0)
+			return true;
+		if (BN_copy(root, next) == NULL)
+			return false;
+	}
+}
+
+/* Squares leave few of the possible rests: one number in some hundred passes, and only for those a root is taken. */
+static bool may_be_square(const BIGNUM *n)
+{
+	static const unsigned moduli[] = { 64, 63, 65, 11, 17, 19, 23, 31 };
+
+	for (size_t i = 0; i < ARRAY_LEN(moduli); i++) {
+		BN_ULONG rest = BN_mod_word(n, moduli[i]);
+		bool found = false;
+
+		for (unsigned k = 0; k <= moduli[i] / 2 && !found; k++)
+			found = k * k % moduli[i] == rest;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* n = a*a - b*b with a just above the square root of n: looks for a b that is whole. */
+bool weak_key_close_primes(const BIGNUM *n)
+{
+	BN_CTX *ctx = BN_CTX_new();
+	BIGNUM *a, *rest, *b, *square;
+	bool found = false;
+
+	if (ctx == NULL)
+		return true; /* no memory to look: refuse */
+	BN_CTX_start(ctx);
+	a = BN_CTX_get(ctx);
+	rest = BN_CTX_get(ctx);
+	b = BN_CTX_get(ctx);
+	square = BN_CTX_get(ctx);
+	if (square == NULL || !square_root(a, n, ctx)) {
+		found = true;
+		goto out;
+	}
+	for (int i = 0; i <= FERMAT_STEPS && !found; i++) {
+		if (!BN_sqr(rest, a, ctx) || !BN_sub(rest, rest, n)) {
+			found = true;
+		} else if (!BN_is_negative(rest) && may_be_square(rest)) {
+			BN_CTX_start(ctx);
+			found = !square_root(b, rest, ctx) || !BN_sqr(square, b, ctx) ||
+			    BN_cmp(square, rest) == 0;
+			BN_CTX_end(ctx);
+		}
+		if (!BN_add_word(a, 1))
+			found = true;
+	}
+out:
+	BN_CTX_end(ctx);
+	BN_CTX_free(ctx);
+	return found;
+}
+
+/*
+ * A modulus of two large primes has no small factor. (OpenSSL's own check of a public key takes a
+ * test for primes of the modulus besides, which costs more than ten signatures.)
+ */
+static bool has_small_factor(const BIGNUM *n)
+{
+	for (unsigned p = 3; p < SMALL_PRIMES; p += 2) {
+		bool prime = true;
+
+		for (unsigned k = 3; k * k <= p && prime; k += 2)
+			prime = p % k != 0;
+		if (prime && BN_mod_word(n, p) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const char *weak_rsa(EVP_PKEY *key)
+{
+	BIGNUM *n = NULL, *e = NULL;
+	const char *what = NULL;
+	int bits = EVP_PKEY_get_bits(key);
+
+	if (bits < RSA_BITS_MIN)
+		return "an RSA key of fewer than 2048 bits";
+	if (bits > RSA_BITS_MAX)
+		return "an RSA key of more than 8192 bits";
+	if (!EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) ||
+	    !EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e))
+		what = "an RSA key that cannot be read";
+	else if (!BN_is_odd(e) || BN_is_one(e) || BN_num_bits(e) > 256)
+		what = "an RSA key with an exponent that is even, 1 or longer than 256 bits";
+	else if (!BN_is_odd(n))
+		what = "an RSA key with an even modulus";
+	else if (weak_key_roca(n))
+		what =
+		    "an RSA key with the mark of ROCA (CVE-2017-15361): its device's chip makes keys that can be computed";
+	else if (has_small_factor(n))
+		what = "an RSA key whose modulus has a small factor";
+	else if (weak_key_close_primes(n))
+		what = "an RSA key whose primes are too close to each other";
+	BN_free(n);
+	BN_free(e);
+	return what;
+}
+
+static const char *weak_ec(EVP_PKEY *key)
+{
+	char group[64], encoding[64];
+	EVP_PKEY_CTX *ctx;
+	bool good;
+
+	if (!EVP_PKEY_get_utf8_string_param(
+		key, OSSL_PKEY_PARAM_EC_ENCODING, encoding, sizeof(encoding), NULL) ||
+	    strcmp(encoding, OSSL_PKEY_EC_ENCODING_GROUP) != 0)
+		return "an EC key whose curve is spelled out instead of named";
+	if (!EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) ||
+	    (strcmp(group, SN_X9_62_prime256v1) != 0 && strcmp(group, SN_secp384r1) != 0 &&
+		strcmp(group, SN_secp521r1) != 0))
+		return "an EC key that is not on P-256, P-384 or P-521";
+	/* these curves have no cofactor: a point that is on the curve, and not its zero, is a key */
+	ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+	good = ctx != NULL && EVP_PKEY_public_check_quick(ctx) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	return good ? NULL : "an EC key whose point is not on its curve";
+}
+
+const char *weak_key(EVP_PKEY *key)
+{
+	const char *what;
+
+	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA)
+		what = weak_rsa(key);
+	else if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC)
+		what = weak_ec(key);
+	else
+		what = "neither an RSA key nor an EC key";
+	ERR_clear_error();
+	return what;
+}

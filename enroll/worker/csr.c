@@ -1,0 +1,200 @@
+/*
+ * csr: reading a certification request: first its key and whether that signed it, then what it claims. Pure. Worker process and fuzzers.
+ */
+#include "enroll/worker/csr.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include "common/text.h"
+#include "enroll/worker/csr_parts.h"
+
+const char *csr_result_text(enum csr_result result)
+{
+	switch (result) {
+	case CSR_OK: return "ok";
+	case CSR_MALFORMED: return "no PKCS#10 request";
+	case CSR_TOO_LONG: return "longer than any request";
+	case CSR_NO_PROOF: return "not signed by the key that it holds, or with a hash that proves nothing";
+	case CSR_WEAK_KEY: return "its key is too weak, too large or on a curve that is not accepted: RSA 2048 to 8192 bits, P-256 or P-384";
+	case CSR_KEY_KIND: return "its key is neither RSA nor EC";
+	case CSR_BAD_CHALLENGE: return "its challenge password is there twice, too long or no text";
+	}
+	return "unknown";
+}
+
+void csr_clear(struct csr *c)
+{
+	OPENSSL_cleanse(c, sizeof(*c));
+}
+
+static enum csr_result check_rsa(EVP_PKEY *key, unsigned bits)
+{
+	BIGNUM *e = NULL;
+	bool good;
+
+	if (bits < 2048 || bits > 8192)
+		return CSR_WEAK_KEY;
+	if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) != 1)
+		return CSR_MALFORMED;
+	/* a large exponent makes every verification slow: nobody uses one */
+	good = BN_is_odd(e) && BN_num_bits(e) >= 17 && BN_num_bits(e) <= 33;
+	BN_free(e);
+	return good ? CSR_OK : CSR_WEAK_KEY;
+}
+
+static enum csr_result check_ec(EVP_PKEY *key)
+{
+	char group[64] = "", encoding[32] = "";
+	size_t n = 0;
+
+	if (EVP_PKEY_get_group_name(key, group, sizeof(group), &n) != 1 ||
+	    EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_EC_ENCODING, encoding, sizeof(encoding), NULL) != 1 ||
+	    strcmp(encoding, OSSL_PKEY_EC_ENCODING_GROUP) != 0)
+		return CSR_WEAK_KEY;
+	return strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0 ? CSR_OK : CSR_WEAK_KEY;
+}
+
+static enum csr_result check_key(EVP_PKEY *key, struct csr *out)
+{
+	int kind = EVP_PKEY_get_base_id(key);
+
+	out->bits = (unsigned)EVP_PKEY_get_bits(key);
+	out->rsa = kind == EVP_PKEY_RSA;
+	if (out->rsa)
+		return check_rsa(key, out->bits);
+	return kind == EVP_PKEY_EC ? check_ec(key) : CSR_KEY_KIND;
+}
+
+static enum csr_result check_proof(X509_REQ *req, EVP_PKEY *key, bool sha1)
+{
+	int digest = NID_undef, kind = NID_undef, signature = X509_REQ_get_signature_nid(req);
+
+	if (signature != NID_rsassaPss) {
+		if (OBJ_find_sigid_algs(signature, &digest, &kind) != 1)
+			return CSR_NO_PROOF;
+		if (digest != NID_sha256 && digest != NID_sha384 && digest != NID_sha512 && digest != NID_sha224 && !(sha1 && digest == NID_sha1))
+			return CSR_NO_PROOF;
+	}
+	return X509_REQ_verify(req, key) == 1 ? CSR_OK : CSR_NO_PROOF;
+}
+
+static enum csr_result take_challenge(X509_REQ *req, struct csr *out)
+{
+	int at = X509_REQ_get_attr_by_NID(req, NID_pkcs9_challengePassword, -1);
+	X509_ATTRIBUTE *attribute;
+	const ASN1_TYPE *value;
+	struct strv text;
+
+	if (at < 0)
+		return CSR_OK;
+	attribute = X509_REQ_get_attr(req, at);
+	if (X509_REQ_get_attr_by_NID(req, NID_pkcs9_challengePassword, at) >= 0 || X509_ATTRIBUTE_count(attribute) != 1)
+		return CSR_BAD_CHALLENGE;
+	value = X509_ATTRIBUTE_get0_type(attribute, 0);
+	if (value == NULL || (value->type != V_ASN1_PRINTABLESTRING && value->type != V_ASN1_UTF8STRING))
+		return CSR_BAD_CHALLENGE;
+	text = (struct strv){ (const char *)ASN1_STRING_get0_data(value->value.asn1_string), (size_t)ASN1_STRING_length(value->value.asn1_string) };
+	if (text_copy(out->challenge, sizeof(out->challenge), text) < 0)
+		return CSR_BAD_CHALLENGE;
+	out->has_challenge = text.n > 0;
+	return CSR_OK;
+}
+
+static enum csr_result take_key(X509_REQ *req, bool sha1, struct csr *out)
+{
+	EVP_PKEY *key = X509_REQ_get0_pubkey(req);
+	unsigned char *p = out->spki;
+	enum csr_result rc;
+	int n;
+
+	if (key == NULL)
+		return CSR_KEY_KIND;
+	rc = check_key(key, out);
+	if (rc == CSR_OK)
+		rc = check_proof(req, key, sha1);
+	if (rc != CSR_OK)
+		return rc;
+	n = i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(req), NULL);
+	if (n <= 0 || n > CSR_SPKI_MAX)
+		return CSR_TOO_LONG;
+	out->spki_n = (size_t)i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(req), &p);
+	return EVP_Digest(out->spki, out->spki_n, out->spki_sha256, NULL, EVP_sha256(), NULL) == 1 ? CSR_OK : CSR_MALFORMED;
+}
+
+enum csr_result csr_read_der(struct strv der, bool sha1, struct csr *out)
+{
+	const unsigned char *p = (const unsigned char *)der.p;
+	enum csr_result rc = CSR_MALFORMED;
+	X509_REQ *req;
+
+	memset(out, 0, sizeof(*out));
+	if (der.n > CSR_BYTES_MAX)
+		return CSR_TOO_LONG;
+	if (der.n == 0)
+		return CSR_MALFORMED;
+	req = d2i_X509_REQ(NULL, &p, (long)der.n);
+	if (req != NULL && p == (const unsigned char *)der.p + der.n)
+		rc = take_key(req, sha1, out);
+	if (rc == CSR_OK)
+		rc = take_challenge(req, out);
+	if (rc == CSR_OK)
+		csr_take_claims(req, out);
+	else
+		csr_clear(out);
+	X509_REQ_free(req);
+	ERR_clear_error();
+	return rc;
+}
+
+/* What stands between the lines of PEM, or all of it. */
+static struct strv inside_pem(struct strv text)
+{
+	static const char *const begins[] = { "-----BEGIN CERTIFICATE REQUEST-----", "-----BEGIN NEW CERTIFICATE REQUEST-----" };
+	const char *start, *end;
+
+	for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
+		start = memmem(text.p, text.n, begins[i], strlen(begins[i]));
+		if (start == NULL)
+			continue;
+		start += strlen(begins[i]);
+		end = memmem(start, (size_t)(text.p + text.n - start), "-----END ", 9);
+		return end != NULL ? (struct strv){ start, (size_t)(end - start) } : (struct strv){ NULL, 0 };
+	}
+	return text;
+}
+
+enum csr_result csr_read(struct strv bytes, bool sha1, struct csr *out)
+{
+	static const size_t room = CSR_TEXT_MAX;
+	struct strv text;
+	enum csr_result rc = CSR_MALFORMED;
+	char *plain;
+	uint8_t *der;
+	long n = -1;
+	size_t kept = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (bytes.n > CSR_TEXT_MAX)
+		return CSR_TOO_LONG;
+	if (bytes.n > 0 && bytes.p[0] == 0x30 && (bytes.n < 2 || (uint8_t)bytes.p[1] >= 0x80))
+		return csr_read_der(bytes, sha1, out);
+	text = inside_pem(bytes);
+	plain = OPENSSL_malloc(room);
+	der = OPENSSL_malloc(room);
+	if (plain != NULL && der != NULL) {
+		for (size_t i = 0; i < text.n; i++)
+			if (text.p[i] != ' ' && text.p[i] != '\t' && text.p[i] != '\r' && text.p[i] != '\n')
+				plain[kept++] = text.p[i];
+		n = text_base64_decode(der, room, (struct strv){ plain, kept });
+		if (n > 0)
+			rc = csr_read_der((struct strv){ (const char *)der, (size_t)n }, sha1, out);
+	}
+	OPENSSL_clear_free(plain, room);
+	OPENSSL_clear_free(der, room);
+	return rc;
+}

@@ -1,0 +1,112 @@
+/*
+ * http_server_parts: what the files of the HTTP server share: listeners, connections, requests. For http_server.c, http_connection.c
+ * and http_request.c only. Worker of easenroll.
+ */
+#ifndef EASGATE_ENROLL_HTTP_SERVER_PARTS_H
+#define EASGATE_ENROLL_HTTP_SERVER_PARTS_H
+
+#include <event2/event_struct.h>
+
+#include "common/address.h"
+#include "common/http_chunk.h"
+#include "enroll/worker/http_server.h"
+
+struct http_listener {
+	struct http_listener *next;
+	struct http_server *server;
+	enum http_way way;
+	int fd;			/* borrowed */
+	struct event *readable;	/* NULL: draining */
+	SSL_CTX *tls;
+	unsigned index;
+};
+
+enum connection_state {
+	CONNECTION_HANDSHAKE = 0,
+	CONNECTION_IDLE,	/* between requests: not a byte of the next one is there */
+	CONNECTION_HEAD,
+	CONNECTION_BODY,
+	CONNECTION_SERVING,	/* the handler has it; nothing is read */
+	CONNECTION_WRITING,
+	CONNECTION_LINGER,	/* all was said: what still comes is dropped, so that the answer is not lost to a reset */
+};
+
+struct pending;
+
+struct http_connection {
+	struct http_connection *next, *prev;
+	struct http_server *server;
+	struct http_listener *listener;
+	int fd;
+	SSL *ssl;		/* NULL: clear text */
+	struct event on_read, on_write;
+	bool reading, writing;	/* events added */
+	bool busy;		/* inside connection_run(): replies only queue */
+	bool close;		/* after the answer */
+	enum connection_state state;
+	struct deadline deadline;
+	uint64_t body_until_ms;
+	struct buffer in, body, out;
+	struct http_scan scan;
+	struct http_chunk chunk;
+	uint64_t left;		/* bytes of a body with a length */
+	size_t dropped;		/* while lingering */
+	struct pending *pending;
+	char client[ADDRESS_TEXT_MAX];
+	uid_t uid;
+	unsigned char *certificate;
+	size_t certificate_n;
+};
+
+/* A request and what belongs to it. */
+struct pending {
+	struct http_request r;			/* first: http_reply() is given its address */
+	struct pending *next, *prev;		/* all of the server */
+	struct http_server *server;
+	struct http_connection *connection;	/* NULL: gone */
+	struct http_head head;
+	char *head_bytes;
+	size_t head_n;
+	char client[ADDRESS_TEXT_MAX];
+	unsigned char *certificate;
+	struct buffer body, fields;
+	bool close, broken;
+};
+
+struct http_server {
+	struct loop *loop;
+	struct http_server_config config;
+	struct http_listener *listeners;
+	unsigned listeners_n;
+	struct http_connection *first;
+	unsigned connections;
+	struct pending *requests;
+	struct deadline pause;
+	bool draining;
+	void (*drained)(void *arg);
+	void *drained_arg;
+};
+
+enum io { IO_OK, IO_AGAIN, IO_ENDED, IO_LEFT /* gone, or lingering: nothing more to do */ };
+#define READ_AT_ONCE 16384
+
+/* http_connection_io.c: what is there into `in` (IO_AGAIN: nothing is there now), and what is in `out` to the kernel (IO_OK: all of it). */
+enum io connection_fill(struct http_connection *c);
+enum io connection_flush(struct http_connection *c);
+/* http_connection.c */
+void connection_limit(struct http_connection *c, uint64_t ms);	/* the state's deadline, anew */
+void connection_start(struct http_listener *l, int fd, const struct sockaddr *from);
+void connection_free(struct http_connection *c);
+/* The answer stands in c->out. */
+void connection_answer(struct http_connection *c, bool close_after);
+/* http_server.c: one less. */
+void server_connection_gone(struct http_server *s);
+/* http_request.c */
+struct pending *pending_new(struct http_connection *c, const struct http_head *head, size_t used);
+/* The body has come whole: hands the request to the server's function. */
+void pending_serve(struct pending *p);
+void pending_free(struct pending *p);
+/* An answer without a request: what could not be read. Fills c->out. */
+void pending_refuse(struct http_connection *c, unsigned status, const char *text);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * publish: tells the fleet: Redis as DESIGN §6 says (revoked:, crl:, device:, events), asynchronously; retried by revoke.c until it is done.
+ * Without Redis the CRL file in state_dir/crl is what the proxy reads. Worker process; keeps no list of its own: the registry's acts are the list.
+ */
+#ifndef EASGATE_ENROLL_PUBLISH_H
+#define EASGATE_ENROLL_PUBLISH_H
+
+#include "common/bundle.h"
+#include "common/config.h"
+#include "common/loop.h"
+#include "enroll/worker/registry.h"
+
+struct publish;
+
+/* ok: every command was answered well. From the loop, once. */
+typedef void publish_done_fn(void *arg, bool ok);
+
+/*
+ * redis NULL: one machine; everything is done at once. password and fleet secret come from the bundle (copied). Borrows loop, redis. up: the connection to
+ * Redis is there (again): time to retry. NULL: why.
+ */
+struct publish *publish_new(struct loop *loop, const struct config_redis *redis, struct bundle *bundle, void (*up)(void *arg), void *arg,
+    char *why, size_t why_size);
+void publish_free(struct publish *p);	/* no callback runs any more; accepts NULL */
+bool publish_is_up(const struct publish *p);
+
+struct publish_certificate {
+	char issuer[REGISTRY_HEX];
+	uint8_t serial[REGISTRY_SERIAL], sha256[SHA256_SIZE];
+	const char *sid, *upn;
+	int reason;
+	int64_t at, not_before;
+};
+/* HSET revoked:<issuer>; device:<sha256> blocked unless the reason is hold; XADD revoked. 0: done will run; -1: no connection, or too many under way. */
+MUST_CHECK int publish_revoked(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);
+/* HDEL revoked:<issuer>, XADD unrevoked. */
+MUST_CHECK int publish_released(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);
+/* The device's record, registered for this certificate (left alone where there is one), and XADD device. */
+MUST_CHECK int publish_registered(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);
+
+#define PUBLISH_FRESH_SECONDS 20
+/*
+ * crl:<issuer> this_update next_update number loaded_at: revoked:<issuer> is whole as of now. Called when a list was made and every PUBLISH_FRESH_SECONDS.
+ * done false with *lost of the publisher set: Redis no longer holds what this process wrote (flushed, replaced): write all entries first, by
+ * publish_entries(), then publish_whole(), then again this.
+ */
+MUST_CHECK int publish_list(struct publish *p, const struct registry_crl *crl, int64_t now, publish_done_fn *done, void *arg);
+bool publish_has_lost(const struct publish *p, const char *issuer);
+#define PUBLISH_ENTRIES 30
+MUST_CHECK int publish_entries(struct publish *p, const char *issuer, const struct registry_entry *entries, unsigned n, publish_done_fn *done, void *arg);
+/* All entries of this issuer were written. */
+void publish_whole(struct publish *p, const char *issuer);
+
+/* When the device was last seen and by what, from device:<sha256> (the portal's "last sync"). NULL text fields: not known. */
+struct publish_seen { int64_t first_seen, last_seen; char client[64], method[32], eas_device_id[REGISTRY_EAS_MAX]; };
+typedef void publish_seen_fn(void *arg, const struct publish_seen *seen);	/* NULL: nobody knows */
+MUST_CHECK int publish_ask_seen(struct publish *p, const uint8_t sha256[SHA256_SIZE], publish_seen_fn *done, void *arg);
+
+#endif

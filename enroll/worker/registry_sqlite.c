@@ -1,0 +1,319 @@
+/*
+ * registry_sqlite: opening, transactions, prepared statements, checks of texts, and the audit entry that each change carries. Knows no table but audit.
+ * Worker process and CLI.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "enroll/worker/registry_parts.h"
+
+#define BUSY_MS 5000	/* the CLI reads meanwhile; nobody else writes */
+
+const char *registry_result_text(enum registry_result result)
+{
+	switch (result) {
+	case REGISTRY_OK: return "ok";
+	case REGISTRY_NONE: return "there is none";
+	case REGISTRY_BAD: return "the input is not acceptable";
+	case REGISTRY_TAKEN: return "it is there or used already";
+	case REGISTRY_LIMIT: return "there are too many";
+	case REGISTRY_STATE: return "its state does not allow this";
+	case REGISTRY_EXPIRED: return "it has expired";
+	case REGISTRY_FOREIGN: return "it belongs to something else";
+	case REGISTRY_FAILED: break;
+	}
+	return "the registry failed";
+}
+
+static struct registry *open_file(const char *path, int flags, char *why, size_t why_size)
+{
+	struct registry *r = calloc(1, sizeof(*r));
+	static const char writer[] = "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;"
+	    "PRAGMA cell_size_check=ON;PRAGMA secure_delete=ON";
+	static const char reader[] = "PRAGMA query_only=ON;PRAGMA trusted_schema=OFF;PRAGMA cell_size_check=ON";
+
+	if (r == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return NULL;
+	}
+	if (sqlite3_open_v2(path, &r->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) {
+		snprintf(why, why_size, "%s cannot be opened: %s", path, r->db != NULL ? sqlite3_errmsg(r->db) : "out of memory");
+		registry_close(r);
+		return NULL;
+	}
+	sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_busy_timeout(r->db, BUSY_MS);
+	if (sqlite3_exec(r->db, (flags & SQLITE_OPEN_READONLY) != 0 ? reader : writer, NULL, NULL, NULL) != SQLITE_OK) {
+		snprintf(why, why_size, "%s cannot be used: %s", path, sqlite3_errmsg(r->db));
+		registry_close(r);
+		return NULL;
+	}
+	return r;
+}
+
+struct registry *registry_open(const char *path, char *why, size_t why_size)
+{
+	struct registry *r;
+	char text[320];
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0) {
+		snprintf(why, why_size, "%s cannot be opened: %s; it must belong to the service user", path, strerror(errno));
+		return NULL;
+	}
+	close(fd);
+	r = open_file(path, SQLITE_OPEN_READWRITE, why, why_size);
+	if (r != NULL && registry_migrate(r->db, text, sizeof(text)) < 0) {
+		snprintf(why, why_size, "%s %s", path, text);
+		registry_close(r);
+		r = NULL;
+	}
+	return r;
+}
+
+struct registry *registry_open_read(const char *path, char *why, size_t why_size)
+{
+	return open_file(path, SQLITE_OPEN_READONLY, why, why_size);
+}
+
+void registry_close(struct registry *r)
+{
+	if (r == NULL)
+		return;
+	for (unsigned i = 0; i < r->statements; i++)
+		sqlite3_finalize(r->statement[i].st);
+	sqlite3_close(r->db);
+	free(r);
+}
+
+const char *registry_problem(const struct registry *r)
+{
+	return r->problem;
+}
+
+bool registry_is_up(struct registry *r)
+{
+	int64_t version = 0;
+
+	return reg_number(r, &version, "PRAGMA user_version", "") == REGISTRY_OK && version == registry_schema_version();
+}
+
+enum registry_result reg_fail(struct registry *r, enum registry_result rc, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->problem, sizeof(r->problem), fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+/* --- statements --- */
+
+static sqlite3_stmt *prepared(struct registry *r, const char *sql)
+{
+	sqlite3_stmt *st = NULL;
+
+	for (unsigned i = 0; i < r->statements; i++)
+		if (r->statement[i].sql == sql)
+			return r->statement[i].st;
+	if (r->statements == REGISTRY_STATEMENTS)
+		bug("registry: more than %d statements", REGISTRY_STATEMENTS);
+	if (sqlite3_prepare_v3(r->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL) != SQLITE_OK)
+		return NULL;
+	r->statement[r->statements].sql = sql;
+	r->statement[r->statements++].st = st;
+	return st;
+}
+
+static enum registry_result failed(struct registry *r)
+{
+	int code = sqlite3_extended_errcode(r->db);
+
+	if (code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_ROWID)
+		return reg_fail(r, REGISTRY_TAKEN, "registry: %s", sqlite3_errmsg(r->db));
+	reg_fail(r, REGISTRY_FAILED, "registry: %s (%d); look for room and rights in its folder", sqlite3_errmsg(r->db), code);
+	log_say(LOG_ERROR, "registry_failed", "%s", r->problem);
+	return REGISTRY_FAILED;
+}
+
+static int bind_all(sqlite3_stmt *st, const char *types, va_list ap)
+{
+	int rc = SQLITE_OK;
+
+	for (int i = 1; *types != '\0' && rc == SQLITE_OK; types++, i++) {
+		if (*types == 't') {
+			rc = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+		} else if (*types == 'i') {
+			rc = sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
+		} else if (*types == 'b') {
+			const void *p = va_arg(ap, const void *);
+			size_t n = va_arg(ap, size_t);
+			rc = p != NULL ? sqlite3_bind_blob64(st, i, p, n, SQLITE_STATIC) : sqlite3_bind_null(st, i);
+		} else {
+			bug("registry: type %c of a parameter", *types);
+		}
+	}
+	return rc;
+}
+
+void reg_done(sqlite3_stmt *st)
+{
+	sqlite3_reset(st);
+	sqlite3_clear_bindings(st);
+}
+
+enum registry_result reg_next(struct registry *r, sqlite3_stmt *st)
+{
+	int rc = sqlite3_step(st);
+	enum registry_result result = REGISTRY_NONE;
+
+	if (rc == SQLITE_ROW)
+		return REGISTRY_OK;
+	if (rc != SQLITE_DONE)
+		result = failed(r);
+	reg_done(st);
+	return result;
+}
+
+static enum registry_result start(struct registry *r, sqlite3_stmt **st, const char *sql, const char *types, va_list ap)
+{
+	*st = prepared(r, sql);
+	if (*st == NULL)
+		return failed(r);
+	if (sqlite3_stmt_busy(*st))
+		bug("registry: a statement inside its own walk");
+	if (bind_all(*st, types, ap) != SQLITE_OK) {
+		reg_done(*st);
+		return failed(r);
+	}
+	return reg_next(r, *st);
+}
+
+enum registry_result reg_row(struct registry *r, sqlite3_stmt **st, const char *sql, const char *types, ...)
+{
+	enum registry_result rc;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = start(r, st, sql, types, ap);
+	va_end(ap);
+	return rc;
+}
+
+enum registry_result reg_run(struct registry *r, const char *sql, const char *types, ...)
+{
+	enum registry_result rc;
+	sqlite3_stmt *st;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = start(r, &st, sql, types, ap);
+	va_end(ap);
+	if (rc == REGISTRY_OK)
+		reg_done(st);
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result reg_number(struct registry *r, int64_t *out, const char *sql, const char *types, ...)
+{
+	enum registry_result rc;
+	sqlite3_stmt *st;
+	va_list ap;
+
+	va_start(ap, types);
+	rc = start(r, &st, sql, types, ap);
+	va_end(ap);
+	if (rc == REGISTRY_OK) {
+		*out = sqlite3_column_int64(st, 0);
+		reg_done(st);
+	}
+	return rc;
+}
+
+void reg_text(sqlite3_stmt *st, int column, char *out, size_t size)
+{
+	const unsigned char *p = sqlite3_column_text(st, column);
+
+	snprintf(out, size, "%s", p != NULL ? (const char *)p : "");
+}
+
+void reg_bytes(sqlite3_stmt *st, int column, void *out, size_t n)
+{
+	const void *p = sqlite3_column_blob(st, column);
+
+	memset(out, 0, n);
+	if (p != NULL && (size_t)sqlite3_column_bytes(st, column) == n)
+		memcpy(out, p, n);
+}
+
+/* --- transactions --- */
+
+enum registry_result reg_begin(struct registry *r)
+{
+	return reg_run(r, "BEGIN IMMEDIATE", "");
+}
+
+enum registry_result reg_end(struct registry *r, enum registry_result rc)
+{
+	char problem[sizeof(r->problem)];
+	enum registry_result end;
+
+	if (rc == REGISTRY_OK) {
+		end = reg_run(r, "COMMIT", "");
+		if (end == REGISTRY_OK)
+			return REGISTRY_OK;
+		rc = REGISTRY_FAILED;
+	}
+	memcpy(problem, r->problem, sizeof(problem));
+	if (sqlite3_get_autocommit(r->db) == 0 && sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+		bug("registry: %s", sqlite3_errmsg(r->db));
+	memcpy(r->problem, problem, sizeof(problem));
+	return rc;
+}
+
+/* --- checks --- */
+
+enum registry_result reg_check(struct registry *r, const char *what, const char *text, size_t size, bool needed)
+{
+	size_t n = text != NULL ? strnlen(text, size) : 0;
+
+	if (text == NULL || n >= size)
+		return reg_fail(r, REGISTRY_BAD, "%s is missing or has %zu bytes or more", what, size);
+	if (needed && n == 0)
+		return reg_fail(r, REGISTRY_BAD, "%s is empty", what);
+	if (!text_is_clean((struct strv){ text, n }))
+		return reg_fail(r, REGISTRY_BAD, "%s has control characters or is no UTF-8", what);
+	return REGISTRY_OK;
+}
+
+enum registry_result reg_check_hex(struct registry *r, const char *what, const char *text, size_t digits)
+{
+	if (text == NULL || strnlen(text, digits + 1) != digits || strspn(text, "0123456789abcdef") != digits)
+		return reg_fail(r, REGISTRY_BAD, "%s is not %zu lower-case hex digits", what, digits);
+	return REGISTRY_OK;
+}
+
+enum registry_result reg_like(struct registry *r, const char *text, char out[REGISTRY_LIKE])
+{
+	enum registry_result rc = reg_check(r, "the text to look for", text, REGISTRY_NAME_MAX, false);
+	size_t n = 0;
+
+	if (rc != REGISTRY_OK)
+		return rc;
+	out[n++] = '%';
+	for (; *text != '\0'; text++) {
+		if (*text == '%' || *text == '_' || *text == '\\')
+			out[n++] = '\\';
+		out[n++] = *text;
+	}
+	out[n++] = '%';
+	out[n] = '\0';
+	return REGISTRY_OK;
+}

@@ -1,0 +1,110 @@
+/*
+ * registry_sqlite_audit: the rows of the audit trail: appended inside the transaction of what they tell, and read. Worker process and CLI.
+ */
+#include <stdio.h>
+
+#include "common/log.h"
+#include "enroll/worker/registry_parts.h"
+
+static enum registry_result fill(struct registry *r, const struct registry_by *by, const char *action, const char *object,
+    struct registry_audit_entry *e)
+{
+	const char *detail = by->detail != NULL ? by->detail : "";
+	enum registry_result rc = reg_check(r, "the actor", by->actor, sizeof(e->actor), true);
+
+	if (rc == REGISTRY_OK)
+		rc = reg_check(r, "the action", action, sizeof(e->action), true);
+	if (rc == REGISTRY_OK)
+		rc = reg_check(r, "the object", object, sizeof(e->object), false);
+	if (rc == REGISTRY_OK)
+		rc = reg_check(r, "the detail", detail, sizeof(e->detail), false);
+	if (rc != REGISTRY_OK)
+		return rc;
+	e->at = by->at;
+	snprintf(e->actor, sizeof(e->actor), "%s", by->actor);
+	snprintf(e->action, sizeof(e->action), "%s", action);
+	snprintf(e->object, sizeof(e->object), "%s", object);
+	snprintf(e->detail, sizeof(e->detail), "%s", detail);
+	return REGISTRY_OK;
+}
+
+enum registry_result reg_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object)
+{
+	struct registry_audit_entry e = { .n = 0 };
+	enum registry_result rc = fill(r, by, action, object, &e);
+	sqlite3_stmt *st;
+
+	if (rc != REGISTRY_OK)
+		return rc;
+	rc = reg_row(r, &st, "SELECT n,hash FROM audit ORDER BY n DESC LIMIT 1", "");
+	if (rc == REGISTRY_OK) {
+		e.n = sqlite3_column_int64(st, 0);
+		reg_bytes(st, 1, e.previous, sizeof(e.previous));
+		reg_done(st);
+	} else if (rc != REGISTRY_NONE) {
+		return rc;
+	}
+	e.n++;
+	if (audit_trail_hash(&e, e.hash) < 0)
+		return reg_fail(r, REGISTRY_FAILED, "registry: the audit entry's hash could not be made");
+	return reg_run(r, "INSERT INTO audit(n,at,actor,action,object,detail,previous,hash) VALUES(?,?,?,?,?,?,?,?)", "iittttbb", e.n, e.at, e.actor,
+	    e.action, e.object, e.detail, (const void *)e.previous, sizeof(e.previous), (const void *)e.hash, sizeof(e.hash));
+}
+
+enum registry_result reg_audit_serial(struct registry *r, const struct registry_by *by, const char *action, const uint8_t *serial)
+{
+	char object[16 + 2 * REGISTRY_SERIAL] = "certificate ";
+
+	text_hex(object + strlen(object), serial, REGISTRY_SERIAL);
+	return reg_audit(r, by, action, object);
+}
+
+enum registry_result registry_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object)
+{
+	enum registry_result rc = reg_begin(r);
+
+	if (rc != REGISTRY_OK)
+		return rc;
+	return reg_end(r, reg_audit(r, by, action, object));
+}
+
+static void take_row(sqlite3_stmt *st, struct registry_audit_entry *e)
+{
+	e->n = sqlite3_column_int64(st, 0);
+	e->at = sqlite3_column_int64(st, 1);
+	reg_text(st, 2, e->actor, sizeof(e->actor));
+	reg_text(st, 3, e->action, sizeof(e->action));
+	reg_text(st, 4, e->object, sizeof(e->object));
+	reg_text(st, 5, e->detail, sizeof(e->detail));
+	reg_bytes(st, 6, e->previous, sizeof(e->previous));
+	reg_bytes(st, 7, e->hash, sizeof(e->hash));
+}
+
+enum registry_result registry_audit_list(struct registry *r, int64_t first, unsigned limit, const char *object, registry_audit_fn *fn, void *arg)
+{
+	struct registry_audit_entry e;
+	enum registry_result rc = reg_check(r, "the object", object, REGISTRY_ACTOR_MAX, false);
+	sqlite3_stmt *st = NULL;
+
+	if (rc != REGISTRY_OK)
+		return rc;
+	if (object[0] == '\0')
+		rc = reg_row(r, &st, "SELECT n,at,actor,action,object,detail,previous,hash FROM audit WHERE n>=? ORDER BY n LIMIT ?", "ii", first,
+		    (int64_t)limit);
+	else
+		rc = reg_row(r, &st, "SELECT n,at,actor,action,object,detail,previous,hash FROM audit WHERE object=? AND n>=? ORDER BY n LIMIT ?", "tii",
+		    object, first, (int64_t)limit);
+	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
+		take_row(st, &e);
+		if (!fn(arg, &e)) {
+			reg_done(st);
+			return REGISTRY_OK;
+		}
+	}
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result registry_audit_last(struct registry *r, int64_t *n)
+{
+	return reg_number(r, n, "SELECT coalesce(max(n),0) FROM audit", "");
+}

@@ -1,0 +1,308 @@
+/*
+ * revoke: decisions, committed; and the pump that does what they demand. Worker process.
+ */
+#include "enroll/worker/revoke.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "enroll/worker/revoke_parts.h"
+
+#define TICK_MS		 1000
+#define REPLACE_SECONDS	 (14 * 86400)
+#define PORTION		 64
+#define HOUR_MS		 3600000
+
+static const struct { const char *word; int reason; } reasons[] = {
+	{ "unspecified", REVOKE_UNSPECIFIED }, { "key-compromise", REVOKE_KEY_COMPROMISE }, { "affiliation-changed", REVOKE_AFFILIATION_CHANGED },
+	{ "superseded", REVOKE_SUPERSEDED }, { "cessation", REVOKE_CESSATION }, { "hold", REVOKE_HOLD },
+	{ "privilege-withdrawn", REVOKE_PRIVILEGE_WITHDRAWN }, { "lost", REVOKE_KEY_COMPROMISE },
+};
+
+int revoke_reason_parse(struct strv word, int *out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
+		if (strv_eq(word, strv_from(reasons[i].word)) && reasons[i].reason != REVOKE_HOLD) {
+			*out = reasons[i].reason;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+const char *revoke_reason_text(int reason)
+{
+	for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+		if (reasons[i].reason == reason)
+			return reasons[i].word;
+	return "other";
+}
+
+/* --- the pump --- */
+
+static bool see_issuer(void *arg, const char *name)
+{
+	return revoke_issuer(arg, name) != NULL;
+}
+
+static void learn_issuers(struct revoke *v)
+{
+	if (registry_issuers(v->c.registry, loop_wall(v->c.loop), see_issuer, v) != REGISTRY_OK)
+		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+}
+
+static void on_pump(evutil_socket_t fd, short what, void *arg)
+{
+	struct revoke *v = arg;
+
+	(void)fd;
+	(void)what;
+	(void)revoke_issuer(v, v->c.issuer->name(v->c.issuer));
+	revoke_fleet_acts(v);
+	revoke_list_look(v);
+	revoke_fleet_fresh(v);
+}
+
+void revoke_soon(struct revoke *v)
+{
+	event_active(v->pump, EV_TIMEOUT, 0);
+}
+
+struct serials { uint8_t row[PORTION][REGISTRY_SERIAL]; unsigned n; unsigned states; };
+
+static bool take_serial(void *arg, const struct registry_certificate *c)
+{
+	struct serials *s = arg;
+
+	if ((s->states >> c->state & 1) != 0)
+		memcpy(s->row[s->n++], c->serial, REGISTRY_SERIAL);
+	return s->n < PORTION;
+}
+
+static void retire_replaced(struct revoke *v)
+{
+	struct registry_by by = { "system", "replaced by a newer one", loop_wall(v->c.loop) };
+	uint32_t patience = v->c.replace_seconds != 0 ? v->c.replace_seconds : REPLACE_SECONDS;
+	struct serials s = { .states = 1u << REGISTRY_LIVE };
+	struct registry_act act;
+	enum registry_result rc = registry_superseded(v->c.registry, by.at - (int64_t)patience, PORTION, take_serial, &s);
+
+	for (unsigned k = 0; k < s.n && rc == REGISTRY_OK; k++)
+		rc = registry_act_begin(v->c.registry, &by, REGISTRY_ACT_REVOKE, s.row[k], REVOKE_SUPERSEDED, &act);
+	if (rc != REGISTRY_OK)
+		log_say(LOG_ERROR, "replaced_not_retired", "%s", registry_problem(v->c.registry));
+	if (s.n > 0)
+		revoke_soon(v);
+}
+
+static void tidy(struct revoke *v)
+{
+	int64_t now = loop_wall(v->c.loop);
+
+	if (v->tidied != 0 && loop_now_ms(v->c.loop) < v->tidied + HOUR_MS)
+		return;
+	v->tidied = loop_now_ms(v->c.loop);
+	learn_issuers(v);
+	if (registry_expire(v->c.registry, now) != REGISTRY_OK || registry_secret_tidy(v->c.registry, now - 7 * 86400) != REGISTRY_OK)
+		log_say(LOG_ERROR, "registry_not_tidied", "%s", registry_problem(v->c.registry));
+}
+
+static void on_tick(struct deadline *d)
+{
+	struct revoke *v = CONTAINER_OF(d, struct revoke, tick);
+
+	deadline_arm(v->c.loop, &v->tick, TICK_MS, on_tick);
+	tidy(v);
+	retire_replaced(v);
+	revoke_soon(v);
+}
+
+struct revoke *revoke_new(const struct revoke_config *config, char *why, size_t why_size)
+{
+	struct revoke *v = calloc(1, sizeof(*v));
+
+	if (v == NULL) {
+		snprintf(why, why_size, "out of memory");
+		return NULL;
+	}
+	v->c = *config;
+	v->pump = evtimer_new(loop_base(v->c.loop), on_pump, v);
+	if (v->pump == NULL || (size_t)snprintf(v->list_dir, sizeof(v->list_dir), "%s", config->list_dir) >= sizeof(v->list_dir) ||
+	    revoke_list_init(v) < 0) {
+		snprintf(why, why_size, "%s cannot be made or has too long a name: it must belong to the service user", config->list_dir);
+		revoke_free(v);
+		return NULL;
+	}
+	v->c.list_dir = v->list_dir;
+	deadline_arm(v->c.loop, &v->tick, 1, on_tick);
+	return v;
+}
+
+void revoke_free(struct revoke *v)
+{
+	if (v == NULL)
+		return;
+	deadline_disarm(&v->tick);
+	revoke_list_clear(v);
+	if (v->pump != NULL)
+		event_free(v->pump);
+	free(v);
+}
+
+void revoke_wake(struct revoke *v)
+{
+	revoke_soon(v);
+}
+
+/* A list that failed is tried again at once. */
+static void forget_failures(struct revoke *v)
+{
+	for (unsigned k = 0; k < v->issuers; k++)
+		v->issuer[k].not_before = 0;
+}
+
+void revoke_kick(struct revoke *v)
+{
+	v->said_fresh = 0;
+	forget_failures(v);
+	revoke_soon(v);
+}
+
+/* --- decisions --- */
+
+static enum registry_result decide(struct revoke *v, const struct registry_by *by, enum registry_act_kind kind, const uint8_t *serial, int reason)
+{
+	struct registry_act act;
+	enum registry_result rc = registry_act_begin(v->c.registry, by, kind, serial, reason, &act);
+
+	if (rc == REGISTRY_OK) {
+		STEP(&v->c, "revoke-row");
+		/* what failed before must not delay who is revoked now */
+		forget_failures(v);
+		revoke_soon(v);
+	}
+	return rc;
+}
+
+enum registry_result revoke_certificate(struct revoke *v, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL], int reason)
+{
+	return decide(v, by, REGISTRY_ACT_REVOKE, serial, reason);
+}
+
+static enum registry_result each(struct revoke *v, const struct registry_by *by, const char *device, unsigned states, enum registry_act_kind kind,
+    int reason, unsigned *count)
+{
+	struct serials s;
+	enum registry_result rc;
+
+	do {
+		s = (struct serials){ .states = states };
+		rc = registry_certificates(v->c.registry, device, take_serial, &s);
+		for (unsigned k = 0; k < s.n && rc == REGISTRY_OK; k++) {
+			rc = decide(v, by, kind, s.row[k], reason);
+			*count += rc == REGISTRY_OK;
+		}
+	} while (rc == REGISTRY_OK && s.n == PORTION);
+	return rc;
+}
+
+enum registry_result revoke_device(struct revoke *v, const struct registry_by *by, const char *device, int reason, unsigned *n)
+{
+	struct registry_device d;
+	unsigned count = 0;
+	enum registry_result rc = registry_device_get(v->c.registry, device, &d);
+
+	/* first the device: nothing new is issued for it from here on */
+	if (rc == REGISTRY_OK)
+		rc = registry_device_set_state(v->c.registry, by, device, REGISTRY_DEVICE_REVOKED);
+	if (rc == REGISTRY_OK)
+		rc = each(v, by, device, 1u << REGISTRY_ISSUING | 1u << REGISTRY_LIVE | 1u << REGISTRY_HOLD, REGISTRY_ACT_REVOKE, reason, &count);
+	if (n != NULL)
+		*n = count;
+	return rc;
+}
+
+static enum registry_result change_device(struct revoke *v, const struct registry_by *by, const char *device, unsigned states,
+    enum registry_act_kind kind, unsigned *n)
+{
+	struct registry_device d;
+	unsigned count = 0;
+	enum registry_result rc = registry_device_get(v->c.registry, device, &d);
+
+	if (rc == REGISTRY_OK && d.state == REGISTRY_DEVICE_REVOKED)
+		rc = REGISTRY_STATE;
+	if (rc == REGISTRY_OK)
+		rc = each(v, by, device, states, kind, REVOKE_HOLD, &count);
+	if (n != NULL)
+		*n = count;
+	return rc;
+}
+
+enum registry_result revoke_hold_device(struct revoke *v, const struct registry_by *by, const char *device, unsigned *n)
+{
+	return change_device(v, by, device, 1u << REGISTRY_LIVE, REGISTRY_ACT_HOLD, n);
+}
+
+enum registry_result revoke_release_device(struct revoke *v, const struct registry_by *by, const char *device, unsigned *n)
+{
+	return change_device(v, by, device, 1u << REGISTRY_HOLD, REGISTRY_ACT_RELEASE, n);
+}
+
+struct devices_of { char row[PORTION][REGISTRY_DEVICE]; unsigned n, seen; };
+
+static bool take_device(void *arg, const struct registry_device *d, const struct registry_account *owner)
+{
+	struct devices_of *s = arg;
+
+	(void)owner;
+	s->seen++;
+	if (d->state != REGISTRY_DEVICE_REVOKED)
+		memcpy(s->row[s->n++], d->id, sizeof(d->id));
+	return true;
+}
+
+enum registry_result revoke_account(struct revoke *v, const struct registry_by *by, int64_t account, int reason, unsigned *n)
+{
+	struct devices_of s = { .n = 0 };
+	unsigned count = 0, one = 0, skip = 0;
+	enum registry_result rc;
+
+	do {
+		s.n = s.seen = 0;
+		rc = registry_devices(v->c.registry, account, "", skip, PORTION, take_device, &s);
+		for (unsigned k = 0; k < s.n && rc == REGISTRY_OK; k++) {
+			rc = revoke_device(v, by, s.row[k], reason, &one);
+			count += one;
+		}
+		skip += s.seen;
+	} while (rc == REGISTRY_OK && s.seen == PORTION);
+	if (n != NULL)
+		*n = count;
+	return rc;
+}
+
+enum registry_result revoke_used(struct revoke *v, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL])
+{
+	enum registry_result rc = registry_certificate_used(v->c.registry, by, serial);
+
+	if (rc == REGISTRY_OK)
+		retire_replaced(v);
+	return rc;
+}
+
+void revoke_get_state(const struct revoke *v, struct revoke_state *out)
+{
+	int64_t n = 0;
+	const char *name = v->c.issuer->name(v->c.issuer);
+
+	*out = (struct revoke_state){ .list_ends = 0 };
+	if (registry_acts_count(v->c.registry, &n) == REGISTRY_OK)
+		out->undone = (unsigned)n;
+	for (unsigned k = 0; k < v->issuers; k++) {
+		if (strcmp(v->issuer[k].name, name) == 0 && v->issuer[k].full.number != 0) {
+			out->list_ends = v->issuer[k].full.next_update;
+			out->list_number = v->issuer[k].full.number;
+		}
+	}
+	memcpy(out->problem, v->problem, sizeof(out->problem));
+}

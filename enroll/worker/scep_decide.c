@@ -1,0 +1,345 @@
+/*
+ * scep_decide: what an opened message asks for, and whether its sender may: a challenge for a new certificate, a live certificate of ours for a
+ * renewal, its own key for a poll. Issues nothing itself (enrol.h). Worker of easenroll.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/sha.h>
+
+#include "common/certificate.h"
+#include "common/text.h"
+#include "enroll/worker/scep_parts.h"
+
+static void on_enrolled(void *arg, const struct enrol_result *result)
+{
+	struct scep_op *op = arg;
+
+	switch (result->status) {
+	case ENROL_DONE:
+		scep_success(op, result->der, false);
+		return;
+	case ENROL_PENDING:
+		scep_pending(op);
+		return;
+	case ENROL_LATER:
+		scep_later(op, result->text);
+		return;
+	case ENROL_SECRET:
+	case ENROL_REFUSED:
+		break;
+	}
+	enrol_audit(op->scep->w, "scep", "request_refused", op->r->client, result->text);
+	scep_fail(op, SCEP_BAD_REQUEST, result->text);
+}
+
+/* Refused, and in the audit trail. */
+static void refuse(struct scep_op *op, const char *why)
+{
+	enrol_audit(op->scep->w, "scep", "request_refused", op->r->client, why);
+	scep_fail(op, SCEP_BAD_REQUEST, why);
+}
+
+static struct strv message_id(const struct scep_op *op)
+{
+	return (struct strv){ op->message.transaction, op->message.transaction_n };
+}
+
+static struct strv signer_der(const struct scep_op *op, unsigned char **der)
+{
+	int n = i2d_X509(op->message.signer, der);
+
+	return (struct strv){ (char *)*der, n > 0 ? (size_t)n : 0 };
+}
+
+/* The certificate of a granted transaction again, if it is still good for anything. */
+static void send_again(struct scep_op *op, const uint8_t serial[REGISTRY_SERIAL])
+{
+	struct registry *r = op->scep->w->registry;
+	struct registry_certificate cert;
+	uint8_t der[REGISTRY_DER_MAX];
+	size_t n;
+
+	if (registry_certificate_get(r, serial, &cert) != REGISTRY_OK)
+		scep_later(op, registry_problem(r));
+	else if (cert.state != REGISTRY_LIVE && cert.state != REGISTRY_ISSUING)
+		refuse(op, "the transaction's certificate is not live any more");
+	else if (cert.state == REGISTRY_ISSUING)
+		scep_later(op, "the transaction's certificate is being signed");
+	else if (registry_certificate_der(r, serial, der, sizeof(der), &n) != REGISTRY_OK)
+		scep_later(op, registry_problem(r));
+	else
+		scep_success(op, (struct strv){ (char *)der, n }, false);
+}
+
+static void start(struct scep_op *op, const struct enrol_request *wanted)
+{
+	if (enrol_start(op->scep->enrol, wanted, on_enrolled, op) < 0)
+		scep_later(op, "too much is under way");
+}
+
+/*
+ * A renewal's own transaction: clients repeat one id for one key, and a renewal with the same key must not get the old certificate again; the
+ * same renewal sent twice must.
+ */
+static void renewal_id(struct scep_op *op, const struct registry_certificate *old)
+{
+	unsigned char digest[SHA256_SIZE], text[SCEP_TRANSACTION_MAX + SHA256_SIZE];
+
+	memcpy(text, old->sha256, SHA256_SIZE);
+	memcpy(text + SHA256_SIZE, op->message.transaction, op->message.transaction_n);
+	SHA256(text, SHA256_SIZE + op->message.transaction_n, digest);
+	text_hex(op->transaction, digest, sizeof(digest));
+}
+
+static void renew(struct scep_op *op, const struct registry_certificate *old, const struct registry_account *account)
+{
+	struct enroll_worker *w = op->scep->w;
+	const struct registry_by by = { .actor = "scep", .detail = "renewal", .at = loop_wall(w->loop) };
+	struct registry_transaction there;
+	struct enrol_request wanted = { .kind = CLAIM_SID, .claim = account->sid, .device = old->device, .device_name = "", .device_kind = "",
+		.csr = &op->csr, .actor = "scep" };
+
+	renewal_id(op, old);
+	wanted.transaction = strv_from(op->transaction);
+	if (enrol_profile(w, strv_from(old->profile), 0, &wanted.profile) < 0) {
+		refuse(op, "the profile of the old certificate is configured no more");
+		return;
+	}
+	if (registry_certificate_used(w->registry, &by, old->serial) != REGISTRY_OK) {
+		scep_later(op, registry_problem(w->registry));
+		return;
+	}
+	if (registry_transaction_get(w->registry, wanted.transaction, op->csr.spki_sha256, &there) == REGISTRY_OK && there.state == REGISTRY_GRANTED)
+		send_again(op, there.serial);
+	else
+		start(op, &wanted);
+}
+
+/* The key that signed the message must be the one that asks to be certified. */
+static bool signed_by_requester(const struct scep_op *op)
+{
+	const unsigned char *p = op->csr.spki;
+	EVP_PKEY *key = d2i_PUBKEY(NULL, &p, (long)op->csr.spki_n);
+	bool same = scep_same_key(op->message.signer, key);
+
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return same;
+}
+
+static void enrol_new_one(struct scep_op *op, struct strv csr_der)
+{
+	struct enroll_worker *w = op->scep->w;
+	const struct enroll_section *s = &w->settings->enroll;
+	struct enrol_request wanted = { .profile = op->profile, .device_kind = "scep", .device_name = "SCEP device", .csr = &op->csr, .csr_der = csr_der,
+		.transaction = message_id(op), .actor = "scep", .approve = s->scep.approve || s->profiles[op->profile].approve };
+	struct registry_transaction there;
+	struct scep_grant grant;
+	const char *why;
+
+	if (!signed_by_requester(op)) {
+		refuse(op, "the message is not signed by the key that it asks to certify");
+		return;
+	}
+	if (registry_transaction_get(w->registry, wanted.transaction, op->csr.spki_sha256, &there) == REGISTRY_OK) {
+		if (there.state == REGISTRY_GRANTED)
+			send_again(op, there.serial);
+		else if (there.state == REGISTRY_DENIED)
+			refuse(op, "an admin denied it");
+		else
+			scep_pending(op);
+		return;
+	}
+	why = scep_challenge_check(op->scep, op->profile, &op->csr, csr_der, &grant);
+	OPENSSL_cleanse(op->csr.challenge, sizeof(op->csr.challenge));
+	if (why != NULL) {
+		enrol_audit(w, "scep", "challenge_refused", op->r->client, why);
+		scep_fail(op, SCEP_BAD_REQUEST, why);
+		return;
+	}
+	wanted.kind = grant.kind;
+	wanted.claim = grant.claim;
+	wanted.device = grant.device;
+	wanted.secret_mac = grant.has_secret ? grant.mac : NULL;
+	wanted.purpose = grant.purpose;
+	start(op, &wanted);
+}
+
+static void decide_request(struct scep_op *op, struct strv inside)
+{
+	enum csr_result rc = csr_read_der(inside, op->scep->w->settings->enroll.scep.legacy_des, &op->csr);
+	struct registry_certificate old;
+	struct registry_account account;
+	struct registry_device device;
+	unsigned char *der = NULL;
+	enum enrol_status holder;
+	const char *text;
+
+	if (rc != CSR_OK) {
+		refuse(op, csr_result_text(rc));
+		return;
+	}
+	holder = enrol_holder(op->scep->w, signer_der(op, &der), &old, &device, &account, &text);
+	OPENSSL_free(der);
+	if (holder == ENROL_DONE)
+		renew(op, &old, &account);
+	else if (holder == ENROL_REFUSED)
+		refuse(op, text);
+	else if (holder == ENROL_LATER)
+		scep_later(op, text);
+	else if (op->message.type == SCEP_RENEWAL_REQ)
+		refuse(op, "a renewal that no certificate of ours signed");
+	else
+		enrol_new_one(op, inside);
+}
+
+/* Approved meanwhile? Then the request that was kept is issued now. */
+static void poll_approved(struct scep_op *op, const struct registry_transaction *there)
+{
+	struct enroll_worker *w = op->scep->w;
+	struct enrol_request wanted = { .kind = CLAIM_SID, .device = there->device, .device_name = "", .device_kind = "", .csr = &op->csr,
+		.transaction = message_id(op), .actor = "scep" };
+	uint8_t der[CSR_BYTES_MAX];
+	size_t n = sizeof(der);
+	struct registry_transaction same;
+	struct registry_account account;
+	struct registry_device device;
+
+	if (registry_device_get(w->registry, there->device, &device) != REGISTRY_OK ||
+	    registry_account_by_id(w->registry, device.account, &account) != REGISTRY_OK)
+		scep_later(op, registry_problem(w->registry));
+	else if (device.state == REGISTRY_DEVICE_WAITING)
+		scep_pending(op);
+	else if (device.state != REGISTRY_DEVICE_ACTIVE || enrol_profile(w, strv_from(there->profile), 0, &wanted.profile) < 0)
+		refuse(op, "the device was revoked, or its profile is configured no more");
+	else if (registry_transaction_find(w->registry, message_id(op), &same, der, &n) != REGISTRY_OK ||
+	    memcmp(same.spki_sha256, there->spki_sha256, SHA256_SIZE) != 0 ||
+	    csr_read_der((struct strv){ (char *)der, n }, w->settings->enroll.scep.legacy_des, &op->csr) != CSR_OK)
+		refuse(op, "the request that was kept cannot be read");
+	else {
+		wanted.claim = account.sid;
+		start(op, &wanted);
+	}
+}
+
+static void decide_poll(struct scep_op *op, struct strv inside)
+{
+	struct enroll_worker *w = op->scep->w;
+	X509_NAME *issuer, *subject;
+	struct registry_transaction there;
+	uint8_t spki[SHA256_SIZE];
+	enum registry_result rc;
+
+	if (scep_read_issuer_subject(inside.p, inside.n, &issuer, &subject) < 0) {
+		refuse(op, "a poll without issuer and subject");
+		return;
+	}
+	X509_NAME_free(issuer);		/* the transaction and the key say which one */
+	X509_NAME_free(subject);
+	if (cert_spki_sha256(op->message.signer, spki) < 0) {
+		refuse(op, "the signer's key cannot be read");
+		return;
+	}
+	rc = registry_transaction_get(w->registry, message_id(op), spki, &there);
+	if (rc == REGISTRY_FAILED)
+		scep_later(op, registry_problem(w->registry));
+	else if (rc != REGISTRY_OK)
+		scep_fail(op, SCEP_BAD_CERT_ID, "no such transaction of this key");
+	else if (there.state == REGISTRY_GRANTED)
+		send_again(op, there.serial);
+	else if (there.state == REGISTRY_DENIED)
+		refuse(op, "an admin denied it");
+	else
+		poll_approved(op, &there);
+}
+
+/* GetCert: another certificate of the same device, asked for with a live one. */
+static void send_certificate(struct scep_op *op, const struct registry_certificate *own, const uint8_t serial[REGISTRY_SERIAL])
+{
+	struct registry *r = op->scep->w->registry;
+	struct registry_certificate cert;
+	uint8_t der[REGISTRY_DER_MAX];
+	size_t n;
+
+	if (registry_certificate_get(r, serial, &cert) != REGISTRY_OK || strcmp(cert.device, own->device) != 0 ||
+	    registry_certificate_der(r, serial, der, sizeof(der), &n) != REGISTRY_OK)
+		scep_fail(op, SCEP_BAD_CERT_ID, "no such certificate of this device");
+	else
+		scep_success(op, (struct strv){ (char *)der, n }, false);
+}
+
+/* The base CRL of the certificate's issuer, if it fits into a SCEP answer; else clients read it from its address. */
+static void send_crl(struct scep_op *op, const struct registry_certificate *own)
+{
+	char path[512];
+	uint8_t der[SCEP_ENVELOPE_MAX - 4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/crl/%s.crl", op->scep->w->settings->common.state_dir, own->issuer);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	n = fd >= 0 ? read(fd, der, sizeof(der)) : -1;
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 || n == (ssize_t)sizeof(der))
+		scep_fail(op, SCEP_BAD_CERT_ID, "the CRL is not there, or too long for SCEP: clients read it from its distribution point");
+	else
+		scep_success(op, (struct strv){ (char *)der, (size_t)n }, true);
+}
+
+static void decide_fetch(struct scep_op *op, struct strv inside)
+{
+	struct registry_certificate own;
+	struct registry_account account;
+	struct registry_device device;
+	uint8_t serial[REGISTRY_SERIAL] = { 0 };
+	unsigned char *der = NULL;
+	X509_NAME *issuer;
+	ASN1_INTEGER *number;
+	struct serial read = { 0 };
+	enum enrol_status holder;
+	const char *text;
+
+	if (scep_read_issuer_serial(inside.p, inside.n, &issuer, &number) < 0) {
+		refuse(op, "a fetch without issuer and serial");
+		return;
+	}
+	if (cert_serial(number, &read) == CERT_OK && read.n <= sizeof(serial))
+		memcpy(serial + sizeof(serial) - read.n, read.byte, read.n);
+	X509_NAME_free(issuer);
+	ASN1_INTEGER_free(number);
+	holder = enrol_holder(op->scep->w, signer_der(op, &der), &own, &device, &account, &text);
+	OPENSSL_free(der);
+	if (holder == ENROL_LATER)
+		scep_later(op, text);
+	else if (holder != ENROL_DONE)
+		refuse(op, "only a live certificate of ours may fetch");
+	else if (op->message.type == SCEP_GET_CRL)
+		send_crl(op, &own);
+	else
+		send_certificate(op, &own, serial);
+}
+
+void scep_decide(struct scep_op *op, struct strv inside)
+{
+	switch (op->message.type) {
+	case SCEP_PKCS_REQ:
+	case SCEP_RENEWAL_REQ:
+		decide_request(op, inside);
+		return;
+	case SCEP_CERT_POLL:
+		decide_poll(op, inside);
+		return;
+	case SCEP_GET_CERT:
+	case SCEP_GET_CRL:
+		decide_fetch(op, inside);
+		return;
+	case SCEP_CERT_REP:
+		break;
+	}
+	refuse(op, "no request");
+}

@@ -1,0 +1,206 @@
+/* A device's certificate says what directory and profile say, and nothing that anybody else said. Verified with OpenSSL and our own readers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "common/certificate.h"
+#include "common/text.h"
+#include "enroll/signer/certificate_build.h"
+#include "tests/unit/enroll_ca.h"
+
+static X509 *issue(const struct test_ca *t, struct signer_issue *q, size_t n, struct refusal *r)
+{
+	struct issue_order order = { 0 };
+	X509 *x;
+
+	if (profile_check(&t->setup, &t->files, q, n, t->now, &order, r) < 0)
+		return NULL;
+	x = certificate_build(&t->setup, &t->files.entries[1], q, &order, r);
+	EVP_PKEY_free(order.key);
+	return x;
+}
+
+static void assert_verifies(const struct test_ca *t, X509 *x)
+{
+	X509_STORE *store = X509_STORE_new();
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	STACK_OF(X509) *chain = sk_X509_new_null();
+
+	X509_STORE_add_cert(store, t->files.entries[0].certificate);
+	sk_X509_push(chain, t->files.entries[1].certificate);
+	assert_int_equal(X509_STORE_CTX_init(ctx, store, x, chain), 1);
+	X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT);
+	X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_X509_STRICT);
+	assert_int_equal(X509_verify_cert(ctx), 1);
+	X509_STORE_CTX_free(ctx);
+	X509_STORE_free(store);
+	sk_X509_free(chain);
+}
+
+static void check_certificate(enum key_kind issuing, enum key_kind device, uint32_t usage)
+{
+	struct refusal r = { 0 };
+	struct test_ca t;
+	EVP_PKEY *key = key_make(device, &r);
+	struct signer_issue *q;
+	char text[CERT_TEXT_MAX], sid[CERT_SID_MAX];
+	size_t n;
+	X509 *x;
+	EXTENDED_KEY_USAGE *purposes;
+
+	test_ca_make(&t, issuing, "");
+	q = test_question(&t, key, &n);
+	x = issue(&t, q, n, &r);
+	assert_non_null(x);
+	assert_verifies(&t, x);
+	assert_int_equal(cert_upn(x, text), CERT_OK);
+	assert_string_equal(text, "anna@example.com");
+	assert_int_equal(cert_email(x, text), CERT_OK);
+	assert_string_equal(text, "anna.b@example.com");
+	assert_int_equal(cert_sid(x, sid), CERT_OK);
+	assert_string_equal(sid, q->sid);
+	assert_int_equal(cert_subject_attribute(x, NID_commonName, text), CERT_OK);
+	assert_string_equal(text, "Ber\xc3\xa9nyi, Anna");
+	assert_int_equal(X509_NAME_entry_count(X509_get_subject_name(x)), 2);
+	assert_int_equal(X509_get_key_usage(x), usage);
+	assert_int_equal(X509_check_ca(x), 0);
+	purposes = X509_get_ext_d2i(x, NID_ext_key_usage, NULL, NULL);
+	assert_int_equal(sk_ASN1_OBJECT_num(purposes), 1);
+	assert_int_equal(OBJ_obj2nid(sk_ASN1_OBJECT_value(purposes, 0)), NID_client_auth);
+	EXTENDED_KEY_USAGE_free(purposes);
+	assert_int_equal(EVP_PKEY_eq(X509_get0_pubkey(x), key), 1);
+	X509_free(x);
+	EVP_PKEY_free(key);
+	free(q);
+	test_ca_remove(&t);
+}
+
+static void ec_certificates_verify_and_say_what_the_directory_says(void **state)
+{
+	(void)state;
+	check_certificate(KEY_EC_P256, KEY_EC_P256, KU_DIGITAL_SIGNATURE);
+	check_certificate(KEY_EC_P384, KEY_EC_P384, KU_DIGITAL_SIGNATURE);
+}
+
+static void rsa_certificates_verify_and_may_also_be_encrypted_to(void **state)
+{
+	(void)state;
+	check_certificate(KEY_RSA_2048, KEY_RSA_2048, KU_DIGITAL_SIGNATURE | KU_KEY_ENCIPHERMENT);
+}
+
+/* The dump of an AD CS certificate (facts/enrolment.md 3.9): 30 3F A0 3D 06 0A ... A0 2F 04 2D "S-1-5-21-...", 45 bytes of text. */
+static void the_sid_extension_is_byte_for_byte_that_of_ad_cs(void **state)
+{
+	static const char sid[] = "S-1-5-21-1234567890-987654321-1122334455-1107";
+	static const uint8_t head[] = { 0x30, 0x3f, 0xa0, 0x3d, 0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04,
+		0x01, 0x82, 0x37, 0x19, 0x02, 0x01, 0xa0, 0x2f, 0x04, 0x2d };
+	uint8_t out[160];
+
+	(void)state;
+	assert_int_equal(strlen(sid), 45);
+	assert_int_equal(certificate_sid_value(sid, out, sizeof(out)), sizeof(head) + 45);
+	assert_memory_equal(out, head, sizeof(head));
+	assert_memory_equal(out + sizeof(head), sid, 45);
+	assert_int_equal(certificate_sid_value("", out, sizeof(out)), 0);
+	assert_int_equal(certificate_sid_value(sid, out, 40), 0);
+}
+
+static void a_certificate_never_outlives_its_ca(void **state)
+{
+	struct refusal r = { 0 };
+	struct test_ca t;
+	EVP_PKEY *key = key_make(KEY_EC_P256, &r);
+	struct signer_issue *q;
+	size_t n;
+	X509 *x;
+
+	(void)state;
+	test_ca_make(&t, KEY_EC_P256, "");
+	t.profile.days = 4000;
+	q = test_question(&t, key, &n);
+	q->not_after = t.now + 3999 * 86400ll;
+	x = issue(&t, q, n, &r);
+	assert_non_null(x);
+	assert_int_equal(ASN1_TIME_compare(X509_get0_notAfter(x),
+			     X509_get0_notAfter(t.files.entries[1].certificate)),
+	    0);
+	X509_free(x);
+	EVP_PKEY_free(key);
+	free(q);
+	test_ca_remove(&t);
+}
+
+static void values_stay_in_their_attribute_whatever_they_hold(void **state)
+{
+	struct signer_issue q = { .display_name = "x,CN=admin+UID=root/O=evil\\", .sam = "" };
+	struct refusal r = { 0 };
+	X509_NAME *name;
+	const ASN1_STRING *value;
+
+	(void)state;
+	name = certificate_subject("O=Example,CN={display_name},UID={sam}", &q, &r);
+	assert_non_null(name);
+	assert_int_equal(X509_NAME_entry_count(name), 2); /* a part without a value is left out */
+	value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, 1));
+	assert_int_equal(ASN1_STRING_length(value), strlen(q.display_name));
+	assert_memory_equal(ASN1_STRING_get0_data(value), q.display_name, strlen(q.display_name));
+	X509_NAME_free(name);
+	assert_null(certificate_subject("UID={sam}", &q, &r));
+	assert_null(certificate_subject("CN={password}", &q, &r));
+	assert_null(certificate_subject("CN={display_name", &q, &r));
+	assert_null(certificate_subject("NOTHING=x", &q, &r));
+	memset(q.display_name, 'a', 65);
+	assert_null(certificate_subject(
+	    "CN={display_name}", &q, &r)); /* X.520: 64 characters; refused, not cut */
+	assert_non_null(strstr(r.text, "too long"));
+}
+
+static void the_places_of_crl_ocsp_and_issuer_are_named(void **state)
+{
+	struct refusal r = { 0 };
+	struct test_ca t;
+	EVP_PKEY *key = key_make(KEY_EC_P256, &r);
+	char hash[65], want[256];
+	struct signer_issue *q;
+	STACK_OF(OPENSSL_STRING) * urls;
+	STACK_OF(DIST_POINT) * points;
+	const ASN1_STRING *url;
+	size_t n;
+	X509 *x;
+
+	(void)state;
+	test_ca_make(&t, KEY_EC_P256, "");
+	q = test_question(&t, key, &n);
+	x = issue(&t, q, n, &r);
+	urls = X509_get1_ocsp(x);
+	assert_string_equal(sk_OPENSSL_STRING_value(urls, 0), "http://enroll.example.com/ocsp");
+	X509_email_free(urls);
+	points = X509_get_ext_d2i(x, NID_crl_distribution_points, NULL, NULL);
+	assert_int_equal(sk_DIST_POINT_num(points), 1);
+	url = sk_GENERAL_NAME_value(sk_DIST_POINT_value(points, 0)->distpoint->name.fullname, 0)
+		  ->d.uniformResourceIdentifier;
+	text_hex(hash, t.files.entries[1].spki_sha256, 32);
+	snprintf(want, sizeof(want), "http://enroll.example.com/crl/%s.crl", hash);
+	assert_int_equal(ASN1_STRING_length(url), strlen(want));
+	assert_memory_equal(ASN1_STRING_get0_data(url), want, strlen(want));
+	CRL_DIST_POINTS_free(points);
+	X509_free(x);
+	EVP_PKEY_free(key);
+	free(q);
+	test_ca_remove(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ec_certificates_verify_and_say_what_the_directory_says),
+		cmocka_unit_test(rsa_certificates_verify_and_may_also_be_encrypted_to),
+		cmocka_unit_test(the_sid_extension_is_byte_for_byte_that_of_ad_cs),
+		cmocka_unit_test(a_certificate_never_outlives_its_ca),
+		cmocka_unit_test(values_stay_in_their_attribute_whatever_they_hold),
+		cmocka_unit_test(the_places_of_crl_ocsp_and_issuer_are_named),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
