@@ -178,7 +178,7 @@ def test_54_a_failing_call_while_a_session_is_resumed_is_no_way_in(site, faults,
 @pytest.mark.parametrize("process", ["worker", "all"])
 def test_54_while_calls_fail_again_and_again_nobody_gets_in_and_afterwards_all_is_well(site, faults, process, kind, error, every):
     if kind == "alloc" and not faults.memory:
-        pytest.skip("AddressSanitizer's malloc does not fail")
+        pytest.skip("the sanitizer's malloc does not fail")
     site = site()
     since = site.proxy.mark()
     host, _, port = site.proxy.address("admin").rpartition(":")
