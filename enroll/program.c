@@ -76,8 +76,10 @@ static void worker_files(struct plan_role *r, const struct enroll_settings *s)
 	}
 	if (e->scep.challenge_kind == CHALLENGE_STATIC)
 		add_file(r, e->scep.static_file);
-	if (e->scep.challenge_kind == CHALLENGE_WEBHOOK)
+	if (e->scep.challenge_kind == CHALLENGE_WEBHOOK) {
 		add_file(r, e->scep.webhook_token_file);
+		add_file(r, e->scep.webhook_ca);
+	}
 	add_file(r, e->apple.device_cas_file);
 	add_file(r, e->apple.trust_file);
 	if (s->common.redis == NULL)

@@ -71,6 +71,8 @@ static const struct config_fill scep_rows[] = {
 	FILL_TEXT(struct enroll_scep, static_file, "", NULL),
 	FILL_TEXT(struct enroll_scep, webhook_url, "", NULL),
 	FILL_TEXT(struct enroll_scep, webhook_token_file, "", NULL),
+	FILL_TEXT(struct enroll_scep, webhook_ca, "", NULL),
+	FILL_U32(struct enroll_scep, webhook_seconds, 10, 1, 60),
 	{ .key = NULL },
 };
 static const struct config_fill est_rows[] = {
@@ -308,6 +310,8 @@ static int check_scep(struct enroll_section *e, const struct config_place *at)
 		return fail(at, "enroll.scep.static_file", "is missing: challenge static needs the file with the challenge");
 	if (s->challenge_kind == CHALLENGE_WEBHOOK && !text_starts_nocase(strv_from(s->webhook_url), STRV("https://")))
 		return fail(at, "enroll.scep.webhook_url", "expected an https:// URL: challenge webhook asks it");
+	if (s->challenge_kind == CHALLENGE_WEBHOOK && s->webhook_token_file[0] == '\0')
+		return fail(at, "enroll.scep.webhook_token_file", "is missing: the webhook has to know who asks");
 	if (s->challenge_kind == CHALLENGE_NDES && !e->ndes.enabled)
 		return fail(at, "enroll.scep.challenge", "ndes needs enroll.ndes.enabled: true");
 	return 0;

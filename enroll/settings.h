@@ -57,7 +57,10 @@ struct enroll_scep {
 	bool enabled, des3;		/* default true */
 	char *profile;			/* the name of an entry of profiles; "": the first one, filled */
 	unsigned profile_index;
-	char *challenge, *static_file, *webhook_url, *webhook_token_file;
+	char *challenge, *static_file;
+	char *webhook_url, *webhook_token_file, *webhook_ca;	/* webhook_ca "": the system's CAs */
+	uint32_t webhook_seconds;
+	bool webhook_notify;
 	enum enroll_challenge challenge_kind;
 	bool legacy_des, approve;
 };

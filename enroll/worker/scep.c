@@ -20,17 +20,12 @@ struct scep *scep_new(struct enroll_worker *w, char *why, size_t why_size)
 {
 	struct scep *s = calloc(1, sizeof(*s));
 
-	snprintf(why, why_size, "out of memory");
+	snprintf(why, why_size, "out of memory, or enroll.scep.webhook_token_file or webhook_ca is empty");
 	if (s == NULL)
 		return NULL;
-	if (w->settings->enroll.scep.challenge_kind == CHALLENGE_WEBHOOK) {
-		snprintf(why, why_size, "enroll.scep.challenge: webhook is not served by this version; take one-time, ndes or static");
-		free(s);
-		return NULL;
-	}
 	s->w = w;
 	s->enrol = enrol_new(w);
-	if (s->enrol == NULL) {
+	if (s->enrol == NULL || scep_webhook_new(s) < 0) {
 		scep_free(s);
 		return NULL;
 	}
@@ -44,6 +39,7 @@ void scep_free(struct scep *s)
 	enrol_free(s->enrol);
 	while (s->ops != NULL)
 		scep_op_free(s->ops);
+	webhook_free(s->webhook);
 	free(s);
 }
 

@@ -1,6 +1,6 @@
 /*
  * scep_challenge: who may have a new certificate by SCEP, as the configuration says: a one-time secret bound to user, device and profile, one
- * from the NDES page, or one static text. Issues nothing. Worker of easenroll.
+ * from the NDES page, one static text, or what a webhook says of it. Issues nothing. Worker of easenroll.
  */
 #include <stdio.h>
 #include <openssl/crypto.h>
@@ -84,27 +84,35 @@ static const char *by_static(struct scep *s, const struct csr *csr, struct strv 
 	return NULL;
 }
 
-const char *scep_challenge_check(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der, struct scep_grant *grant)
+/* NULL: granted; else why not. */
+static const char *by_configuration(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der, struct scep_grant *grant, const char *why)
 {
-	const char *why;
-
-	memset(grant, 0, sizeof(*grant));
-	if (!csr->has_challenge || csr->challenge[0] == '\0')
-		return "no challenge";
-	/* whatever strangers have to bring: the portal's own profiles bring a secret that it made for them */
-	why = by_secret(s, profile, csr, "scep", grant);
-	if (why == NULL)
-		return NULL;
-	memset(grant, 0, sizeof(*grant));
 	switch (s->w->settings->enroll.scep.challenge_kind) {
 	case CHALLENGE_ONE_TIME:
+	case CHALLENGE_WEBHOOK:
 		return why;
 	case CHALLENGE_NDES:
 		return by_secret(s, profile, csr, "ndes", grant);
 	case CHALLENGE_STATIC:
 		return by_static(s, csr, csr_der, grant);
-	case CHALLENGE_WEBHOOK:
-		return "scep.challenge: webhook is not served by this version";
 	}
 	return "no kind of challenge";
+}
+
+enum scep_challenge scep_challenge_check(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der, struct scep_grant *grant,
+    const char **why)
+{
+	memset(grant, 0, sizeof(*grant));
+	*why = "no challenge";
+	if (!csr->has_challenge || csr->challenge[0] == '\0')
+		return SCEP_CHALLENGE_BAD;
+	/* whatever strangers have to bring: the portal's own profiles bring a secret that it made for them */
+	*why = by_secret(s, profile, csr, "scep", grant);
+	if (*why == NULL)
+		return SCEP_CHALLENGE_GOOD;
+	memset(grant, 0, sizeof(*grant));
+	if (s->webhook != NULL)
+		return SCEP_CHALLENGE_ASK;
+	*why = by_configuration(s, profile, csr, csr_der, grant, *why);
+	return *why == NULL ? SCEP_CHALLENGE_GOOD : SCEP_CHALLENGE_BAD;
 }

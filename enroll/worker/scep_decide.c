@@ -18,6 +18,8 @@ static void on_enrolled(void *arg, const struct enrol_result *result)
 {
 	struct scep_op *op = arg;
 
+	if (result->status == ENROL_DONE || result->status == ENROL_SECRET || result->status == ENROL_REFUSED)
+		scep_webhook_tell(op, result);
 	switch (result->status) {
 	case ENROL_DONE:
 		scep_success(op, result->der, false);
@@ -131,12 +133,66 @@ static bool signed_by_requester(const struct scep_op *op)
 	return same;
 }
 
-static void enrol_new_one(struct scep_op *op, struct strv csr_der)
+/* Approved meanwhile? Then the request that was kept is issued now. */
+static void poll_approved(struct scep_op *op, const struct registry_transaction *there)
 {
 	struct enroll_worker *w = op->scep->w;
-	const struct enroll_section *s = &w->settings->enroll;
-	struct enrol_request wanted = { .profile = op->profile, .device_kind = "scep", .device_name = "SCEP device", .csr = &op->csr, .csr_der = csr_der,
-		.transaction = message_id(op), .actor = "scep", .approve = s->scep.approve || s->profiles[op->profile].approve };
+	struct enrol_request wanted = { .kind = CLAIM_SID, .device = there->device, .device_name = "", .device_kind = "", .csr = &op->csr,
+		.transaction = message_id(op), .actor = "scep" };
+	uint8_t der[CSR_BYTES_MAX];
+	size_t n = sizeof(der);
+	struct registry_transaction same;
+	struct registry_account account;
+	struct registry_device device;
+
+	if (registry_device_get(w->registry, there->device, &device) != REGISTRY_OK ||
+	    registry_account_by_id(w->registry, device.account, &account) != REGISTRY_OK)
+		scep_later(op, registry_problem(w->registry));
+	else if (device.state == REGISTRY_DEVICE_WAITING)
+		scep_pending(op);
+	else if (device.state != REGISTRY_DEVICE_ACTIVE || enrol_profile(w, strv_from(there->profile), 0, &wanted.profile) < 0)
+		refuse(op, "the device was revoked, or its profile is configured no more");
+	else if (registry_transaction_find(w->registry, message_id(op), &same, der, &n) != REGISTRY_OK ||
+	    memcmp(same.spki_sha256, there->spki_sha256, SHA256_SIZE) != 0 ||
+	    csr_read_der((struct strv){ (char *)der, n }, w->settings->enroll.scep.legacy_des, &op->csr) != CSR_OK)
+		refuse(op, "the request that was kept cannot be read");
+	else {
+		wanted.claim = account.sid;
+		start(op, &wanted);
+	}
+}
+
+/* A transaction that is there already, asked for by its own key: by a poll, or by the same request sent again. */
+static void go_on(struct scep_op *op, const struct registry_transaction *there)
+{
+	if (there->state == REGISTRY_GRANTED)
+		send_again(op, there->serial);
+	else if (there->state == REGISTRY_DENIED)
+		refuse(op, "an admin denied it");
+	else
+		poll_approved(op, there);
+}
+
+void scep_challenge_refused(struct scep_op *op, const char *why)
+{
+	enrol_audit(op->scep->w, "scep", "challenge_refused", op->r->client, why);
+	scep_fail(op, SCEP_BAD_REQUEST, why);
+}
+
+void scep_granted(struct scep_op *op, struct strv csr_der, const struct scep_grant *grant)
+{
+	const struct enroll_section *s = &op->scep->w->settings->enroll;
+	struct enrol_request wanted = { .profile = op->profile, .kind = grant->kind, .claim = grant->claim, .device = grant->device,
+		.device_kind = "scep", .device_name = grant->device_name[0] != '\0' ? grant->device_name : "SCEP device", .csr = &op->csr, .csr_der = csr_der,
+		.transaction = message_id(op), .secret_mac = grant->has_secret ? grant->mac : NULL, .purpose = grant->purpose, .actor = "scep",
+		.approve = s->scep.approve || s->profiles[op->profile].approve };
+
+	OPENSSL_cleanse(op->csr.challenge, sizeof(op->csr.challenge));
+	start(op, &wanted);
+}
+
+static void enrol_new_one(struct scep_op *op, struct strv csr_der)
+{
 	struct registry_transaction there;
 	struct scep_grant grant;
 	const char *why;
@@ -145,28 +201,21 @@ static void enrol_new_one(struct scep_op *op, struct strv csr_der)
 		refuse(op, "the message is not signed by the key that it asks to certify");
 		return;
 	}
-	if (registry_transaction_get(w->registry, wanted.transaction, op->csr.spki_sha256, &there) == REGISTRY_OK) {
-		if (there.state == REGISTRY_GRANTED)
-			send_again(op, there.serial);
-		else if (there.state == REGISTRY_DENIED)
-			refuse(op, "an admin denied it");
-		else
-			scep_pending(op);
+	if (registry_transaction_get(op->scep->w->registry, message_id(op), op->csr.spki_sha256, &there) == REGISTRY_OK) {
+		go_on(op, &there);
 		return;
 	}
-	why = scep_challenge_check(op->scep, op->profile, &op->csr, csr_der, &grant);
-	OPENSSL_cleanse(op->csr.challenge, sizeof(op->csr.challenge));
-	if (why != NULL) {
-		enrol_audit(w, "scep", "challenge_refused", op->r->client, why);
-		scep_fail(op, SCEP_BAD_REQUEST, why);
+	switch (scep_challenge_check(op->scep, op->profile, &op->csr, csr_der, &grant, &why)) {
+	case SCEP_CHALLENGE_GOOD:
+		scep_granted(op, csr_der, &grant);
 		return;
+	case SCEP_CHALLENGE_ASK:
+		scep_webhook_ask(op, csr_der);
+		return;
+	case SCEP_CHALLENGE_BAD:
+		break;
 	}
-	wanted.kind = grant.kind;
-	wanted.claim = grant.claim;
-	wanted.device = grant.device;
-	wanted.secret_mac = grant.has_secret ? grant.mac : NULL;
-	wanted.purpose = grant.purpose;
-	start(op, &wanted);
+	scep_challenge_refused(op, why);
 }
 
 static void decide_request(struct scep_op *op, struct strv inside)
@@ -197,35 +246,6 @@ static void decide_request(struct scep_op *op, struct strv inside)
 		enrol_new_one(op, inside);
 }
 
-/* Approved meanwhile? Then the request that was kept is issued now. */
-static void poll_approved(struct scep_op *op, const struct registry_transaction *there)
-{
-	struct enroll_worker *w = op->scep->w;
-	struct enrol_request wanted = { .kind = CLAIM_SID, .device = there->device, .device_name = "", .device_kind = "", .csr = &op->csr,
-		.transaction = message_id(op), .actor = "scep" };
-	uint8_t der[CSR_BYTES_MAX];
-	size_t n = sizeof(der);
-	struct registry_transaction same;
-	struct registry_account account;
-	struct registry_device device;
-
-	if (registry_device_get(w->registry, there->device, &device) != REGISTRY_OK ||
-	    registry_account_by_id(w->registry, device.account, &account) != REGISTRY_OK)
-		scep_later(op, registry_problem(w->registry));
-	else if (device.state == REGISTRY_DEVICE_WAITING)
-		scep_pending(op);
-	else if (device.state != REGISTRY_DEVICE_ACTIVE || enrol_profile(w, strv_from(there->profile), 0, &wanted.profile) < 0)
-		refuse(op, "the device was revoked, or its profile is configured no more");
-	else if (registry_transaction_find(w->registry, message_id(op), &same, der, &n) != REGISTRY_OK ||
-	    memcmp(same.spki_sha256, there->spki_sha256, SHA256_SIZE) != 0 ||
-	    csr_read_der((struct strv){ (char *)der, n }, w->settings->enroll.scep.legacy_des, &op->csr) != CSR_OK)
-		refuse(op, "the request that was kept cannot be read");
-	else {
-		wanted.claim = account.sid;
-		start(op, &wanted);
-	}
-}
-
 static void decide_poll(struct scep_op *op, struct strv inside)
 {
 	struct enroll_worker *w = op->scep->w;
@@ -249,12 +269,8 @@ static void decide_poll(struct scep_op *op, struct strv inside)
 		scep_later(op, registry_problem(w->registry));
 	else if (rc != REGISTRY_OK)
 		scep_fail(op, SCEP_BAD_CERT_ID, "no such transaction of this key");
-	else if (there.state == REGISTRY_GRANTED)
-		send_again(op, there.serial);
-	else if (there.state == REGISTRY_DENIED)
-		refuse(op, "an admin denied it");
 	else
-		poll_approved(op, &there);
+		go_on(op, &there);
 }
 
 /* GetCert: another certificate of the same device, asked for with a live one. */

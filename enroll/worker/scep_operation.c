@@ -18,12 +18,16 @@
 void scep_op_free(struct scep_op *op)
 {
 	asker_cancel(op->scep->w->signer, op->asked);
+	webhook_cancel(op->call);
 	*op->link = op->next;
 	if (op->next != NULL)
 		op->next->link = op->link;
 	op->scep->count--;
 	scep_request_clear(&op->message);
 	csr_clear(&op->csr);
+	if (op->csr_der != NULL)
+		OPENSSL_cleanse(op->csr_der, op->csr_der_n);	/* its challenge */
+	free(op->csr_der);
 	free(op);
 }
 

@@ -10,13 +10,16 @@
 #include "enroll/worker/scep.h"
 #include "enroll/worker/scep_message.h"
 #include "enroll/worker/secret.h"
+#include "enroll/worker/webhook.h"
 #include "enroll/worker/worker.h"
 
 #define SCEP_OPS_MAX 512
+#define SCEP_REASON_MAX 200
 
 struct scep {
 	struct enroll_worker *w;
 	struct enrol *enrol;
+	struct webhook *webhook;		/* scep.challenge: webhook; else NULL */
 	struct scep_op *ops;
 	unsigned count;
 };
@@ -30,13 +33,17 @@ struct scep_op {
 	struct csr csr;
 	char transaction[SHA256_SIZE * 2 + 1];	/* a renewal's own, see scep_renewal_id() */
 	uint64_t asked;				/* of the signer */
+	struct webhook_call *call;		/* of the webhook */
+	unsigned char *csr_der;			/* the request while the webhook is asked */
+	size_t csr_der_n;
 };
 
 /* What a challenge says: who may. */
 struct scep_grant {
 	enum claim_kind kind;
 	char claim[DIRECTORY_CLAIM_MAX];
-	char device[REGISTRY_DEVICE];
+	char device[REGISTRY_DEVICE];		/* id; "": a new one is made */
+	char device_name[REGISTRY_NAME_MAX];	/* of the new one; "": SCEP device */
 	bool has_secret;
 	uint8_t mac[SHA256_SIZE];
 	const char *purpose;
@@ -56,9 +63,28 @@ void scep_op_free(struct scep_op *op);
 
 /* --- scep_decide.c: what the opened message asks for --- */
 void scep_decide(struct scep_op *op, struct strv inside);
+/* The challenge of a new certificate's request is good for this, or for nothing: `why` for the audit trail and log. */
+void scep_granted(struct scep_op *op, struct strv csr_der, const struct scep_grant *grant);
+void scep_challenge_refused(struct scep_op *op, const char *why);
 
 /* --- scep_challenge.c --- */
-/* NULL: granted, *grant filled. Else why not. csr_der: the whole request, for challenges that leave the name to it. */
-const char *scep_challenge_check(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der, struct scep_grant *grant);
+enum scep_challenge {
+	SCEP_CHALLENGE_GOOD,	/* *grant is filled */
+	SCEP_CHALLENGE_BAD,	/* *why says why */
+	SCEP_CHALLENGE_ASK,	/* the webhook has to say */
+};
+/* csr_der: the whole request, for challenges that leave the name to it. */
+MUST_CHECK enum scep_challenge scep_challenge_check(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der,
+    struct scep_grant *grant, const char **why);
+
+/* --- scep_webhook.c --- */
+/* s->webhook where the configuration wants one. 0 or -1. */
+MUST_CHECK int scep_webhook_new(struct scep *s);
+/* Goes on with scep_granted(), scep_challenge_refused() or scep_later(). */
+void scep_webhook_ask(struct scep_op *op, struct strv csr_der);
+/* Tells what became of the request, where scep.webhook_notify wants it; nobody waits for that. */
+void scep_webhook_tell(const struct scep_op *op, const struct enrol_result *result);
+/* What an answer says. NULL: yes, *grant is filled. Else why not; reason: the webhook's own words, "" none. Pure. */
+const char *scep_webhook_read(const json_t *object, struct scep_grant *grant, char reason[SCEP_REASON_MAX]);
 
 #endif

@@ -350,6 +350,9 @@ failed:
 /* The folders that stay open to us: neither the CA's nor the configuration's is one of them. */
 static int confine(struct enroll_worker *w)
 {
+	/* names of servers and the system's CAs, where there is a webhook to ask */
+	static const char *const names[] = { "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/ssl", "/usr/lib/ssl",
+		"/usr/share/ca-certificates", "/usr/local/share/ca-certificates", NULL };
 	char lists[4400], *slash;
 	const char *write[] = { w->data_dir, lists, NULL };
 
@@ -358,7 +361,7 @@ static int confine(struct enroll_worker *w)
 	slash = strrchr(w->data_dir, '/');
 	if (slash != NULL && slash != w->data_dir)
 		*slash = '\0';
-	return child_confine(w->child, NULL, write);
+	return child_confine(w->child, w->settings->enroll.scep.challenge_kind == CHALLENGE_WEBHOOK ? names : NULL, write);
 }
 
 int enroll_worker_process(struct child *child)

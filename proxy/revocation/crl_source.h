@@ -16,7 +16,7 @@ struct crl_source;
 
 struct crl_source_config {
 	struct loop *loop;
-	struct fetcher *fetcher;	/* borrowed; may be NULL where no URL is configured */
+	struct curl_loop *fetcher;	/* borrowed; may be NULL where no URL is configured */
 	int state_dir;			/* borrowed */
 	struct index_writer *index;	/* borrowed */
 	const struct crl_settings *settings;	/* borrowed until crl_source_free() */

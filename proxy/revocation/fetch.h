@@ -5,7 +5,7 @@
 #ifndef EASGATE_REVOCATION_FETCH_H
 #define EASGATE_REVOCATION_FETCH_H
 
-#include "common/loop.h"
+#include "common/curl_loop.h"
 
 #define FETCH_TAG_MAX 256
 
@@ -16,16 +16,13 @@ struct fetch_version {
 	char etag[FETCH_TAG_MAX], modified[FETCH_TAG_MAX];
 };
 
-struct fetcher;
 struct fetch;
 
 /* From the loop, exactly once, never from fetch_start(). `why` is set for FETCH_FAILED only. `version`: for FETCH_NEW. */
 typedef void fetch_done_fn(void *arg, enum fetch_result result, const struct fetch_version *version, const char *why);
 
-struct fetcher *fetcher_new(struct loop *loop);		/* NULL: out of memory */
-void fetcher_free(struct fetcher *f);			/* after the last fetch was cancelled or done */
 /* Writes the body to fd (borrowed until done). version may be NULL. NULL: out of memory or no such URL. */
-struct fetch *fetch_start(struct fetcher *f, const char *url, int fd, uint64_t max_bytes, unsigned timeout_s,
+struct fetch *fetch_start(struct curl_loop *owner, const char *url, int fd, uint64_t max_bytes, unsigned timeout_s,
     const struct fetch_version *version, fetch_done_fn *done, void *arg);
 /* done will not run. Accepts NULL. */
 void fetch_cancel(struct fetch *f);

@@ -40,7 +40,7 @@ struct revocation {
 	int state_dir, lock;
 	struct issuers *issuers;
 	struct index_writer *index;
-	struct fetcher *fetcher;
+	struct curl_loop *fetcher;
 	struct crl_source **sources;
 	unsigned sources_count;
 	struct follow *follow;
@@ -376,7 +376,7 @@ static int open_all(struct revocation *r)
 		log_say(LOG_ERROR, "issuers_unusable", "%s", why);
 		return -1;
 	}
-	r->fetcher = fetcher_new(r->loop);
+	r->fetcher = curl_loop_new(r->loop);
 	if (r->fetcher == NULL)
 		return -1;
 	r->state_dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -401,7 +401,7 @@ static void close_all(struct revocation *r)
 	for (i = 0; i < r->sources_count; i++)
 		crl_source_free(r->sources[i]);
 	free(r->sources);
-	fetcher_free(r->fetcher);
+	curl_loop_free(r->fetcher);
 	while (r->links != NULL)
 		drop_link(r->links);
 	index_writer_free(r->index);

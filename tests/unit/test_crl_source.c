@@ -25,7 +25,7 @@
 
 struct site {
 	struct loop *loop;
-	struct fetcher *fetcher;
+	struct curl_loop *fetcher;
 	char dir[64], state[96], base[96], delta[96], base_url[96], delta_url[96];
 	int state_fd;
 	struct test_ca ca;
@@ -85,7 +85,7 @@ static void site_start(struct site *s)
 {
 	memset(s, 0, sizeof(*s));
 	s->loop = loop_new();
-	s->fetcher = fetcher_new(s->loop);
+	s->fetcher = curl_loop_new(s->loop);
 	strcpy(s->dir, "/tmp/easgate-crl-XXXXXX");
 	assert_non_null(mkdtemp(s->dir));
 	snprintf(s->state, sizeof(s->state), "%s/state", s->dir);
@@ -108,7 +108,7 @@ static void site_stop(struct site *s)
 	node_stop(s);
 	if (s->http != NULL)
 		evhttp_free(s->http);
-	fetcher_free(s->fetcher);
+	curl_loop_free(s->fetcher);
 	loop_free(s->loop);
 	sk_X509_free(s->certs);
 	test_ca_free(&s->ca);
