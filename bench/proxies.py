@@ -252,7 +252,7 @@ class Easproxy(Proxy):
                 "hosts": [{
                     "names": [self.pki.host], "certificate": self.pki.path("server.pem"),
                     "key": self.pki.path("server.key"), "client_ca": [self.pki.path("ca.pem")],
-                    "client_certificate": "required", "policy": "default", "upstream": "mail"}],
+                    "policy": "default", "upstream": "mail"}],
                 "identity": ["sid", "upn"],
                 "revocation": {
                     "crls": [{"issuer_ca": issuer, "file": path}

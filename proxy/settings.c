@@ -12,6 +12,7 @@
 #include "common/http_head.h"
 #include "common/network.h"
 #include "common/text.h"
+#include "proxy/settings_parts.h"
 #include "proxy/settings_schema.h"
 
 static const char *const claim_names[CLAIM_KINDS + 1] = {
@@ -31,7 +32,6 @@ static const struct config_fill listener_rows[] = {
 static const struct config_fill host_rows[] = {
 	FILL_TEXT(struct host_settings, certificate, "", "a PEM file, leaf first"),
 	FILL_TEXT(struct host_settings, key, "", "a PEM file with the private key"),
-	FILL_TEXT(struct host_settings, client_certificate, "required", NULL),
 	FILL_TEXT(struct host_settings, policy, "", "the name of an entry of proxy.policies"),
 	FILL_TEXT(struct host_settings, upstream, "", "the name of an entry of proxy.upstreams"),
 	{ .key = NULL },
@@ -182,10 +182,9 @@ static int check_names(const struct proxy_settings *p, unsigned i, const char *k
 
 static int check_host(struct proxy_settings *p, unsigned i, const struct config_place *at)
 {
-	static const char *const modes[] = { "required", "optional", NULL };
 	struct host_settings *h = &p->hosts[i];
-	int mode, policy, upstream;
-	char key[128], part[160];
+	int policy, upstream;
+	char key[128];
 
 	snprintf(key, sizeof(key), "proxy.hosts[%u]", i);
 	if (config_fill(h, host_rows, key, at) < 0)
@@ -194,15 +193,6 @@ static int check_host(struct proxy_settings *p, unsigned i, const struct config_
 		return fail(at, key, "names is missing: expected the DNS names that devices use");
 	if (check_names(p, i, key, at) < 0)
 		return -1;
-	snprintf(part, sizeof(part), "%s.client_certificate", key);
-	mode = config_choice(h->client_certificate, modes, part, at);
-	if (mode < 0)
-		return -1;
-	h->required = mode == 0;
-	if (h->required && h->passwords)
-		return fail(at, key, "passwords: true needs client_certificate: optional");
-	if (h->client_ca_count == 0)
-		return fail(at, key, "client_ca is missing: expected the PEM files of the CAs that issue device certificates");
 	policy = find_policy(p, h->policy);
 	upstream = find_upstream(p, h->upstream);
 	if (policy < 0)
@@ -211,6 +201,10 @@ static int check_host(struct proxy_settings *p, unsigned i, const struct config_
 		return fail(at, key, "upstream \"%s\" is not in proxy.upstreams", h->upstream);
 	h->policy_index = (unsigned)policy;
 	h->upstream_index = (unsigned)upstream;
+	h->required = settings_demands_certificate(&p->policies[policy]);
+	h->asks = settings_takes(&p->policies[policy], METHOD_CERTIFICATE);
+	if (h->asks && h->client_ca_count == 0)
+		return fail(at, key, "client_ca is missing: expected the PEM files of the CAs that issue device certificates");
 	return 0;
 }
 
@@ -259,21 +253,6 @@ static int check_revocation(struct settings *s, const struct config_place *at)
 	return 0;
 }
 
-/* Equal groups of several policies share a bit. */
-static int resolve_group(struct settings *s, unsigned i, const struct config_place *at)
-{
-	const char *groups[SETTINGS_GROUPS_MAX + 1];
-	unsigned n = settings_groups(s, groups);
-
-	if (n > SETTINGS_GROUPS_MAX)
-		return fail(at, "proxy.policies", "more than %d different groups", SETTINGS_GROUPS_MAX);
-	for (unsigned k = 0; k < n; k++) {
-		if (strcmp(groups[k], s->proxy.policies[i].required_group) == 0)
-			s->proxy.policies[i].group_bit = k;
-	}
-	return 0;
-}
-
 static int check_policies(struct settings *s, const struct config_place *at)
 {
 	static const char *const rules[] = { "pin", "registered", "any", NULL };
@@ -297,12 +276,7 @@ static int check_policies(struct settings *s, const struct config_place *at)
 		q->device_rule = (enum device_rule)rule;
 		q->user_must_match = q->user_must_match_given == NULL || *q->user_must_match_given;
 	}
-	/* only now: settings_groups reads every policy */
-	for (unsigned i = 0; i < p->policies_count; i++) {
-		if (resolve_group(s, i, at) < 0)
-			return -1;
-	}
-	return 0;
+	return settings_check_methods(s, at);
 }
 
 static int check_credential(struct settings *s, struct upstream_settings *u, const char *key, const struct config_place *at)
@@ -404,24 +378,6 @@ static int check_proxy(struct settings *s, const struct config_place *at)
 	if (p->admin.address[0] != '\0' && address_parse(strv_from(p->admin.address), &address) < 0)
 		return fail(at, "proxy.admin.address", "\"%s\" is no address: expected such as 127.0.0.1:9180", p->admin.address);
 	return 0;
-}
-
-unsigned settings_groups(const struct settings *s, const char **groups)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < s->proxy.policies_count; i++) {
-		const char *g = s->proxy.policies[i].required_group;
-		unsigned k = 0;
-		while (k < n && strcmp(groups[k], g) != 0)
-			k++;
-		if (g[0] == '\0' || k < n)
-			continue;
-		if (n == SETTINGS_GROUPS_MAX)
-			return n + 1;
-		groups[n++] = g;
-	}
-	return n;
 }
 
 struct settings *settings_load(const char *name, struct strv text, struct config_error *error)

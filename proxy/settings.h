@@ -7,7 +7,6 @@
 
 #include "common/config.h"
 #include "common/directory/claim_kind.h"
-#include "common/directory/claim_kind.h"
 
 struct bundle;
 
@@ -23,10 +22,9 @@ struct host_settings {
 	char *certificate, *key;
 	char **client_ca;
 	unsigned client_ca_count;
-	char *client_certificate;		/* "required" or "optional" */
-	bool required;				/* parsed from it */
-	bool passwords;
 	char *policy, *upstream;
+	bool required;				/* TLS demands a certificate: each rule of the policy does */
+	bool asks;				/* TLS asks for one: some rule takes it */
 	unsigned policy_index, upstream_index;	/* resolved */
 };
 
@@ -48,8 +46,24 @@ struct revocation_settings {
 
 enum device_rule { DEVICE_PIN = 0, DEVICE_REGISTERED, DEVICE_ANY };
 
+/* How a device may say who it is. */
+enum method { METHOD_CERTIFICATE = 0, METHOD_PASSWORD, METHOD_BEARER, METHODS };
+extern const char *const method_names[];	/* NULL-terminated: "certificate", ... */
+enum method_use { METHOD_OFF = 0, METHOD_ALLOWED, METHOD_REQUIRED };
+extern const char *const method_use_names[];	/* NULL-terminated: "off", ... */
+
+/* One line of a policy's table of methods. */
+struct method_rule {
+	char *user, *group;			/* "": anybody */
+	char *text[METHODS];			/* as in the file */
+	uint8_t use[METHODS];			/* enum method_use; parsed from it */
+	unsigned group_bit;			/* of struct account.groups; resolved; only when group != "" */
+};
+
 struct policy_settings {
 	char *name;
+	struct method_rule *methods;		/* read from top to bottom, the first that matches decides */
+	unsigned methods_count;			/* 0: a certificate is required */
 	char *required_group;
 	unsigned group_bit;			/* of struct account.groups; resolved; only when required_group != "" */
 	char *device;
@@ -139,9 +153,12 @@ void settings_free(struct settings *s);
 #define SETTINGS_SPN_MAX 256	/* with its NUL */
 #define SETTINGS_GROUPS_MAX 64
 /*
- * The group DNs that account.groups bits stand for: bit i is the i-th distinct required_group of the policies in
- * file order. Returns how many; fills groups[] (at least SETTINGS_GROUPS_MAX entries), borrowed from s.
+ * The group DNs that account.groups bits stand for: bit i is the i-th distinct one of the policies in file order, of each
+ * its required_group and then those of its methods. Returns how many; fills groups[] (at least SETTINGS_GROUPS_MAX entries), borrowed from s.
  */
 unsigned settings_groups(const struct settings *s, const char **groups);
+/* What the table of a policy comes to for a host: does TLS demand a certificate, does it ask for one? */
+bool settings_demands_certificate(const struct policy_settings *policy);
+bool settings_takes(const struct policy_settings *policy, enum method method);
 
 #endif

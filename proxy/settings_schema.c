@@ -27,8 +27,6 @@ static const cyaml_schema_field_t host_fields[] = {
 	STR(struct host_settings, certificate),
 	STR(struct host_settings, key),
 	LIST(struct host_settings, client_ca),
-	STR(struct host_settings, client_certificate),
-	BOOL(struct host_settings, passwords),
 	STR(struct host_settings, policy),
 	STR(struct host_settings, upstream),
 	END,
@@ -54,8 +52,21 @@ static const cyaml_schema_field_t revocation_fields[] = {
 	END,
 };
 
+#define METHOD(name, method) \
+	CYAML_FIELD_STRING_PTR(name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct method_rule, text[method], 0, CYAML_UNLIMITED)
+static const cyaml_schema_field_t method_fields[] = {
+	STR(struct method_rule, user),
+	STR(struct method_rule, group),
+	METHOD("certificate", METHOD_CERTIFICATE),
+	METHOD("password", METHOD_PASSWORD),
+	METHOD("bearer", METHOD_BEARER),
+	END,
+};
+static const cyaml_schema_value_t method_entry = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct method_rule, method_fields) };
+
 static const cyaml_schema_field_t policy_fields[] = {
 	STR(struct policy_settings, name),
+	SEQ(struct policy_settings, methods, method_entry),
 	STR(struct policy_settings, required_group),
 	STR(struct policy_settings, device),
 	LIST(struct policy_settings, device_types),

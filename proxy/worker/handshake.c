@@ -111,13 +111,15 @@ enum tls_step handshake_step(SSL *ssl, struct handshake_report *report)
 /* --- the peer --- */
 
 /* Texts and links behind the struct, in one piece. */
-static struct peer *peer_new(const struct chain_facts *facts, const char *host_name)
+static struct peer *peer_new(
+    const struct chain_facts *facts, const char *host_name, const char *why)
 {
 	size_t links_n = facts != NULL ? facts->links_count * sizeof(struct chain_link) : 0;
 	size_t claim_n = facts != NULL ? strlen(facts->claim.value) + 1 : 1;
 	size_t sid_n = facts != NULL ? strlen(facts->claim.sid) + 1 : 1;
 	size_t name_n = strlen(host_name) + 1;
-	struct peer *p = calloc(1, sizeof(*p) + links_n + claim_n + sid_n + name_n);
+	size_t why_n = strlen(why) + 1;
+	struct peer *p = calloc(1, sizeof(*p) + links_n + claim_n + sid_n + name_n + why_n);
 	char *at;
 
 	if (p == NULL)
@@ -128,6 +130,8 @@ static struct peer *peer_new(const struct chain_facts *facts, const char *host_n
 	p->sid = at + links_n + claim_n;
 	p->host_name = at + links_n + claim_n + sid_n;
 	memcpy(at + links_n + claim_n + sid_n, host_name, name_n);
+	p->why = at + links_n + claim_n + sid_n + name_n;
+	memcpy(at + links_n + claim_n + sid_n + name_n, why, why_n);
 	if (facts == NULL)
 		return p;
 	memcpy(at, facts->links, links_n);
@@ -157,7 +161,9 @@ static const struct chain_facts *facts_proved(SSL *ssl, const struct handshake *
 	if (SSL_session_reused(ssl) == 1)
 		return hs->facts_from == FACTS_RESUMED ? &hs->facts : NULL;
 	if (SSL_get0_peer_certificate(ssl) != NULL)
-		return hs->facts_from == FACTS_VERIFIED ? &hs->facts : NULL;
+		return hs->facts_from == FACTS_VERIFIED || hs->facts_from == FACTS_REFUSED
+			   ? &hs->facts
+			   : NULL;
 	*none = !hs->hosts->hosts[hs->host].required;
 	return NULL;
 }
@@ -167,13 +173,17 @@ struct peer *peer_from_ssl(SSL *ssl)
 	struct handshake *hs = handshake_of(ssl);
 	const struct chain_facts *facts;
 	struct peer *p = NULL;
-	bool none;
+	bool none, refused;
 
 	if (hs == NULL || !SSL_is_init_finished(ssl))
 		return NULL;
 	facts = facts_proved(ssl, hs, &none);
+	refused = facts != NULL && hs->facts_from == FACTS_REFUSED;
 	if (facts != NULL || none)
-		p = peer_new(facts, hs->hosts->hosts[hs->host].names[0]);
+		p = peer_new(facts, hs->hosts->hosts[hs->host].names[0], refused ? hs->why : "");
+	if (p != NULL && refused)
+		p->refused = hs->refused > 0 && hs->refused <= UINT8_MAX ? (uint8_t)hs->refused
+									: UINT8_MAX;
 	if (p != NULL) {
 		p->resumed = SSL_session_reused(ssl) == 1;
 		p->host = (uint16_t)hs->host;

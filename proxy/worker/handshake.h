@@ -37,6 +37,12 @@ int64_t tls_hosts_expiry(const struct tls_hosts *h, unsigned host, const char **
 struct peer {
 	bool has_certificate; /* false: the fields below up to `version` are zero */
 	bool resumed;
+	/*
+	 * 0, or X509_V_ERR_...: the certificate that it showed is not accepted, on a host that does not
+	 * demand one. Then claim_result is CERT_ABSENT, there are no links, and only the fingerprint is
+	 * known: every request is refused with 403.
+	 */
+	uint8_t refused;
 	uint8_t links_count;
 	/* enum claim_kind; CLAIM_NONE unless claim_result is CERT_OK */
 	uint8_t kind;
@@ -51,6 +57,7 @@ struct peer {
 	const char *sid;		  /* of the SID extension, "" when there is none */
 	const struct chain_link *links;	  /* what revocation is to be asked about, leaf first */
 	const char *host_name;		  /* first name of the host it chose */
+	const char *why;		  /* with `refused`: for the log; else "" */
 	const char *version, *cipher;	  /* "TLSv1.3", "TLS_AES_128_GCM_SHA256": static */
 	uint8_t fingerprint[SHA256_SIZE]; /* SHA-256 of the device's certificate */
 	uint8_t anchor[SHA256_SIZE];	  /* SHA-256 of the trust anchor's SubjectPublicKeyInfo */

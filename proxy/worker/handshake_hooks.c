@@ -142,6 +142,27 @@ static int check_chain(struct handshake *hs, STACK_OF(X509) *chain)
 	return error;
 }
 
+/*
+ * Where no certificate is demanded, one that is not accepted is no reason for an alert, which some
+ * devices answer by asking forever: the handshake goes on, and each request gets 403. Only who shows
+ * a certificate with its key comes so far; what is noted says nothing of it but its fingerprint. A
+ * key that is too costly to be believed is not tried.
+ */
+static int refuse_later(struct handshake *hs, X509 *leaf, int error)
+{
+	if (error == X509_V_ERR_EE_KEY_TOO_SMALL || error == X509_V_ERR_CERT_CHAIN_TOO_LONG ||
+	    error == X509_V_ERR_INVALID_PURPOSE || error == X509_V_ERR_OUT_OF_MEM ||
+	    error == X509_V_ERR_UNSPECIFIED)
+		return error;
+	memset(&hs->facts, 0, sizeof(hs->facts));
+	hs->facts.claim_result = CERT_ABSENT;
+	if (leaf == NULL || cert_sha256(leaf, hs->facts.fingerprint) != 0)
+		return error;
+	hs->facts_from = FACTS_REFUSED;
+	hs->refused = error;
+	return X509_V_OK;
+}
+
 static int on_certificate(X509_STORE_CTX *ctx, void *arg UNUSED)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -153,14 +174,16 @@ static int on_certificate(X509_STORE_CTX *ctx, void *arg UNUSED)
 	if (hs != NULL && chain != NULL) {
 		hs->facts_from = FACTS_NONE;
 		error = check_chain(hs, chain);
-		if (error == X509_V_OK)
+		if (error == X509_V_OK) {
 			hs->facts_from = FACTS_VERIFIED;
-		else
+			SSL_set_num_tickets(ssl, 1);
+		} else if (!hs->hosts->hosts[hs->host].required) {
+			error = refuse_later(hs, sk_X509_value(chain, 0), error);
+		}
+		if (error != X509_V_OK)
 			hs->failure = HANDSHAKE_CERTIFICATE;
 	}
 	X509_STORE_CTX_set_error(ctx, error);
-	if (error == X509_V_OK)
-		SSL_set_num_tickets(ssl, 1);
 	return error == X509_V_OK;
 }
 

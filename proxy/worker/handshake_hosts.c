@@ -59,7 +59,7 @@ static int hash_text(EVP_MD_CTX *md, const char *text)
 static int context_hash(struct tls_host *host, const struct host_settings *from)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	uint8_t flags[2] = { from->required, from->passwords };
+	uint8_t flags[2] = { from->required, from->asks };
 	int ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
 	    EVP_DigestUpdate(md, host->trust.scope, SHA256_SIZE) == 1 &&
 	    EVP_DigestUpdate(md, flags, sizeof(flags)) == 1;
@@ -163,6 +163,7 @@ static int host_init(struct tls_host *host, const struct settings *settings,
 	STACK_OF(X509_NAME) *names;
 
 	host->required = from->required;
+	host->asks = from->asks || from->required;
 	if (names_copy(host, from, why, size) != 0)
 		return -1;
 	if (trust_init(&host->trust, &settings->proxy, from, files, why, size) != 0)
@@ -188,11 +189,9 @@ static int host_init(struct tls_host *host, const struct settings *settings,
 
 int tls_host_verify_mode(const struct tls_host *host)
 {
-	int mode = SSL_VERIFY_NONE;
-
-	if (host->trust.anchors_count > 0)
-		mode = SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE;
-	return host->required ? mode | SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : mode;
+	if (!host->asks)
+		return SSL_VERIFY_NONE;
+	return SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE | (host->required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
 }
 
 static void host_clear(struct tls_host *host)
@@ -313,7 +312,8 @@ bool tls_hosts_trust(const struct tls_hosts *h, const char *host_name, const str
 	if (found < 0)
 		return false;
 	host = &h->hosts[found];
-	if (!peer->has_certificate)
+	/* one that was not accepted opens nothing, here as there */
+	if (!peer->has_certificate || peer->refused != 0)
 		return !host->required;
 	for (unsigned i = 0; i < host->trust.anchors_count; i++) {
 		if (memcmp(host->trust.anchors[i].spki, peer->anchor, SHA256_SIZE) == 0)

@@ -52,7 +52,7 @@ struct tls_host {
 	SSL_CTX *ctx;
 	char **names; /* lower case; "*.example.com" stands for one label */
 	unsigned names_count;
-	bool required;
+	bool required, asks;
 	struct trust trust;
 	uint8_t context[SHA256_SIZE]; /* what sessions of this host are bound to */
 	int64_t expiry;		      /* of its own certificate */
@@ -76,7 +76,9 @@ int tls_hosts_find(const struct tls_hosts *h, struct strv name);
 struct handshake {
 	struct tls_hosts *hosts; /* a reference */
 	unsigned host;		 /* chosen; 0 until the ClientHello is there */
-	enum { FACTS_NONE = 0, FACTS_VERIFIED, FACTS_RESUMED } facts_from;
+	/* FACTS_REFUSED: the certificate was not accepted, on a host that does not demand one */
+	enum { FACTS_NONE = 0, FACTS_VERIFIED, FACTS_RESUMED, FACTS_REFUSED } facts_from;
+	int refused;		    /* X509_V_ERR_..., with FACTS_REFUSED */
 	int64_t authenticated;	    /* of the session offered last */
 	uint8_t chain[SHA256_SIZE]; /* its key */
 	struct chain_facts facts;

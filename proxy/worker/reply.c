@@ -13,6 +13,7 @@ static const struct fact_row {
 } rows[FACT_COUNT] = {
 	[FACT_NONE] = { "none", 500, false, true, false, "report this: a refusal without a reason is a defect" },
 	[FACT_NO_CERTIFICATE] = { "no-certificate", 403, true, false, false, NULL },
+	[FACT_METHOD_OFF] = { "method-off", 403, true, false, false, "see the policy's methods; `easproxy explain` says which rule decides" },
 	[FACT_CERT_UNUSABLE] = { "certificate-unusable", 403, true, false, false, "enrol the device anew; detail says what is wrong in the certificate" },
 	[FACT_CERT_EXPIRED] = { "certificate-expired", 403, true, false, false, NULL },
 	[FACT_CERT_UNTRUSTED] = { "certificate-untrusted", 403, true, false, false, NULL },
@@ -37,6 +38,7 @@ static const struct fact_row {
 	[FACT_DELEGATION_REFUSED] = { "delegation-refused", 503, true, true, true, "detail says what the KDC refuses and what to set in AD" },
 	[FACT_NO_UPSTREAM] = { "no-upstream", 503, false, true, true, "bring a mail server back; see proxy.upstreams and its health lines" },
 	[FACT_UPSTREAM_AUTH] = { "upstream-auth", 503, true, true, true, "the mail server refuses the credential: check its Kerberos or trusted-header set-up" },
+	[FACT_PASSWORD_UNCHECKED] = { "password-unchecked", 503, true, true, true, "detail says why nobody could check the password" },
 	[FACT_DEVICE_STATE_DOWN] = { "device-state-down", 503, false, true, true, "bring Redis back; /readyz says since when it is away" },
 	[FACT_OVERLOADED] = { "overloaded", 503, false, true, true, "too many questions under way: see process lines, add workers or kerberos processes" },
 	[FACT_UPSTREAM_BROKEN] = { "upstream-broken", 502, false, true, false, "the mail server closed the connection or sent what is no HTTP: see its own log" },
@@ -53,11 +55,11 @@ static const struct fact_row {
 };
 
 const char *const fact_names[] = {
-	"none", "no-certificate", "certificate-unusable", "certificate-expired", "certificate-untrusted", "revoked", "account-unknown",
+	"none", "no-certificate", "method-off", "certificate-unusable", "certificate-expired", "certificate-untrusted", "revoked", "account-unknown",
 	"account-ambiguous", "account-mismatch", "account-disabled", "account-expired", "not-in-group", "other-user", "other-device",
 	"device-unregistered", "device-blocked", "device-type", "protocol-version", "delegation-forbidden", "wrong-host",
-	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "device-state-down",
-	"overloaded", "upstream-broken", "upstream-timeout", "malformed", "bad-query", "head-too-large", "body-too-large", "too-slow",
+	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "password-unchecked",
+	"device-state-down", "overloaded", "upstream-broken", "upstream-timeout", "malformed", "bad-query", "head-too-large", "body-too-large", "too-slow",
 	"not-ours", "method", "password-wanted", "shutting-down", NULL,
 };
 
@@ -92,17 +94,24 @@ static const char *status_text(unsigned status)
 	}
 }
 
-int reply_write(struct buffer *out, enum fact fact, unsigned retry_after_seconds, bool close)
+/* Each challenge in a field of its own: not every client reads a list. */
+static void challenge(char out[256], unsigned challenges)
+{
+	snprintf(out, 256, "%s%s", (challenges & REPLY_BEARER) != 0 ? "WWW-Authenticate: Bearer realm=\"mail\"\r\n" : "",
+	    (challenges & REPLY_BASIC) != 0 ? "WWW-Authenticate: Basic realm=\"mail\", charset=\"UTF-8\"\r\n" : "");
+}
+
+int reply_write(struct buffer *out, enum fact fact, const struct reply_more *m, bool close)
 {
 	unsigned status = fact_status(fact);
-	char more[160] = "";
+	char more[256] = "";
 
 	if (status == 503)
-		snprintf(more, sizeof(more), "Retry-After: %u\r\n", retry_after_seconds);
+		snprintf(more, sizeof(more), "Retry-After: %u\r\n", m->retry_after_seconds);
 	else if (status == 405)
 		snprintf(more, sizeof(more), "Allow: OPTIONS, POST\r\n");
 	else if (status == 401)
-		snprintf(more, sizeof(more), "WWW-Authenticate: Basic realm=\"mail\", charset=\"UTF-8\"\r\n");
+		challenge(more, m->challenges);
 	/* No body: a phone shows none, and the reason is for the operator's log alone. */
 	return buffer_printf(out, "HTTP/1.1 %u %s\r\nContent-Length: 0\r\nCache-Control: no-store\r\n%s%s\r\n", status,
 	    status_text(status), more, close ? "Connection: close\r\n" : "");

@@ -10,9 +10,10 @@ enum fact {
 	FACT_NONE = 0,			/* no refusal */
 	/* 403, connection closed, audit line */
 	FACT_NO_CERTIFICATE,
+	FACT_METHOD_OFF,		/* by what it came with this account is not let in */
 	FACT_CERT_UNUSABLE,		/* no claim can be read from it */
-	FACT_CERT_EXPIRED,		/* since the handshake */
-	FACT_CERT_UNTRUSTED,		/* its CA left the configuration since the handshake */
+	FACT_CERT_EXPIRED,		/* since the handshake, or before it where none is demanded */
+	FACT_CERT_UNTRUSTED,		/* by nobody that is trusted; or its CA left the configuration since the handshake */
 	FACT_REVOKED,
 	FACT_ACCOUNT_UNKNOWN,
 	FACT_ACCOUNT_AMBIGUOUS,
@@ -36,6 +37,7 @@ enum fact {
 	FACT_DELEGATION_REFUSED,
 	FACT_NO_UPSTREAM,
 	FACT_UPSTREAM_AUTH,		/* the mail server refuses our credential */
+	FACT_PASSWORD_UNCHECKED,	/* nobody could say whether a password is right */
 	FACT_DEVICE_STATE_DOWN,		/* Redis is away and the device's state is not known */
 	FACT_OVERLOADED,
 	/* 502 */
@@ -50,7 +52,7 @@ enum fact {
 	FACT_TOO_SLOW,			/* 408 */
 	FACT_NOT_OURS,			/* 404 */
 	FACT_METHOD,			/* 405 */
-	FACT_PASSWORD_WANTED,		/* 401 with Basic: only where passwords are on and no certificate was shown */
+	FACT_PASSWORD_WANTED,		/* 401: a password or token is needed, and none came */
 	FACT_SHUTTING_DOWN,		/* 503 */
 	FACT_COUNT
 };
@@ -65,11 +67,19 @@ bool fact_is_fault(enum fact fact);
 /* What an operator does about it, NULL where there is nothing to do. */
 const char *fact_cure(enum fact fact);
 
+/* What a 401 offers (RFC 7617, RFC 6750), and when a 503 asks to come again. */
+#define REPLY_BASIC  1u
+#define REPLY_BEARER 2u
+struct reply_more {
+	unsigned retry_after_seconds;
+	unsigned challenges;
+};
+
 /*
  * Appends the whole answer. `close`: the connection ends behind it (see reply_closes(): those keep the connection that say "later" or "sign in").
  * 0 or -1 (buffer's ceiling or memory).
  */
-MUST_CHECK int reply_write(struct buffer *out, enum fact fact, unsigned retry_after_seconds, bool close);
+MUST_CHECK int reply_write(struct buffer *out, enum fact fact, const struct reply_more *more, bool close);
 /* Whether the connection ends behind this answer, whatever the request said. */
 bool reply_closes(enum fact fact);
 

@@ -229,7 +229,7 @@ static bool body_is_behind_us(const struct session *s)
 
 void session_refuse(struct session *s, enum fact fact, const char *detail)
 {
-	const struct limit_settings *limits = &s->worker->now->settings->proxy.limits;
+	struct reply_more more = { s->worker->now->settings->proxy.limits.retry_after_seconds, 0 };
 
 	/* a head that could not be read has no exchange yet: the log wants one */
 	if (s->x == NULL && (s->x = calloc(1, sizeof(*s->x))) != NULL) {
@@ -255,8 +255,9 @@ void session_refuse(struct session *s, enum fact fact, const char *detail)
 	audit_access(s);
 	if (s->x->head_n > 0)
 		buffer_eat(&s->in, s->x->head_n);
+	more.challenges = s->x->challenges;
 	session_free_exchange(s);
-	if (reply_write(&s->out, fact, limits->retry_after_seconds, s->closing) < 0) {
+	if (reply_write(&s->out, fact, &more, s->closing) < 0) {
 		session_close(s, "no memory for an answer");
 		return;
 	}

@@ -21,23 +21,25 @@ void session_hash(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE]
 	EVP_MD_CTX_free(md);
 }
 
-int session_basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT])
+enum authorization session_authorization(struct session *s, char user[ACCOUNT_NAME_LIMIT])
 {
 	const struct http_head *head = session_head(s);
 	const struct http_field *f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
+	enum authorization found = AUTHORIZATION_MALFORMED;
 	char text[1024];
 	const char *colon;
 	long n;
-	int rc = -1;
 
 	if (f == NULL)
-		return 1;
+		return AUTHORIZATION_NONE;
+	if (text_starts_nocase(f->value, STRV("Bearer ")))
+		return AUTHORIZATION_BEARER;
 	if (!text_starts_nocase(f->value, STRV("Basic ")))
-		return 2;
+		return AUTHORIZATION_OTHER;
 	n = text_base64_decode(text, sizeof(text), text_trim((struct strv){ f->value.p + 6, f->value.n - 6 }));
 	colon = n > 0 ? memchr(text, ':', (size_t)n) : NULL;
 	if (colon != NULL && colon != text && text_copy(user, ACCOUNT_NAME_LIMIT, (struct strv){ text, (size_t)(colon - text) }) == 0)
-		rc = 0;
+		found = AUTHORIZATION_BASIC;
 	OPENSSL_cleanse(text, sizeof(text));
-	return rc;
+	return found;
 }

@@ -58,6 +58,8 @@ struct exchange {
 	uint64_t answer_n;		/* bytes of body sent to the device */
 	bool close_after;
 	bool held;			/* counted as a waiting Ping or Sync */
+	/* by what it may come in: method_decide() */
+	unsigned checks, challenges;
 	/* for the log */
 	enum fact fact;
 	const char *detail;
@@ -141,6 +143,14 @@ const struct http_head *session_head(struct session *s);
 enum fact session_standing(struct session *s, const char **detail);
 
 const struct host_settings *session_host(const struct session *s);
+const struct policy_settings *session_policy(const struct session *s);
+const struct upstream_settings *session_upstream(const struct session *s);
+/* The account is known, and may come in by what the request brings: the rest of the way. s may be gone afterwards. */
+void session_admitted(struct session *s);
+
+/* --- session_account.c --- */
+/* The head and the certificate are good so far: who is it, and may that account come in by this? s may be gone afterwards. */
+void session_identify(struct session *s);
 /* FACT_NONE for an account that was found; NULL: the directory is not to be had. */
 enum fact session_account_fact(const struct account_entry *e);
 /* Takes the reference; the one before is given back. */
@@ -149,8 +159,10 @@ void session_use_account(struct session *s, struct account_entry *e);
 /* --- session_password.c --- */
 #define ACCOUNT_NAME_LIMIT 320
 void session_hash(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE]);
-/* The user of a Basic Authorization (RFC 7617). 0; 1: there is no such field; 2: it is of another scheme; -1: malformed. */
-int session_basic_user(struct session *s, char user[ACCOUNT_NAME_LIMIT]);
+/* What an Authorization is. The scheme alone counts: only Basic is looked into. */
+enum authorization { AUTHORIZATION_NONE = 0, AUTHORIZATION_BASIC, AUTHORIZATION_BEARER, AUTHORIZATION_OTHER, AUTHORIZATION_MALFORMED };
+/* With AUTHORIZATION_BASIC (RFC 7617) user is filled. */
+enum authorization session_authorization(struct session *s, char user[ACCOUNT_NAME_LIMIT]);
 
 /* --- session_changes.c --- */
 /* Sets peer->host by the name that the connection came by: hosts may stand in another order now. False: no host has it any more. */

@@ -15,8 +15,6 @@
 
 #define DEVICE_MEMO_MS 30000
 
-static void step_account(struct session *s);
-static void step_policy(struct session *s);
 static void step_device(struct session *s);
 static void step_credential(struct session *s);
 static void step_upstream(struct session *s);
@@ -26,7 +24,12 @@ const struct host_settings *session_host(const struct session *s)
 	return &s->worker->now->settings->proxy.hosts[s->peer->host];
 }
 
-static const struct upstream_settings *upstream_of(const struct session *s)
+const struct policy_settings *session_policy(const struct session *s)
+{
+	return &s->worker->now->settings->proxy.policies[session_host(s)->policy_index];
+}
+
+const struct upstream_settings *session_upstream(const struct session *s)
 {
 	return &s->worker->now->settings->proxy.upstreams[session_host(s)->upstream_index];
 }
@@ -66,7 +69,11 @@ static enum fact check_connection(struct session *s, const struct http_head *hea
 		return FACT_WRONG_HOST;
 	}
 	if (!s->peer->has_certificate)
-		return session_host(s)->passwords ? FACT_NONE : FACT_NO_CERTIFICATE;
+		return FACT_NONE;
+	if (s->peer->refused != 0) {
+		*detail = s->peer->why;
+		return s->peer->refused == X509_V_ERR_CERT_HAS_EXPIRED ? FACT_CERT_EXPIRED : FACT_CERT_UNTRUSTED;
+	}
 	if (s->peer->claim_result != CERT_OK) {
 		*detail = cert_result_text((enum cert_result)s->peer->claim_result);
 		return FACT_CERT_UNUSABLE;
@@ -116,7 +123,7 @@ static void begin_exchange(struct session *s, size_t used)
 		session_refuse(s, fact, detail);
 		return;
 	}
-	step_account(s);
+	session_identify(s);
 }
 
 void session_read_request(struct session *s)
@@ -159,134 +166,35 @@ void session_read_request(struct session *s)
 	begin_exchange(s, used);
 }
 
-/* --- the account --- */
-
-enum fact session_account_fact(const struct account_entry *e)
-{
-	if (e == NULL)
-		return FACT_DIRECTORY_DOWN;
-	switch (e->result) {
-	case ACCOUNT_FOUND:
-		return FACT_NONE;
-	case ACCOUNT_UNKNOWN:
-		return FACT_ACCOUNT_UNKNOWN;
-	case ACCOUNT_AMBIGUOUS:
-		return FACT_ACCOUNT_AMBIGUOUS;
-	default:
-		return FACT_ACCOUNT_MISMATCH;
-	}
-}
-
-void session_use_account(struct session *s, struct account_entry *e)
-{
-	account_unref(s->worker->accounts, s->account);
-	s->account = e;
-	s->account_changed_ms = 0;
-}
-
-static void on_account(void *arg, struct account_entry *e)
-{
-	struct session *s = arg;
-	enum fact fact = session_account_fact(e);
-
-	s->account_op = NULL;
-	if (e != NULL)
-		session_use_account(s, e);
-	if (fact != FACT_NONE)
-		session_refuse(s, fact, NULL);
-	else
-		step_policy(s);
-}
-
-/* Who is to be looked up: what the certificate says, or the user of Basic where passwords are on. */
-static enum fact who_is_it(struct session *s, struct account_who *who, char user[ACCOUNT_NAME_LIMIT], uint8_t key[SHA256_SIZE])
-{
-	if (s->peer->has_certificate) {
-		*who = (struct account_who){ s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
-		return FACT_NONE;
-	}
-	switch (session_basic_user(s, user)) {
-	case 0:
-		session_hash("user:", strv_from(user), key);
-		*who = (struct account_who){ CLAIM_USER, user, "", key };
-		return FACT_NONE;
-	case 1:
-	case 2:
-		return FACT_PASSWORD_WANTED;
-	default:
-		return FACT_MALFORMED;
-	}
-}
-
-static void step_account(struct session *s)
-{
-	struct worker *w = s->worker;
-	char user[ACCOUNT_NAME_LIMIT];
-	uint8_t key[SHA256_SIZE];
-	struct account_entry *e = NULL;
-	struct account_who who;
-	enum fact fact;
-
-	if (s->peer->has_certificate && s->account != NULL && account_is_fresh(w->accounts, s->account)) {
-		metrics_add(M_ACCOUNT_CACHE, CACHE_HIT, 1);
-		fact = session_account_fact(s->account);
-		if (fact != FACT_NONE)
-			session_refuse(s, fact, NULL);
-		else
-			step_policy(s);
-		return;
-	}
-	/* a look at the account that a change had asked for: this request asks anyway */
-	account_cancel(s->account_op);
-	s->account_op = NULL;
-	fact = who_is_it(s, &who, user, key);
-	if (fact != FACT_NONE) {
-		session_refuse(s, fact, fact == FACT_MALFORMED ? "Authorization is no Basic credential" : NULL);
-		return;
-	}
-	switch (account_get(w->accounts, &who, false, on_account, s, &e, &s->account_op)) {
-	case 1:
-		on_account(s, e);
-		return;
-	case 0:
-		session_go(s, SESSION_ACCOUNT);
-		return;
-	default:
-		session_refuse(s, FACT_OVERLOADED, "too many questions to the directory");
-	}
-}
-
 /* --- policy --- */
 
 enum fact session_standing(struct session *s, const char **detail)
 {
-	const struct proxy_settings *p = &s->worker->now->settings->proxy;
-	const struct policy_settings *policy = &p->policies[session_host(s)->policy_index];
-
 	*detail = NULL;
 	if (s->account == NULL)
 		return FACT_DIRECTORY_DOWN;
 	if (s->account->result != ACCOUNT_FOUND)
 		return session_account_fact(s->account);
-	return policy_decide(policy, &s->account->view, &s->x->request,
-	    s->peer->has_certificate && upstream_of(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
+	return policy_decide(session_policy(s), &s->account->view, &s->x->request,
+	    s->peer->has_certificate && session_upstream(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
 }
 
-/* With a certificate the device's own password goes on only where that is configured, and only for the same account. */
+/* A password beside a certificate counts where a rule requires both, and goes on where that is configured: only for the same account. */
 static enum fact check_own_password(struct session *s)
 {
+	bool passes = session_upstream(s)->credential_kind == CREDENTIAL_PASSTHROUGH;
 	char user[ACCOUNT_NAME_LIMIT];
-	int rc;
+	enum authorization kind;
 
-	if (!s->peer->has_certificate || upstream_of(s)->credential_kind != CREDENTIAL_PASSTHROUGH)
+	if (!s->peer->has_certificate || (!passes && s->x->checks == 0))
 		return FACT_NONE;
-	rc = session_basic_user(s, user);
-	if (rc == 1)
+	kind = session_authorization(s, user);
+	if (kind == AUTHORIZATION_NONE)
 		return FACT_NONE;
-	return rc == 0 && policy_names_account(&s->account->view, strv_from(user)) ? FACT_NONE : FACT_OTHER_USER;
+	return kind == AUTHORIZATION_BASIC && policy_names_account(&s->account->view, strv_from(user)) ? FACT_NONE : FACT_OTHER_USER;
 }
 
-static void step_policy(struct session *s)
+void session_admitted(struct session *s)
 {
 	const char *detail;
 	enum fact fact = session_standing(s, &detail);
@@ -294,6 +202,11 @@ static void step_policy(struct session *s)
 	if (fact == FACT_NONE) {
 		fact = check_own_password(s);
 		detail = fact != FACT_NONE ? "the password's user is not the certificate's" : NULL;
+	}
+	/* the mail server would check one that is passed on; of any other nobody knows yet whether it is right */
+	if (fact == FACT_NONE && s->peer->has_certificate && s->x->checks != 0 && session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
+		fact = FACT_PASSWORD_UNCHECKED;
+		detail = "certificate and password together need credential passthrough";
 	}
 	if (fact != FACT_NONE) {
 		session_refuse(s, fact, detail);
@@ -362,8 +275,7 @@ static bool device_is_known(struct session *s)
 
 static void step_device(struct session *s)
 {
-	const struct proxy_settings *p = &s->worker->now->settings->proxy;
-	const struct policy_settings *policy = &p->policies[session_host(s)->policy_index];
+	const struct policy_settings *policy = session_policy(s);
 	struct device_ask ask;
 
 	/* a request that names no device (OPTIONS, Autodiscover) binds none */
@@ -406,14 +318,14 @@ static void on_credential(void *arg, enum fact fact, const char *text, struct cr
 static void step_credential(struct session *s)
 {
 	/* a ticket needs a certificate: a password that nobody has checked yet must not become one */
-	if (!s->peer->has_certificate || upstream_of(s)->credential_kind != CREDENTIAL_KERBEROS) {
+	if (!s->peer->has_certificate || session_upstream(s)->credential_kind != CREDENTIAL_KERBEROS) {
 		step_upstream(s);
 		return;
 	}
 	s->x->ticket = true;
 	s->x->asked_under = s->worker->configuration;
 	session_go(s, SESSION_CREDENTIAL);
-	s->credential_op = credential_ask(s->worker->credentials, s->account, upstream_of(s)->spn, on_credential, s);
+	s->credential_op = credential_ask(s->worker->credentials, s->account, session_upstream(s)->spn, on_credential, s);
 	if (s->credential_op == NULL)
 		session_refuse(s, FACT_OVERLOADED, "too many questions to the kerberos processes");
 }
@@ -426,7 +338,7 @@ static void on_upstream(void *arg, struct upstream_conn *c)
 
 	s->upstream_op = NULL;
 	if (c == NULL) {
-		session_refuse(s, FACT_NO_UPSTREAM, upstream_of(s)->name);
+		session_refuse(s, FACT_NO_UPSTREAM, session_upstream(s)->name);
 		return;
 	}
 	s->upstream = c;
@@ -442,7 +354,7 @@ static void connection_key(struct session *s, uint8_t key[SHA256_SIZE])
 	const struct http_head *head;
 	const struct http_field *f;
 
-	if (s->peer->has_certificate && upstream_of(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
+	if (s->peer->has_certificate && session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
 		memcpy(key, s->account->key, SHA256_SIZE);
 		return;
 	}
@@ -465,6 +377,6 @@ static void step_upstream(struct session *s)
 		session_go(s, SESSION_UPSTREAM);
 		return;
 	default:
-		session_refuse(s, FACT_NO_UPSTREAM, upstream_of(s)->name);
+		session_refuse(s, FACT_NO_UPSTREAM, session_upstream(s)->name);
 	}
 }

@@ -83,14 +83,14 @@ def test_a_certificate_that_is_missing_expired_foreign_or_early_ends_in_a_tls_al
 
 
 def test_where_certificates_are_optional_one_who_shows_none_gets_403(start_proxy, configure, backend, phone):
-    proxy = start_proxy(configure(backend, {"proxy.hosts.0.client_certificate": "optional"}))
+    proxy = start_proxy(configure(backend, settings.OPTIONAL))
     assert_refused(proxy, *ask(phone(proxy)), 403, "no-certificate")
 
 
 def test_401_with_basic_is_only_for_those_without_certificate_where_passwords_are_on(
         start_proxy, configure, backend, phone, pki, alice, crl):
     proxy = start_proxy(configure(backend, {
-        "proxy.hosts.0.client_certificate": "optional", "proxy.hosts.0.passwords": True,
+        **settings.PASSWORDS,
         "proxy.upstreams.0.credential": "passthrough"}))
     response, _ = ask(phone(proxy))
     assert response.status == 401 and response.get("WWW-Authenticate").startswith("Basic ")

@@ -30,7 +30,7 @@ def configuration(place, ad, directory, refused_groups=()):
         "proxy": {
             "listeners": [{"address": "127.0.0.1:0"}],
             "hosts": [{"names": ["mail.example.com"], "certificate": "/x", "key": "/x", "client_ca": ["/x"],
-                       "client_certificate": "required", "policy": "users", "upstream": "mail"}],
+                       "policy": "users", "upstream": "mail"}],
             "identity": ["upn"],
             "revocation": {"crls": [{"issuer_ca": "/x", "file": "/x"}]},
             "policies": [dict(policy, name="users", required_group=USERS),

@@ -34,7 +34,7 @@ def configuration(place, ad, reverse=False, **kerberos):
         "proxy": {
             "listeners": [{"address": "127.0.0.1:0"}],
             "hosts": [{"names": ["mail.example.com"], "certificate": "/x", "key": "/x", "client_ca": ["/x"],
-                       "client_certificate": "required", "policy": "default", "upstream": "mail"}],
+                       "policy": "default", "upstream": "mail"}],
             "identity": ["upn"],
             "revocation": {"crls": [{"issuer_ca": "/x", "file": "/x"}]},
             "policies": [{"name": "default", "required_group": "", "device": "any"}],

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from site_ import answers
+from site_ import answers, settings
 from site_.device import EAS
 from site_.proxy import binary
 from site_.strict import read_backend
@@ -318,7 +318,7 @@ def test_threat_50_slowhttptest_is_survived(start_proxy, configure, backend, pho
     if not shutil.which("slowhttptest"):
         pytest.skip("slowhttptest is not installed: apt-get install slowhttptest")
     # newer versions of the tool send the address as server name: a name that no host has would end each attack at once
-    config = configure(backend, {**LIMITS, "proxy.hosts.0.client_certificate": "optional",
+    config = configure(backend, {**LIMITS, **settings.OPTIONAL,
                                  "proxy.hosts.0.names": ["mail.example.com", "127.0.0.1"]})
     proxy = start_proxy(config)
     device = phone(proxy, alice)

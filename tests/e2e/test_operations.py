@@ -175,7 +175,7 @@ def test_an_access_line_says_who_what_when_how_and_how_long(proxy, phone, backen
 
 
 def test_55_no_password_token_or_body_is_ever_logged(start_proxy, configure, backend, phone, alice):
-    proxy = start_proxy(configure(backend, {"proxy.hosts.0.client_certificate": "optional", "proxy.hosts.0.passwords": True,
+    proxy = start_proxy(configure(backend, {**settings.PASSWORDS,
                                             "proxy.upstreams.0.credential": "passthrough"}))
     import base64
     for password in ("hunter2-Secret", "hunter2-Wr0ng"):

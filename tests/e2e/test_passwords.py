@@ -3,12 +3,10 @@ import base64
 
 import pytest
 
-from site_ import answers
+from site_ import answers, settings
 from site_.device import EAS
 from site_.strict import read_backend
 
-OPTIONAL = {"proxy.hosts.0.client_certificate": "optional"}
-PASSWORDS = {**OPTIONAL, "proxy.hosts.0.passwords": True}
 
 
 def basic(user, password="secret"):
@@ -24,7 +22,7 @@ def alice(pki):
 def started(start_proxy, configure, backend):
     """started(credential, passwords): a proxy of that kind."""
     def start(credential="passthrough", passwords=True):
-        return start_proxy(configure(backend, {**(PASSWORDS if passwords else OPTIONAL), "proxy.upstreams.0.credential": credential}))
+        return start_proxy(configure(backend, {**(settings.PASSWORDS if passwords else settings.OPTIONAL), "proxy.upstreams.0.credential": credential}))
     return start
 
 

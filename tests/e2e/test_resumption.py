@@ -246,8 +246,9 @@ def test_p18_a_session_of_one_host_is_not_resumed_on_another(
 def test_p18_a_session_without_the_certificate_opens_no_other_host(
         start_proxy, configure, backend, pki, place, alice):
     """CVE-2025-23419 and kin: made with a certificate on one host, offered without one on another."""
-    config = second_host(configure(backend), pki, place)
-    config = second_host(config, pki, place, "free.example.com", client_certificate="optional")
+    free = dict(settings.POLICY, name="free", methods=[{"certificate": "allowed"}])
+    config = second_host(configure(backend, changes={"proxy.policies.1": free}), pki, place)
+    config = second_host(config, pki, place, "free.example.com", policy="free")
     proxy = start_proxy(config)
     path = os.path.join(place, "session")
     for made, offered in (("mail.example.com", "other.example.com"), ("free.example.com", "mail.example.com"),
@@ -263,7 +264,7 @@ def test_p18_a_session_without_the_certificate_opens_no_other_host(
 
 def test_p18_a_host_with_an_optional_certificate_gives_no_session_to_who_has_none(
         start_proxy, configure, backend, place):
-    proxy = start_proxy(configure(backend, changes={"proxy.hosts.0.client_certificate": "optional"}))
+    proxy = start_proxy(configure(backend, changes=settings.OPTIONAL))
     path = os.path.join(place, "session")
     shown = s_client(proxy.address(), "-tls1_3", "-sess_out", path, send=ask())
     assert "HTTP/1.1 403" in shown and "New Session Ticket arrived" not in shown
@@ -312,7 +313,7 @@ def test_p18_after_a_reload_without_its_ca_a_session_is_refused_and_live_connect
 
 
 @pytest.mark.parametrize("change", [
-    {"proxy.hosts.0.policy": "strict"}, {"proxy.hosts.0.client_certificate": "optional"}, {"proxy.identity": ["upn"]},
+    {"proxy.hosts.0.policy": "strict"}, settings.OPTIONAL, {"proxy.identity": ["upn"]},
     {"proxy.hosts.0.names": ["mail.example.com"]}], ids=["policy", "optional", "identity", "names"])
 def test_p18_a_session_made_under_other_rules_is_not_resumed_after_a_reload(
         start_proxy, configure, backend, phone, alice, change):

@@ -483,8 +483,8 @@ def test_a_sanitizers_report_fails_the_stop(fake, place):
 
 def test_a_configuration_is_changed_by_paths_without_touching_the_original(configure, backend):
     config = configure(backend)
-    changed = settings.changed(config, {"proxy.hosts.0.client_certificate": "optional", "redis.servers": ["a:1"],
+    changed = settings.changed(config, {"proxy.hosts.0.policy": "other", "redis.servers": ["a:1"],
                                         "proxy.limits": None, "proxy.identity.0": None})
-    assert changed["proxy"]["hosts"][0]["client_certificate"] == "optional"
+    assert changed["proxy"]["hosts"][0]["policy"] == "other"
     assert changed["redis"] == {"servers": ["a:1"]} and changed["proxy"]["identity"] == ["upn"]
     assert "limits" in config["proxy"] and config["proxy"]["identity"] == ["sid", "upn"]

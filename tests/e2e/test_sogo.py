@@ -25,7 +25,7 @@ def by_header(start_proxy, configure, sogo):
 def by_password(start_proxy, configure, sogo):
     upstream = settings.upstream_of(sogo.basic_tls, server_name=sogo.server_name, ca=sogo.ca, credential="passthrough")
     return start_proxy(configure("https://unused", {
-        "proxy.upstreams": [upstream], "proxy.hosts.0.client_certificate": "optional", "proxy.hosts.0.passwords": True}),
+        "proxy.upstreams": [upstream], **settings.PASSWORDS}),
         netns=sogo.netns)
 
 

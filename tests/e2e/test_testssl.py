@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from site_ import der
+from site_ import der, settings
 from site_.pki import raw_extension
 
 PROGRAM = shutil.which("testssl") or shutil.which("testssl.sh")
@@ -31,7 +31,7 @@ def test_p21_p23_testssl_has_no_finding(start_proxy, configure, backend, pki, pl
     certificate, key = pki.server_ca.server("mail.example.com", days=200, extensions=[point]).write(place, "mail")
     proxy = start_proxy(configure(backend, changes={
         "proxy.hosts.0.certificate": certificate, "proxy.hosts.0.key": key,
-        "proxy.hosts.0.client_certificate": "optional", "proxy.workers": 2}))
+        **settings.OPTIONAL, "proxy.workers": 2}))
     ca, report = os.path.join(place, "ca.pem"), os.path.join(place, "report.json")
     with open(ca, "wb") as f:
         f.write(pki.server_ca.pem)

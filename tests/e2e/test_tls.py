@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from site_ import der, rawtls
+from site_ import der, rawtls, settings
 from site_.device import EAS, s_client
 from site_.hosts import TLS12, TLS13, cpu_seconds, is_sanitized, second_host, worker_rss
 from site_.pki import Authority, raw_extension
@@ -28,7 +28,7 @@ def proxy(start_proxy, configure, backend):
 
 @pytest.fixture
 def optional_proxy(start_proxy, configure, backend):
-    return start_proxy(configure(backend, changes={"proxy.hosts.0.client_certificate": "optional"}))
+    return start_proxy(configure(backend, changes=settings.OPTIONAL))
 
 
 def served_within(device, seconds):
@@ -156,22 +156,38 @@ def test_http_1_1_is_chosen_by_alpn_and_a_client_that_has_only_http_2_is_refused
 
 def test_a_phone_without_a_certificate_gets_403_where_one_is_optional_and_401_only_where_passwords_are_on(
         start_proxy, configure, backend, phone):
-    optional = {"proxy.hosts.0.client_certificate": "optional"}
-    one = start_proxy(configure(backend, changes=optional, node="one"))
+    one = start_proxy(configure(backend, changes=settings.OPTIONAL, node="one"))
     assert phone(one).sync().status == 403
     assert one.wait_event("refused", reason="no-certificate")
-    two = start_proxy(configure(backend, changes={**optional, "proxy.hosts.0.passwords": True}, node="two"))
+    two = start_proxy(configure(backend, changes=settings.PASSWORDS, node="two"))
     response = phone(two).sync()
     assert response.status == 401 and response.get("WWW-Authenticate").startswith("Basic")
     assert backend.requests == []
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
-def test_a_wrong_certificate_is_refused_even_where_none_is_needed(optional_proxy, phone, pki, backend, version):
-    device = phone(optional_proxy, pki.other_ca.device("alice@corp.example"), versions=(version, version))
-    assert device.refusal() in ("unknown ca", "decrypt error")
+def test_a_wrong_certificate_where_none_is_demanded_gets_403_and_never_a_session(optional_proxy, phone, pki, backend, version):
+    now = int(time.time())
+    wrong = {"certificate-untrusted": pki.other_ca.device("alice@corp.example"),
+             "certificate-expired": pki.device_ca.device("alice@corp.example", not_before=now - 9000, not_after=now - 60)}
+    for reason, identity in wrong.items():
+        device = phone(optional_proxy, identity, versions=(version, version))
+        for headers in ([], [("Authorization", "Basic YWxpY2U6eA==")]):
+            with device.connect() as line:
+                response = line.request("POST", device.target("Sync"), headers)
+                assert response.status == 403 and not response.all("WWW-Authenticate") and line.closed()
+        said = optional_proxy.wait_event("refused", reason=reason)
+        assert said["audit"] is True and said["certificate"] == identity.sha256 and "issued by" in said["detail"]
+        if version == TLS13:
+            assert not device.connect().sock.session_reused
+    assert backend.requests == []
+
+
+def test_a_certificate_that_is_no_devices_or_has_a_costly_key_ends_in_an_alert_even_where_none_is_demanded(optional_proxy, phone, pki, backend):
+    for identity in (pki.device_ca, ):
+        assert phone(optional_proxy, identity).refusal()
     line = optional_proxy.wait_event("handshake_refused", reason="certificate")
-    assert line["audit"] is True and "CN=Another CA" in line["detail"]
+    assert "a CA's certificate" in line["detail"]
     assert backend.requests == []
 
 

@@ -6,7 +6,7 @@
 #include "common/http_head.h"
 #include "table.h"
 
-#define RETRY 37
+static const struct reply_more more = { 37, REPLY_BASIC };
 
 static unsigned rows;
 
@@ -66,7 +66,7 @@ static void check_answer(enum fact fact, bool close)
 	size_t used;
 
 	buffer_init(&out, 4096);
-	assert_int_equal(reply_write(&out, fact, RETRY, close), 0);
+	assert_int_equal(reply_write(&out, fact, &more, close), 0);
 	assert_int_equal(http_read_response(&head, &scan, buffer_data(&out), buffer_len(&out),
 			     &limits, &used),
 	    HTTP_DONE);
@@ -105,7 +105,7 @@ static void an_answer_that_does_not_fit_leaves_nothing_behind(void **state)
 
 	(void)state;
 	buffer_init(&out, 40);
-	assert_int_equal(reply_write(&out, FACT_REVOKED, RETRY, true), -1);
+	assert_int_equal(reply_write(&out, FACT_REVOKED, &more, true), -1);
 	assert_int_equal(buffer_len(&out), 0);
 	buffer_clear(&out);
 }

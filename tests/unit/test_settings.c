@@ -14,6 +14,8 @@
 #include "proxy/settings_schema.h"
 
 /* One of everything; #NAME marks where a key of that mapping can be put in. */
+#define METHODS_HERE "      methods:\n        - certificate: required\n          #proxy.policies[].methods[]\n"
+
 static const char base[] =
 	"#top\n"
 	"log:\n"
@@ -54,6 +56,9 @@ static const char base[] =
 	"  policies:\n"
 	"    - name: staff\n"
 	"      #proxy.policies[]\n"
+	"      methods:\n"
+	"        - certificate: required\n"
+	"          #proxy.policies[].methods[]\n"
 	"  upstreams:\n"
 	"    - name: mail\n"
 	"      #proxy.upstreams[]\n"
@@ -164,7 +169,7 @@ static void every_word_for_the_certificates_user_is_known(void **state)
 
 static void equal_groups_of_several_policies_share_a_bit(void **state)
 {
-	struct settings *s = taken("    - name: staff\n      #proxy.policies[]\n",
+	struct settings *s = taken("    - name: staff\n      #proxy.policies[]\n" METHODS_HERE,
 		"    - {name: a, required_group: CN=1}\n    - {name: b}\n    - {name: c, required_group: CN=2}\n"
 		"    - {name: staff, required_group: CN=1, user_must_match: false, device: any}\n");
 	const char *groups[SETTINGS_GROUPS_MAX + 1];
@@ -178,6 +183,47 @@ static void equal_groups_of_several_policies_share_a_bit(void **state)
 	assert_int_equal(s->proxy.policies[3].group_bit, 0);
 	assert_int_equal(s->proxy.hosts[0].policy_index, 3);
 	assert_false(s->proxy.policies[3].user_must_match);
+	settings_free(s);
+}
+
+static void what_tls_asks_for_follows_from_the_table_of_methods(void **state)
+{
+	static const struct { const char *methods; bool required, asks; } cases[] = {
+		{ "      methods: []\n", true, true },
+		{ "      methods: [{certificate: required}]\n", true, true },
+		{ "      methods: [{user: a, certificate: required, password: required}, {certificate: required}]\n", true, true },
+		{ "      methods: [{user: a, certificate: required}]\n", true, true },
+		{ "      methods: [{certificate: allowed}]\n", false, true },
+		{ "      methods: [{user: a, password: allowed}, {certificate: required}]\n", false, true },
+		{ "      methods: [{certificate: allowed, password: allowed}]\n", false, true },
+		{ "      methods: [{group: CN=x}]\n", false, false },
+		{ "      methods: [{password: required}]\n", false, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct settings *s = taken(METHODS_HERE, cases[i].methods);
+		if (s->proxy.hosts[0].required != cases[i].required || s->proxy.hosts[0].asks != cases[i].asks)
+			fail_msg("%s", cases[i].methods);
+		settings_free(s);
+	}
+}
+
+static void groups_of_methods_have_bits_too(void **state)
+{
+	struct settings *s = taken(METHODS_HERE,
+	    "      required_group: CN=1\n      methods: [{group: CN=2, password: allowed}, {group: CN=1}, {user: a}, {group: CN=3, certificate: allowed}]\n");
+	const char *groups[SETTINGS_GROUPS_MAX + 1];
+
+	(void)state;
+	assert_int_equal(settings_groups(s, groups), 3);
+	assert_string_equal(groups[0], "CN=1");
+	assert_string_equal(groups[2], "CN=3");
+	assert_int_equal(s->proxy.policies[0].methods[0].group_bit, 1);
+	assert_int_equal(s->proxy.policies[0].methods[1].group_bit, 0);
+	assert_int_equal(s->proxy.policies[0].methods[3].group_bit, 2);
+	assert_int_equal(s->proxy.policies[0].methods[0].use[METHOD_PASSWORD], METHOD_ALLOWED);
+	assert_int_equal(s->proxy.policies[0].methods[0].use[METHOD_CERTIFICATE], METHOD_OFF);
 	settings_free(s);
 }
 
@@ -218,8 +264,11 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 	refused("credential: kerberos", "credential: header\n      header: \"a b\"", "credential header needs header");
 	refused("credential: kerberos", "credential: magic", "proxy.upstreams[0].credential: \"magic\" is none of: kerberos, header, passthrough, none");
 	refused("#proxy.upstreams[]", "header_value: name", "proxy.upstreams[0].header_value: \"name\" is none of: sam, upn, mail");
-	refused("#proxy.hosts[]", "passwords: true", "proxy.hosts[0]: passwords: true needs client_certificate: optional");
-	refused("#proxy.hosts[]", "client_certificate: wanted", "proxy.hosts[0].client_certificate: \"wanted\" is none of: required, optional");
+	refused(METHODS_HERE, "      methods: [{certificate: wanted}]\n", "proxy.policies[0].methods[0].certificate: \"wanted\" is none of: off, allowed, required");
+	refused(METHODS_HERE, "      methods: [{user: a, group: CN=a}]\n", "proxy.policies[0].methods[0]: expected a user, a group or neither");
+	refused(METHODS_HERE, "      methods: [{password: required, bearer: required}]\n", "methods[0]: password and bearer cannot both be required");
+	refused(METHODS_HERE, "      methods: [{password: allowed}, {user: a, password: allowed}]\n", "methods[1]: is never reached");
+	refused("      client_ca: [/ca]\n", "", "proxy.hosts[0]: client_ca is missing");
 	refused("#proxy\n", "autodiscover: answer\n", "proxy.autodiscover_url: expected the https:// URL");
 	refused("#proxy\n", "autodiscover: answer\n  autodiscover_url: http://x\n", "proxy.autodiscover_url: expected the https:// URL");
 	refused("#proxy\n", "autodiscover: maybe\n", "proxy.autodiscover: \"maybe\" is none of: forward, answer");
@@ -478,6 +527,8 @@ int main(void)
 		cmocka_unit_test(one_of_everything_is_taken_and_resolved),
 		cmocka_unit_test(every_word_for_the_certificates_user_is_known),
 		cmocka_unit_test(equal_groups_of_several_policies_share_a_bit),
+		cmocka_unit_test(what_tls_asks_for_follows_from_the_table_of_methods),
+		cmocka_unit_test(groups_of_methods_have_bits_too),
 		cmocka_unit_test(more_groups_than_bits_are_refused),
 		cmocka_unit_test(references_to_nothing_are_refused),
 		cmocka_unit_test(keys_that_need_each_other_are_refused_alone),

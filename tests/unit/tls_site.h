@@ -54,6 +54,7 @@ static inline void site_host(struct site *s, unsigned i, const char *name, const
 	h->client_ca = s->device_cas;
 	h->client_ca_count = 1;
 	h->required = required;
+	h->asks = true;
 	h->policy = SITE_TEXT(policy);
 	h->upstream = SITE_TEXT("exchange");
 }

@@ -1,12 +1,15 @@
 """The proxy's configuration for tests: a small one that works, changed by paths.
 
-    minimal(place, pki, ..., changes={"proxy.hosts.0.client_certificate": "optional", "redis": {...}})
+    minimal(place, pki, ..., changes={"proxy.policies.0.methods": [{"certificate": "allowed"}], "redis": {...}})
 """
 import copy
 import os
 
 POLICY = {"name": "default", "required_group": "CN=EAS-Users,OU=Groups,DC=corp,DC=example", "device": "any",
           "user_must_match": True}
+# by what a device may come in: a certificate is asked for and not demanded; and passwords beside it
+OPTIONAL = {"proxy.policies.0.methods": [{"certificate": "allowed"}]}
+PASSWORDS = {"proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}]}
 
 
 def minimal(place, pki, upstream, accounts=None, ad=None, crl=None, user=None, changes=None):
@@ -29,7 +32,7 @@ def minimal(place, pki, upstream, accounts=None, ad=None, crl=None, user=None, c
             "workers": 1, "sessions": 500,
             "listeners": [{"address": "127.0.0.1:0"}],
             "hosts": [{"names": ["mail.example.com", "autodiscover.example.com"], "certificate": certificate,
-                       "key": key, "client_ca": [client_ca], "client_certificate": "required",
+                       "key": key, "client_ca": [client_ca],
                        "policy": "default", "upstream": "mail"}],
             "identity": ["sid", "upn"],
             "revocation": {"crls": _crls(files["tls"], pki, issuer_ca, crl) if crl else [],
