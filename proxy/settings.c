@@ -54,6 +54,7 @@ static const struct config_fill policy_rows[] = {
 	FILL_TEXT(struct policy_settings, name, "", "a name that hosts refer to"),
 	FILL_TEXT(struct policy_settings, required_group, "", NULL),
 	FILL_TEXT(struct policy_settings, device, "pin", NULL),
+	FILL_TEXT(struct policy_settings, pin, "", NULL),
 	{ .key = NULL },
 };
 static const struct config_fill upstream_rows[] = {
@@ -253,27 +254,77 @@ static int check_revocation(struct settings *s, const struct config_place *at)
 	return 0;
 }
 
-static int check_policies(struct settings *s, const struct config_place *at)
+static int check_patterns(char *const *list, unsigned n, const char *key, const struct config_place *at)
+{
+	if (n > PATTERNS_MAX)
+		return fail(at, key, "expected at most %d patterns", PATTERNS_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		if (list[i][0] == '\0' || strlen(list[i]) > PATTERN_MAX)
+			return fail(at, key, "\"%s\": expected a pattern of 1 to %d bytes", list[i], PATTERN_MAX);
+	}
+	return 0;
+}
+
+static int check_lists(const struct policy_settings *q, const char *key, const struct config_place *at)
+{
+	const struct { const char *name; const struct pattern_lists *lists; } all[] = {
+		{ "device_types", &q->device_types }, { "user_agents", &q->user_agents }, { "protocol_versions", &q->protocol_versions },
+	};
+	char part[192];
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		snprintf(part, sizeof(part), "%s.%s.allow", key, all[i].name);
+		if (check_patterns(all[i].lists->allow, all[i].lists->allow_count, part, at) < 0)
+			return -1;
+		snprintf(part, sizeof(part), "%s.%s.deny", key, all[i].name);
+		if (check_patterns(all[i].lists->deny, all[i].lists->deny_count, part, at) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* device says what binds, pin how strictly it is held: nothing is held that nothing binds. */
+static int check_device_rules(struct policy_settings *q, const char *key, const struct config_place *at)
 {
 	static const char *const rules[] = { "pin", "registered", "any", NULL };
+	static const char *const pins[] = { "off", "log", "enforce", NULL };
+	char part[160];
+	int rule, pin;
+
+	snprintf(part, sizeof(part), "%s.device", key);
+	rule = config_choice(q->device, rules, part, at);
+	if (rule < 0)
+		return -1;
+	q->device_rule = (enum device_rule)rule;
+	q->pin_rule = q->device_rule == DEVICE_ANY ? PIN_OFF : PIN_ENFORCE;
+	if (q->pin[0] == '\0')
+		return 0;
+	snprintf(part, sizeof(part), "%s.pin", key);
+	pin = config_choice(q->pin, pins, part, at);
+	if (pin < 0)
+		return -1;
+	if (q->device_rule == DEVICE_ANY && pin != PIN_OFF)
+		return fail(at, part, "device: any binds no device: expected off, or device: pin or registered");
+	q->pin_rule = (enum pin_rule)pin;
+	return 0;
+}
+
+static int check_policies(struct settings *s, const struct config_place *at)
+{
 	struct proxy_settings *p = &s->proxy;
-	char key[128], part[160];
+	char key[128];
 
 	if (p->policies_count == 0)
 		return fail(at, "proxy.policies", "is missing: expected a list with at least one policy");
 	for (unsigned i = 0; i < p->policies_count; i++) {
 		struct policy_settings *q = &p->policies[i];
-		int rule;
 		snprintf(key, sizeof(key), "proxy.policies[%u]", i);
 		if (config_fill(q, policy_rows, key, at) < 0)
 			return -1;
 		if (find_policy(p, q->name) != (int)i)
 			return fail(at, key, "the name \"%s\" stands twice", q->name);
-		snprintf(part, sizeof(part), "%s.device", key);
-		rule = config_choice(q->device, rules, part, at);
-		if (rule < 0)
+		if (check_device_rules(q, key, at) < 0 || check_lists(q, key, at) < 0)
 			return -1;
-		q->device_rule = (enum device_rule)rule;
 		q->user_must_match = q->user_must_match_given == NULL || *q->user_must_match_given;
 	}
 	return settings_check_methods(s, at);

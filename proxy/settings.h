@@ -44,7 +44,17 @@ struct revocation_settings {
 	bool unknown_allows;
 };
 
+/* What binds a certificate to a device, and how strictly that is held: docs/configuration.md, proxy.policies. */
 enum device_rule { DEVICE_PIN = 0, DEVICE_REGISTERED, DEVICE_ANY };
+enum pin_rule { PIN_OFF = 0, PIN_LOG, PIN_ENFORCE };
+
+/* Patterns with * and ?, case does not matter. deny wins; an allow list that is not empty lets in only what is in it. */
+struct pattern_lists {
+	char **allow, **deny;
+	unsigned allow_count, deny_count;
+};
+#define PATTERN_MAX  128	/* bytes */
+#define PATTERNS_MAX 64		/* in a list */
 
 /* How a device may say who it is. */
 enum method { METHOD_CERTIFICATE = 0, METHOD_PASSWORD, METHOD_BEARER, METHODS };
@@ -66,12 +76,10 @@ struct policy_settings {
 	unsigned methods_count;			/* 0: a certificate is required */
 	char *required_group;
 	unsigned group_bit;			/* of struct account.groups; resolved; only when required_group != "" */
-	char *device;
+	char *device, *pin;
 	enum device_rule device_rule;
-	char **device_types;
-	unsigned device_types_count;
-	char **protocol_versions;
-	unsigned protocol_versions_count;
+	enum pin_rule pin_rule;			/* PIN_OFF with DEVICE_ANY */
+	struct pattern_lists device_types, user_agents, protocol_versions;
 	bool *user_must_match_given;		/* as in the file; NULL: left out */
 	bool user_must_match;			/* default true */
 };

@@ -64,13 +64,21 @@ static const cyaml_schema_field_t method_fields[] = {
 };
 static const cyaml_schema_value_t method_entry = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct method_rule, method_fields) };
 
+static const cyaml_schema_field_t pattern_fields[] = {
+	LIST(struct pattern_lists, allow),
+	LIST(struct pattern_lists, deny),
+	END,
+};
+
 static const cyaml_schema_field_t policy_fields[] = {
 	STR(struct policy_settings, name),
 	SEQ(struct policy_settings, methods, method_entry),
 	STR(struct policy_settings, required_group),
 	STR(struct policy_settings, device),
-	LIST(struct policy_settings, device_types),
-	LIST(struct policy_settings, protocol_versions),
+	STR(struct policy_settings, pin),
+	MAP(struct policy_settings, device_types, pattern_fields),
+	MAP(struct policy_settings, user_agents, pattern_fields),
+	MAP(struct policy_settings, protocol_versions, pattern_fields),
 	CYAML_FIELD_BOOL_PTR("user_must_match", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct policy_settings, user_must_match_given),
 	END,
 };

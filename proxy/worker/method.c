@@ -3,14 +3,14 @@
  */
 #include "proxy/worker/method.h"
 
-#include "proxy/worker/policy.h"
+#include "proxy/worker/user_name.h"
 
 #define BIT(method) (1u << (method))
 
 static bool matches(const struct method_rule *r, const struct account_view *account)
 {
 	if (r->user[0] != '\0')
-		return policy_names_account(account, strv_from(r->user));
+		return user_name_configured(account, strv_from(r->user));
 	return r->group[0] == '\0' || (account->groups >> r->group_bit & 1) != 0;
 }
 

@@ -4,42 +4,49 @@
 #include "proxy/worker/policy.h"
 
 #include "common/text.h"
+#include "proxy/worker/policy_list.h"
+#include "proxy/worker/user_name.h"
 
-static bool same(const char *a, struct strv b)
+static enum fact check_list(const struct pattern_lists *lists, const char *text, enum fact fact, const char *denied, const char *missing,
+    const char **detail)
 {
-	return a[0] != '\0' && text_eq_nocase(strv_from(a), b);
-}
-
-/* The part of an address before the '@'. */
-static struct strv local_part(const char *address)
-{
-	struct strv rest = strv_from(address);
-
-	return text_split(&rest, '@');
-}
-
-bool policy_names_account(const struct account_view *account, struct strv user)
-{
-	struct strv name, domain;
-
-	if (user.n == 0)
-		return true;	/* the base64 form names nobody: identity never came from here */
-	if (same(account->upn, user) || same(account->mail, user))
-		return true;
-	eas_user_split(user, &name, &domain);
-	if (!same(account->sam, name) && !(account->upn[0] != '\0' && text_eq_nocase(local_part(account->upn), name) && domain.n == 0))
-		return false;
-	/* DOMAIN\user and user@domain: the domain must be the account's own. */
-	return domain.n == 0 || same(account->netbios, domain) || same(account->realm, domain);
-}
-
-static bool listed(char *const *list, unsigned n, const char *value)
-{
-	for (unsigned i = 0; i < n; i++) {
-		if (text_eq_nocase(strv_from(list[i]), strv_from(value)))
-			return true;
+	switch (policy_list_judge(lists, strv_from(text))) {
+	case LIST_PASSES:
+		return FACT_NONE;
+	case LIST_DENIED:
+		*detail = denied;
+		return fact;
+	default:
+		*detail = missing;
+		return fact;
 	}
-	return false;
+}
+
+static enum fact check_user_agent(const struct policy_settings *policy, const struct eas_request *request, const char **detail)
+{
+	const struct pattern_lists *lists = &policy->user_agents;
+
+	if (request->user_agent_odd && lists->allow_count + lists->deny_count > 0) {
+		*detail = "a User-Agent that no list can judge: too long, not text, or twice";
+		return FACT_USER_AGENT;
+	}
+	return check_list(lists, request->user_agent, FACT_USER_AGENT, "in user_agents.deny", "not in user_agents.allow", detail);
+}
+
+/* What the device says of itself. */
+static enum fact check_device(const struct policy_settings *policy, const struct eas_request *request, const char **detail)
+{
+	enum fact fact = check_user_agent(policy, request, detail);
+
+	if (fact != FACT_NONE || request->query.command == EAS_NONE)
+		return fact;	/* OPTIONS without a query */
+	fact = check_list(&policy->device_types, request->query.device_type, FACT_DEVICE_TYPE, "in device_types.deny",
+	    "not in device_types.allow", detail);
+	/* OPTIONS asks which versions there are, and names none. */
+	if (fact != FACT_NONE || request->is_options)
+		return fact;
+	return check_list(&policy->protocol_versions, request->version, FACT_PROTOCOL_VERSION, "in protocol_versions.deny",
+	    "not in protocol_versions.allow", detail);
 }
 
 enum fact policy_decide(const struct policy_settings *policy, const struct account_view *account,
@@ -59,15 +66,7 @@ enum fact policy_decide(const struct policy_settings *policy, const struct accou
 	}
 	if (request->route != ROUTE_EAS)
 		return FACT_NONE;
-	if (policy->user_must_match && !policy_names_account(account, strv_from(request->query.user)))
+	if (policy->user_must_match && user_name_judge(account, strv_from(request->query.user)) == USER_OTHER)
 		return FACT_OTHER_USER;
-	if (request->query.command == EAS_NONE)
-		return FACT_NONE;	/* OPTIONS without a query */
-	if (policy->device_types_count > 0 && !listed(policy->device_types, policy->device_types_count, request->query.device_type))
-		return FACT_DEVICE_TYPE;
-	/* OPTIONS asks which versions there are, and names none. */
-	if (policy->protocol_versions_count > 0 && !request->is_options &&
-	    !listed(policy->protocol_versions, policy->protocol_versions_count, request->version))
-		return FACT_PROTOCOL_VERSION;
-	return FACT_NONE;
+	return check_device(policy, request, detail);
 }

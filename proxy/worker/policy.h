@@ -12,11 +12,9 @@
 /*
  * May this account make this request? FACT_NONE lets it on. `now`: seconds since the epoch.
  * `kerberos`: a ticket will be needed in the account's name. *detail: static text for the log, or NULL.
+ * A User= of which only the directory can say whose it is passes here: session_check_user() asks.
  */
 enum fact policy_decide(const struct policy_settings *policy, const struct account_view *account,
     const struct eas_request *request, bool kerberos, time_t now, const char **detail);
-
-/* Whether `user`, as a request gives it (DOMAIN\user, user@domain, user, or empty), is one of the account's names. */
-bool policy_names_account(const struct account_view *account, struct strv user);
 
 #endif

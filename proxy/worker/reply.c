@@ -29,6 +29,7 @@ static const struct fact_row {
 	[FACT_DEVICE_UNREGISTERED] = { "device-unregistered", 403, true, false, false, NULL },
 	[FACT_DEVICE_BLOCKED] = { "device-blocked", 403, true, false, false, NULL },
 	[FACT_DEVICE_TYPE] = { "device-type", 403, true, false, false, NULL },
+	[FACT_USER_AGENT] = { "user-agent", 403, true, false, false, NULL },
 	[FACT_PROTOCOL_VERSION] = { "protocol-version", 403, true, false, false, NULL },
 	[FACT_DELEGATION_FORBIDDEN] = { "delegation-forbidden", 403, true, false, false, "administrators and protected accounts get no ticket by design" },
 	[FACT_WRONG_HOST] = { "wrong-host", 421, true, false, false, NULL },
@@ -57,7 +58,7 @@ static const struct fact_row {
 const char *const fact_names[] = {
 	"none", "no-certificate", "method-off", "certificate-unusable", "certificate-expired", "certificate-untrusted", "revoked", "account-unknown",
 	"account-ambiguous", "account-mismatch", "account-disabled", "account-expired", "not-in-group", "other-user", "other-device",
-	"device-unregistered", "device-blocked", "device-type", "protocol-version", "delegation-forbidden", "wrong-host",
+	"device-unregistered", "device-blocked", "device-type", "user-agent", "protocol-version", "delegation-forbidden", "wrong-host",
 	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "password-unchecked",
 	"device-state-down", "overloaded", "upstream-broken", "upstream-timeout", "malformed", "bad-query", "head-too-large", "body-too-large", "too-slow",
 	"not-ours", "method", "password-wanted", "shutting-down", NULL,

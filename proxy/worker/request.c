@@ -47,10 +47,22 @@ static enum fact read_version(const struct http_head *head, struct eas_request *
 	return FACT_NONE;
 }
 
+static void read_user_agent(const struct http_head *head, struct eas_request *r)
+{
+	const struct http_field *f = http_find(head, HTTP_USER_AGENT);
+
+	if (f == NULL)
+		return;
+	r->user_agent_odd = text_copy(r->user_agent, sizeof(r->user_agent), f->value) < 0;
+	for (size_t i = 0; i < head->fields; i++)
+		r->user_agent_odd |= head->field[i].id == HTTP_USER_AGENT && &head->field[i] != f;
+}
+
 static enum fact read_eas(const struct http_head *head, struct eas_request *r, const char **detail)
 {
 	enum eas_query_result rc;
 
+	read_user_agent(head, r);
 	if (head->query.p == NULL || head->query.n == 0) {
 		if (r->is_options)
 			return read_version(head, r, detail);	/* an iPhone's OPTIONS has none */

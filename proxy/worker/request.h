@@ -17,6 +17,7 @@ enum route {
 };
 
 #define PROTOCOL_VERSION_MAX 16
+#define USER_AGENT_MAX	     128
 
 /* Flat; lives as long as the exchange. Texts end with NUL. */
 struct eas_request {
@@ -29,6 +30,8 @@ struct eas_request {
 	uint64_t length;
 	bool holds;			/* Ping, or Sync: may wait as long as the protocol lets it */
 	char version[PROTOCOL_VERSION_MAX];	/* "14.1", from the header or the base64 query; "" if none */
+	char user_agent[USER_AGENT_MAX];	/* "" : none; of a longer one, or one with odd bytes, nothing but user_agent_odd */
+	bool user_agent_odd;		/* what a list of user agents cannot judge */
 	struct eas_query query;
 };
 

@@ -48,7 +48,7 @@ static const struct session_rule {
 	[SESSION_CREDENTIAL] = { "credential", ASKING, SIZE_MAX },
 	[SESSION_UPSTREAM] = { "upstream", ASKING, SIZE_MAX },
 	[SESSION_RELAY] = { "relay", TO(SESSION_REQUEST) | TO(SESSION_ANSWER) | TO(SESSION_LINGER), SIZE_MAX },
-	[SESSION_COLLECT] = { "collect", TO(SESSION_ANSWER) | TO(SESSION_COLLECT), offsetof(struct limit_settings, body_idle_seconds) },
+	[SESSION_COLLECT] = { "collect", TO(SESSION_ANSWER) | TO(SESSION_COLLECT) | TO(SESSION_ACCOUNT), offsetof(struct limit_settings, body_idle_seconds) },
 	[SESSION_ANSWER] = { "answer", TO(SESSION_REQUEST) | TO(SESSION_LINGER), offsetof(struct limit_settings, body_idle_seconds) },
 	[SESSION_LINGER] = { "linger", 0, SIZE_MAX },
 };
@@ -119,6 +119,7 @@ void session_free_exchange(struct session *s)
 	if (s->x->held)
 		metrics_add(M_SESSIONS_HELD, 0, -1);
 	buffer_clear(&s->x->collected);
+	free(s->x->user_name);
 	free(s->x);
 	s->x = NULL;
 }

@@ -5,13 +5,12 @@
 #include <stdio.h>
 
 #include "proxy/worker/autodiscover.h"
-#include "proxy/worker/policy.h"
 #include "proxy/worker/session_state.h"
 
-static void answer_autodiscover(struct session *s)
+/* `request` NULL: it could not be read. */
+static void write_answer(struct session *s, const struct autodiscover_request *request)
 {
 	struct exchange *x = s->x;
-	struct autodiscover_request request;
 	struct autodiscover_answer answer;
 	struct buffer body;
 	struct timespec now;
@@ -19,15 +18,12 @@ static void answer_autodiscover(struct session *s)
 
 	buffer_init(&body, 65536);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (autodiscover_read(&request, buffer_view(&x->collected)) != AUTODISCOVER_OK) {
+	if (request == NULL) {
 		rc = autodiscover_print_error(&body, AUTODISCOVER_INVALID_REQUEST, &now);
-	} else if (!policy_names_account(&s->account->view, strv_from(request.address))) {
-		session_refuse(s, FACT_OTHER_USER, "Autodiscover for another mailbox");
-		return;
-	} else if (!request.mobilesync) {
+	} else if (!request->mobilesync) {
 		rc = autodiscover_print_error(&body, AUTODISCOVER_NO_PROVIDER, &now);
 	} else {
-		const char *address = s->account->view.mail[0] != '\0' ? s->account->view.mail : request.address;
+		const char *address = s->account->view.mail[0] != '\0' ? s->account->view.mail : request->address;
 		answer = (struct autodiscover_answer){ STRV("en:us"), strv_from(s->account->view.display_name), strv_from(address),
 			strv_from(s->worker->now->settings->proxy.autodiscover_url) };
 		rc = autodiscover_print(&body, &answer);
@@ -47,6 +43,26 @@ static void answer_autodiscover(struct session *s)
 	session_free_exchange(s);
 	session_go(s, SESSION_ANSWER);
 	session_answer(s);
+}
+
+static void on_user(struct session *s, enum fact fact, const char *detail)
+{
+	struct autodiscover_request request;
+
+	if (fact != FACT_NONE)
+		session_refuse(s, fact, fact == FACT_OTHER_USER ? "Autodiscover for another mailbox" : detail);
+	else
+		write_answer(s, autodiscover_read(&request, buffer_view(&s->x->collected)) == AUTODISCOVER_OK ? &request : NULL);
+}
+
+static void answer_autodiscover(struct session *s)
+{
+	struct autodiscover_request request;
+
+	if (autodiscover_read(&request, buffer_view(&s->x->collected)) != AUTODISCOVER_OK)
+		write_answer(s, NULL);
+	else
+		session_check_user(s, request.address, on_user);
 }
 
 /* Takes what stands in s->in as body. 1: all of it has come; 0: more; -1: refused. */

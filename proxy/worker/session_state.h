@@ -11,6 +11,7 @@
 #include "common/http_chunk.h"
 #include "proxy/worker/request.h"
 #include "proxy/worker/session.h"
+#include "proxy/worker/user_name.h"
 
 /* Exactly one at a time; the table in session.c says which may follow and how long each may last. */
 enum session_state {
@@ -33,6 +34,10 @@ struct pace {
 	uint64_t since_ms;		/* 0: not waiting for it now */
 	uint64_t waited_ms;
 };
+
+struct session;
+/* FACT_NONE: the name is the account's. s may be gone afterwards. */
+typedef void session_user_fn(struct session *s, enum fact fact, const char *detail);
 
 /* One request and its response. */
 struct exchange {
@@ -66,6 +71,9 @@ struct exchange {
 	char text[256];			/* detail that is no static text */
 	char server[96];
 	bool ticket;			/* a credential was asked of kerberos */
+	char *user_name;		/* session_user.c: of which the directory is asked whose it is; heap */
+	enum user_name user_asked;
+	session_user_fn *user_done;
 	unsigned asked_under;		/* when it was: worker->configuration */
 	struct buffer collected;	/* SESSION_COLLECT */
 };
@@ -163,6 +171,13 @@ void session_hash(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE]
 enum authorization { AUTHORIZATION_NONE = 0, AUTHORIZATION_BASIC, AUTHORIZATION_BEARER, AUTHORIZATION_OTHER, AUTHORIZATION_MALFORMED };
 /* With AUTHORIZATION_BASIC (RFC 7617) user is filled. */
 enum authorization session_authorization(struct session *s, char user[ACCOUNT_NAME_LIMIT]);
+
+/* --- session_user.c --- */
+/*
+ * Whether `user` (copied) is the account's name; the directory is asked where only it can say. `done` runs once, before this returns
+ * or later (SESSION_ACCOUNT meanwhile), and not when the session ends first. s may be gone afterwards.
+ */
+void session_check_user(struct session *s, const char *user, session_user_fn *done);
 
 /* --- session_changes.c --- */
 /* Sets peer->host by the name that the connection came by: hosts may stand in another order now. False: no host has it any more. */

@@ -179,19 +179,60 @@ enum fact session_standing(struct session *s, const char **detail)
 	    s->peer->has_certificate && session_upstream(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
 }
 
+static void on_user(struct session *s, enum fact fact, const char *detail)
+{
+	if (fact != FACT_NONE)
+		session_refuse(s, fact, detail);
+	else
+		step_device(s);
+}
+
+/* Whose mailbox the request names. */
+static void step_user(struct session *s, enum fact fact, const char *detail)
+{
+	struct exchange *x = s->x;
+
+	if (fact != FACT_NONE) {
+		session_refuse(s, fact, fact == FACT_OTHER_USER ? "the password's user is not the certificate's" : detail);
+		return;
+	}
+	/* the mail server would check one that is passed on; of any other nobody knows yet whether it is right */
+	if (s->peer->has_certificate && x->checks != 0 && session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
+		session_refuse(s, FACT_PASSWORD_UNCHECKED, "certificate and password together need credential passthrough");
+		return;
+	}
+	if (x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !x->request.is_options) {
+		session_go(s, SESSION_COLLECT);
+		if (x->request.expect_continue && buffer_addv(&s->out, STRV("HTTP/1.1 100 Continue\r\n\r\n")) == 0 &&
+		    session_flush(s) == IO_ENDED) {
+			session_close(s, "the device went away");
+			return;
+		}
+		buffer_eat(&s->in, x->head_n);
+		x->head_n = 0;
+		s->worker->head_owner = NULL;
+		session_collect(s);
+		return;
+	}
+	if (x->request.route == ROUTE_EAS && session_policy(s)->user_must_match)
+		session_check_user(s, x->request.query.user, on_user);
+	else
+		step_device(s);
+}
+
 /* A password beside a certificate counts where a rule requires both, and goes on where that is configured: only for the same account. */
-static enum fact check_own_password(struct session *s)
+static void step_own_password(struct session *s)
 {
 	bool passes = session_upstream(s)->credential_kind == CREDENTIAL_PASSTHROUGH;
 	char user[ACCOUNT_NAME_LIMIT];
-	enum authorization kind;
+	enum authorization kind = AUTHORIZATION_NONE;
 
-	if (!s->peer->has_certificate || (!passes && s->x->checks == 0))
-		return FACT_NONE;
-	kind = session_authorization(s, user);
-	if (kind == AUTHORIZATION_NONE)
-		return FACT_NONE;
-	return kind == AUTHORIZATION_BASIC && policy_names_account(&s->account->view, strv_from(user)) ? FACT_NONE : FACT_OTHER_USER;
+	if (s->peer->has_certificate && (passes || s->x->checks != 0))
+		kind = session_authorization(s, user);
+	if (kind == AUTHORIZATION_BASIC)
+		session_check_user(s, user, step_user);
+	else
+		step_user(s, kind == AUTHORIZATION_NONE ? FACT_NONE : FACT_OTHER_USER, NULL);
 }
 
 void session_admitted(struct session *s)
@@ -199,33 +240,10 @@ void session_admitted(struct session *s)
 	const char *detail;
 	enum fact fact = session_standing(s, &detail);
 
-	if (fact == FACT_NONE) {
-		fact = check_own_password(s);
-		detail = fact != FACT_NONE ? "the password's user is not the certificate's" : NULL;
-	}
-	/* the mail server would check one that is passed on; of any other nobody knows yet whether it is right */
-	if (fact == FACT_NONE && s->peer->has_certificate && s->x->checks != 0 && session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
-		fact = FACT_PASSWORD_UNCHECKED;
-		detail = "certificate and password together need credential passthrough";
-	}
-	if (fact != FACT_NONE) {
+	if (fact != FACT_NONE)
 		session_refuse(s, fact, detail);
-		return;
-	}
-	if (s->x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !s->x->request.is_options) {
-		session_go(s, SESSION_COLLECT);
-		if (s->x->request.expect_continue && buffer_addv(&s->out, STRV("HTTP/1.1 100 Continue\r\n\r\n")) == 0 &&
-		    session_flush(s) == IO_ENDED) {
-			session_close(s, "the device went away");
-			return;
-		}
-		buffer_eat(&s->in, s->x->head_n);
-		s->x->head_n = 0;
-		s->worker->head_owner = NULL;
-		session_collect(s);
-		return;
-	}
-	step_device(s);
+	else
+		step_own_password(s);
 }
 
 /* --- the device --- */

@@ -114,7 +114,7 @@ def test_53_policy_limits_and_mail_server_count_for_the_next_request_of_a_live_c
     config["proxy"]["limits"]["body_bytes"] = 4000
     reload_good(proxy, config)
     assert device.post("Sync", b"b" * 5000).status == 413
-    config["proxy"]["policies"][0]["device_types"] = ["Android"]
+    config["proxy"]["policies"][0]["device_types"] = {"allow": ["Android"]}
     reload_good(proxy, config)
     assert device.sync().status == 403
     assert proxy.wait_event("refused", reason="device-type")

@@ -1,14 +1,21 @@
 /*
- * test_policy: who may do what: policy.tbl, row by row, and the names an account answers to.
+ * test_policy: who may do what: policy.tbl, row by row, and the patterns of its lists.
  */
 #include "proxy/worker/policy.h"
 
+#include "proxy/worker/policy_list.h"
 #include "table.h"
 
 #define NOW 1000
 
-static char *types[] = { (char *)(uintptr_t) "iPhone", (char *)(uintptr_t) "Android" };
-static char *versions[] = { (char *)(uintptr_t) "14.1", (char *)(uintptr_t) "16.1" };
+#define WORD(text) ((char *)(uintptr_t)(text))
+
+static char *types[] = { WORD("iPhone"), WORD("Android*") };
+static char *bad_types[] = { WORD("Palm*"), WORD("*test*") };
+static char *agents[] = { WORD("Apple-*/*"), WORD("Outlook-iOS-Android/?*") };
+static char *bad_agents[] = { WORD("Apple-iPhone3C?/*"), WORD("*bot*") };
+static char *versions[] = { WORD("14.1"), WORD("16.*") };
+static char *bad_versions[] = { WORD("16.0"), WORD("2.*") };
 
 static const struct {
 	const char *word;
@@ -78,6 +85,14 @@ static void request_word(struct eas_request *r, struct strv word)
 		assert_int_equal(text_copy(r->version, sizeof(r->version), value), 0);
 		return;
 	}
+	if (value_of(word, "agent=", &value)) {
+		assert_int_equal(text_copy(r->user_agent, sizeof(r->user_agent), value), 0);
+		return;
+	}
+	if (is(word, "odd-agent")) {
+		r->user_agent_odd = true;
+		return;
+	}
 	if (is(word, "options")) {
 		r->is_options = true;
 		return;
@@ -100,11 +115,23 @@ static void policy_word(struct policy_settings *policy, bool *kerberos, struct s
 	if (is(word, "group")) {
 		policy->required_group = (char *)(uintptr_t) "CN=Mail";
 	} else if (is(word, "types")) {
-		policy->device_types = types;
-		policy->device_types_count = ARRAY_LEN(types);
+		policy->device_types.allow = types;
+		policy->device_types.allow_count = ARRAY_LEN(types);
+	} else if (is(word, "!types")) {
+		policy->device_types.deny = bad_types;
+		policy->device_types.deny_count = ARRAY_LEN(bad_types);
+	} else if (is(word, "agents")) {
+		policy->user_agents.allow = agents;
+		policy->user_agents.allow_count = ARRAY_LEN(agents);
+	} else if (is(word, "!agents")) {
+		policy->user_agents.deny = bad_agents;
+		policy->user_agents.deny_count = ARRAY_LEN(bad_agents);
 	} else if (is(word, "versions")) {
-		policy->protocol_versions = versions;
-		policy->protocol_versions_count = ARRAY_LEN(versions);
+		policy->protocol_versions.allow = versions;
+		policy->protocol_versions.allow_count = ARRAY_LEN(versions);
+	} else if (is(word, "!versions")) {
+		policy->protocol_versions.deny = bad_versions;
+		policy->protocol_versions.deny_count = ARRAY_LEN(bad_versions);
 	} else if (is(word, "any-user")) {
 		policy->user_must_match = false;
 	} else if (is(word, "kerberos")) {
@@ -155,23 +182,25 @@ static void threat_16_only_the_certificates_own_mailbox_is_served(void **state)
 	table_run("policy.tbl", "threat-16", 5, check);
 }
 
-/* An account without mail, UPN or domain must not answer to the empty parts of a name. */
-static void an_account_with_few_names_answers_to_those_alone(void **state)
+static void a_pattern_matches_the_whole_text_in_bounded_time(void **state)
 {
-	struct account_view bare = { .sid = "", .sam = "bare", .realm = "", .netbios = "", .upn = "",
-		.mail = "", .display_name = "" };
+	char many[129], text[4096];
 
 	(void)state;
-	assert_true(policy_names_account(&bare, STRV("bare")));
-	assert_true(policy_names_account(&bare, STRV("")));
-	assert_false(policy_names_account(&bare, STRV("@")));
-	assert_false(policy_names_account(&bare, STRV("\\")));
-	assert_false(policy_names_account(&bare, STRV("@bare")));
-	assert_false(policy_names_account(&bare, STRV("CORP\\bare")));
-	assert_false(policy_names_account(&bare, STRV("bare@corp.example")));
-	bare.sam = "";
-	assert_false(policy_names_account(&bare, STRV("@")));
-	assert_false(policy_names_account(&bare, STRV("bare")));
+	assert_true(policy_list_matches(STRV("*"), STRV("")));
+	assert_true(policy_list_matches(STRV(""), STRV("")));
+	assert_false(policy_list_matches(STRV("?"), STRV("")));
+	assert_false(policy_list_matches(STRV(""), STRV("a")));
+	assert_true(policy_list_matches(STRV("a*b*c"), STRV("AxxbyybzzC")));
+	assert_false(policy_list_matches(STRV("a*b*c"), STRV("axxbyybzzcd")));
+	assert_true(policy_list_matches(STRV("*ab"), STRV("aaab")));
+	assert_true(policy_list_matches(STRV("[a]\\"), STRV("[A]\\")));
+	/* what takes backtracking matchers for ever */
+	for (size_t i = 0; i < 128; i++)
+		many[i] = i % 2 ? 'a' : '*';
+	many[127] = 'b';
+	memset(text, 'a', sizeof(text));
+	assert_false(policy_list_matches((struct strv){ many, 128 }, (struct strv){ text, sizeof(text) }));
 }
 
 int main(void)
@@ -179,7 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_row_of_the_table_is_decided_as_it_says),
 		cmocka_unit_test(threat_16_only_the_certificates_own_mailbox_is_served),
-		cmocka_unit_test(an_account_with_few_names_answers_to_those_alone),
+		cmocka_unit_test(a_pattern_matches_the_whole_text_in_bounded_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
