@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/address.h"
 #include "common/bundle.h"
 #include "common/directory/accounts.h"
+#include "common/local_revocation.h"
 #include "common/text.h"
 #include "common/tls.h"
 #include "enroll/listen.h"
@@ -81,10 +83,26 @@ static int check_host(const char *what, const char *text, uint16_t port)
 	return finding(true, "%s %s:%u answers", what, host, port);
 }
 
+static int check_local_proxy(const struct enroll_settings *s)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int n = snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/" LOCAL_REVOCATION_SOCKET, s->common.run_dir), rc, fd;
+
+	if (n < 0 || (size_t)n >= sizeof(sun.sun_path))
+		return finding(false, "run_dir: %s is too long for a local socket (107 bytes)", s->common.run_dir);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	rc = fd >= 0 && connect(fd, (const struct sockaddr *)&sun, sizeof(sun)) == 0 ? 0 : errno;
+	if (fd >= 0)
+		close(fd);
+	if (rc != 0)
+		return finding(false, "local proxy %s: %s: start easproxy with proxy.revocation.local: true", sun.sun_path, strerror(rc));
+	return finding(true, "local proxy %s answers", sun.sun_path);
+}
+
 static int check_neighbours(const struct enroll_settings *s)
 {
 	const struct config_ldap *l = s->common.directory.ldap;
-	int bad = 0;
+	int bad = s->enroll.local_proxy ? check_local_proxy(s) : 0;
 
 	for (unsigned i = 0; s->common.redis != NULL && i < s->common.redis->servers_count; i++) {
 		if (!text_starts_nocase(strv_from(s->common.redis->servers[i]), STRV("unix:")))

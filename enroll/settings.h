@@ -109,6 +109,7 @@ struct enroll_section {
 	unsigned listeners_count;
 	char *public_url, *plain_url;	/* without a / at their end; plain_url "": public_url is used for CRL, OCSP and SCEP, filled */
 	char *registry;			/* filled: state_dir/enroll/registry.db; nothing of others belongs into its folder */
+	bool local_proxy;		/* easproxy on this machine is told of revocations over its socket in run_dir */
 	struct enroll_ca ca;
 	struct enroll_profile *profiles;
 	unsigned profiles_count;

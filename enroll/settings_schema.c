@@ -146,6 +146,7 @@ static const cyaml_schema_field_t enroll_fields[] = {
 	STR(struct enroll_section, public_url),
 	STR(struct enroll_section, plain_url),
 	STR(struct enroll_section, registry),
+	BOOL(struct enroll_section, local_proxy),
 	MAP(struct enroll_section, ca, ca_fields),
 	SEQ(struct enroll_section, profiles, profile_entry),
 	MAP(struct enroll_section, portal, portal_fields),

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/address.h"
+#include "common/local_revocation.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/settings.h"
@@ -84,13 +85,13 @@ static int systemd_find(int count, const struct address *a)
 	return -1;
 }
 
-static int add(struct plan *plan, int fd, unsigned index, unsigned tag)
+static int add(struct plan *plan, int fd, enum role role, unsigned index, unsigned tag)
 {
 	if (plan->sockets_n == PLAN_SOCKETS) {
 		log_say(LOG_ERROR, "listen_failed", "more listeners times workers than %d: lower proxy.workers", PLAN_SOCKETS);
 		return -1;
 	}
-	plan->sockets[plan->sockets_n++] = (struct plan_socket){ fd, ROLE_WORKER, index, tag };
+	plan->sockets[plan->sockets_n++] = (struct plan_socket){ fd, role, index, tag };
 	return 0;
 }
 
@@ -125,7 +126,7 @@ static int listen_on(struct plan *plan, const char *text, const char *what, unsi
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
 		say(what, fd);
-		return add(plan, fd, UINT32_MAX, tag);	/* one socket, shared by all workers */
+		return add(plan, fd, ROLE_WORKER, UINT32_MAX, tag);	/* one socket, shared by all workers */
 	}
 	for (unsigned i = 0; i < workers; i++) {
 		fd = bind_one(&a);
@@ -141,23 +142,30 @@ static int listen_on(struct plan *plan, const char *text, const char *what, unsi
 				return -1;
 			say(what, fd);
 		}
-		if (add(plan, fd, i, tag) < 0)
+		if (add(plan, fd, ROLE_WORKER, i, tag) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* run_dir/easproxy.sock: what `easproxy status` asks; for root and the user only. */
-static int listen_local(struct plan *plan, const struct settings *s, const struct passwd *pw)
+struct local_socket {
+	const char *name;		/* in run_dir */
+	int type;
+	enum role role;
+	unsigned tag;
+};
+
+/* For root and the user only. */
+static int listen_local(struct plan *plan, const struct settings *s, const struct passwd *pw, const struct local_socket *what)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd, n = snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/easproxy.sock", s->common.run_dir);
+	int fd, n = snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%s", s->common.run_dir, what->name);
 
 	if (n < 0 || (size_t)n >= sizeof(sun.sun_path)) {
 		log_say(LOG_ERROR, "listen_failed", "run_dir: %s is too long for a local socket (107 bytes)", s->common.run_dir);
 		return -1;
 	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, what->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		log_say(LOG_ERROR, "listen_failed", "%s: %s", sun.sun_path, strerror(errno));
 		return -1;
@@ -169,11 +177,14 @@ static int listen_local(struct plan *plan, const struct settings *s, const struc
 		close(fd);
 		return -1;
 	}
-	return add(plan, fd, 0, SOCKET_TAG_ADMIN_LOCAL);
+	return add(plan, fd, what->role, 0, what->tag);
 }
 
 int listen_all(struct plan *plan, const struct passwd *pw)
 {
+	/* what `easproxy status` asks, and what enrolment on this machine tells (revocation/local.h) */
+	static const struct local_socket status = { "easproxy.sock", SOCK_STREAM, ROLE_WORKER, SOCKET_TAG_ADMIN_LOCAL };
+	static const struct local_socket revocations = { LOCAL_REVOCATION_SOCKET, SOCK_SEQPACKET, ROLE_REVOCATION, 0 };
 	const struct settings *s = plan->settings;
 	unsigned workers = 1;
 	int passed = systemd_count();
@@ -188,5 +199,7 @@ int listen_all(struct plan *plan, const struct passwd *pw)
 	}
 	if (s->proxy.admin.address[0] != '\0' && listen_on(plan, s->proxy.admin.address, "admin", workers, SOCKET_TAG_ADMIN, passed) < 0)
 		return -1;
-	return listen_local(plan, s, pw);
+	if (s->proxy.revocation.local && listen_local(plan, s, pw, &revocations) < 0)
+		return -1;
+	return listen_local(plan, s, pw, &status);
 }

@@ -8,7 +8,7 @@
 
 #include "common/master.h"
 
-/* Fills plan->sockets: each listener once per worker (SO_REUSEPORT), the admin's likewise, and run_dir/easproxy.sock. 0 or -1 (logged). */
+/* Fills plan->sockets: each listener once per worker (SO_REUSEPORT), the admin's likewise, and the local sockets in run_dir. 0 or -1 (logged). */
 MUST_CHECK int listen_all(struct plan *plan, const struct passwd *pw);
 /* Tries one address without keeping it: 0, or -errno. */
 int listen_try(const char *address);

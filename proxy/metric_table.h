@@ -34,6 +34,7 @@ enum metric {
 	M_REDIS_COMMANDS,	/* result: workers (device state) and the revocation process */
 	M_REDIS_CONNECTIONS,	/* found, lost, failed */
 	M_REVOCATION_EVENTS,	/* enum event_type x enum event_verdict */
+	M_LOCAL_MESSAGES,	/* taken, not taken, refused */
 	M_CRL_LOADS,		/* enum crl_look */
 	M_SESSIONS_ENDED,	/* why a live session was ended */
 	M_PROCESS_RESTARTS,
@@ -82,6 +83,7 @@ enum crl_look {
 	LOOK_ROLLBACK,
 	LOOK_SCOPE,		/* a part only, entries of others, a delta that does not fit */
 };
+enum { LOCAL_COUNTED_TAKEN = 0, LOCAL_COUNTED_NOT_TAKEN, LOCAL_COUNTED_REFUSED };
 enum { ENDED_REVOKED = 0, ENDED_ACCOUNT, ENDED_DEVICE, ENDED_CERTIFICATE, ENDED_TRUST };
 
 #endif

@@ -359,6 +359,8 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 		return "proxy.admin.address";
 	if (a->proxy.limits.session_records != b->proxy.limits.session_records)
 		return "proxy.limits.session_records";
+	if (a->proxy.revocation.local != b->proxy.revocation.local)
+		return "proxy.revocation.local";
 	if (a->proxy.sessions < b->proxy.sessions)
 		return "proxy.sessions (upwards)";
 	/* devices' records would be in another place, and the table of one machine is made at the start */

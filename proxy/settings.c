@@ -240,6 +240,8 @@ static int check_revocation(struct settings *s, const struct config_place *at)
 	r->unknown_allows = unknown == 1;
 	if (r->redis && s->common.redis == NULL)
 		return fail(at, "proxy.revocation.redis", "true needs the section redis:");
+	if (r->local && r->crls_count == 0)
+		return fail(at, "proxy.revocation.local", "true needs crls: what enrolment says there ends by its list");
 	if (!r->redis && r->crls_count == 0 && !r->unknown_allows)
 		return fail(at, "proxy.revocation", "names no source: give crls, or redis: true, or every certificate would be refused");
 	for (unsigned i = 0; i < r->crls_count; i++) {

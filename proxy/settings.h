@@ -38,7 +38,7 @@ struct crl_settings {
 struct revocation_settings {
 	struct crl_settings *crls;
 	unsigned crls_count;
-	bool redis;
+	bool redis, local;
 	uint32_t max_age_seconds, refresh_seconds;
 	char *unknown;
 	bool unknown_allows;

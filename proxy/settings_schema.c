@@ -46,6 +46,7 @@ static const cyaml_schema_value_t crl_entry = { CYAML_VALUE_MAPPING(CYAML_FLAG_D
 static const cyaml_schema_field_t revocation_fields[] = {
 	SEQ(struct revocation_settings, crls, crl_entry),
 	BOOL(struct revocation_settings, redis),
+	BOOL(struct revocation_settings, local),
 	U32(struct revocation_settings, max_age_seconds),
 	U32(struct revocation_settings, refresh_seconds),
 	STR(struct revocation_settings, unknown),

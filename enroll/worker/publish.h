@@ -1,6 +1,6 @@
 /*
- * publish: tells the fleet: Redis as DESIGN §6 says (revoked:, crl:, device:, events), asynchronously; retried by revoke.c until it is done.
- * Without Redis the CRL file in state_dir/crl is what the proxy reads. Worker process; keeps no list of its own: the registry's acts are the list.
+ * publish: tells the fleet: Redis as DESIGN §6 says (revoked:, crl:, device:, events), and the proxy of this machine over its local socket, asynchronously;
+ * retried by revoke.c until it is done. Where there is neither, the CRL in state_dir/crl is what proxies read. Worker process; keeps no list of its own: the registry's acts are the list.
  */
 #ifndef EASGATE_ENROLL_PUBLISH_H
 #define EASGATE_ENROLL_PUBLISH_H
@@ -15,14 +15,21 @@ struct publish;
 /* ok: every command was answered well. From the loop, once. */
 typedef void publish_done_fn(void *arg, bool ok);
 
-/*
- * redis NULL: one machine; everything is done at once. password and fleet secret come from the bundle (copied). Borrows loop, redis. up: the connection to
- * Redis is there (again): time to retry. NULL: why.
- */
-struct publish *publish_new(struct loop *loop, const struct config_redis *redis, struct bundle *bundle, void (*up)(void *arg), void *arg,
-    char *why, size_t why_size);
+struct publish_config {
+	struct loop *loop;			/* borrowed */
+	const struct config_redis *redis;	/* borrowed; NULL: none */
+	struct bundle *bundle;			/* password and fleet secret, copied */
+	const char *proxy_run_dir;		/* where the proxy of this machine has its socket; NULL: not told */
+	void (*up)(void *arg);			/* a connection is there (again): time to retry */
+	void *arg;
+};
+
+/* With neither Redis nor proxy everything is done at once. NULL: why. */
+struct publish *publish_new(const struct publish_config *config, char *why, size_t why_size);
 void publish_free(struct publish *p);	/* no callback runs any more; accepts NULL */
-bool publish_is_up(const struct publish *p);
+bool publish_is_up(const struct publish *p);	/* Redis, where there is one */
+/* True once after each time that the proxy of this machine came (back): it may not know what no list holds yet. */
+bool publish_proxy_is_new(struct publish *p);
 
 struct publish_certificate {
 	char issuer[REGISTRY_HEX];
@@ -30,10 +37,18 @@ struct publish_certificate {
 	const char *sid, *upn;
 	int reason;
 	int64_t at, not_before;
+	uint64_t list_number;		/* a list up to this number may not hold it */
 };
-/* HSET revoked:<issuer>; device:<sha256> blocked unless the reason is hold; XADD revoked. 0: done will run; -1: no connection, or too many under way. */
+/*
+ * HSET revoked:<issuer>; device:<sha256> blocked unless the reason is hold; XADD revoked. And the proxy of this machine. 0: done will run; -1: no connection,
+ * or too many under way.
+ */
 MUST_CHECK int publish_revoked(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);
-/* HDEL revoked:<issuer>, XADD unrevoked. */
+/* To the proxy of this machine alone, which was told before; nothing where there is none. As publish_revoked(). */
+MUST_CHECK int publish_revoked_again(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);
+/* The newest list of this issuer, full or delta, is in its place: the proxy of this machine reads it. Nothing if it was told. */
+void publish_listed(struct publish *p, const char *issuer, uint64_t number);
+/* HDEL revoked:<issuer>, XADD unrevoked. The proxy of this machine believes the list alone. */
 MUST_CHECK int publish_released(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);
 /* The device's record, registered for this certificate (left alone where there is one), and XADD device. */
 MUST_CHECK int publish_registered(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg);

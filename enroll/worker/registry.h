@@ -224,8 +224,13 @@ MUST_CHECK enum registry_result registry_act_step(struct registry *r, int64_t id
 /* REGISTRY_STEP_LIST of all acts of this issuer up to `id`. */
 MUST_CHECK enum registry_result registry_acts_listed(struct registry *r, const char *issuer, int64_t id);
 typedef bool registry_act_fn(void *arg, const struct registry_act *act);
-/* Acts of whose steps `missing` one is left, oldest first. */
-MUST_CHECK enum registry_result registry_acts_undone(struct registry *r, unsigned missing, unsigned limit, registry_act_fn *fn, void *arg);
+typedef bool registry_issuer_fn(void *arg, const char *issuer);
+/* The issuers with an act that no list holds. */
+MUST_CHECK enum registry_result registry_acts_issuers(struct registry *r, registry_issuer_fn *fn, void *arg);
+/* Acts above `after` of whose steps `missing` one is left, oldest first. */
+MUST_CHECK enum registry_result registry_acts_undone(struct registry *r, unsigned missing, int64_t after, unsigned limit, registry_act_fn *fn, void *arg);
+/* Acts above `after` that the newest full list of their issuer does not cover and whose certificate is revoked or held now, oldest first. */
+MUST_CHECK enum registry_result registry_acts_unlisted(struct registry *r, int64_t after, unsigned limit, registry_act_fn *fn, void *arg);
 /* Live ones that were replaced and whose successor is in use, or was issued before `before`: to be revoked as superseded. */
 MUST_CHECK enum registry_result registry_superseded(struct registry *r, int64_t before, unsigned limit, registry_certificate_fn *fn, void *arg);
 /* LIVE -> EXPIRED of what ended before now. */
@@ -244,6 +249,8 @@ struct registry_crl {
 MUST_CHECK enum registry_result registry_crl_begin(struct registry *r, const char *issuer, bool delta, int64_t this_update, int64_t next_update,
     struct registry_crl *out);
 MUST_CHECK enum registry_result registry_crl_made(struct registry *r, const struct registry_crl *crl);
+/* What is revoked now is on every list of this issuer above *number: the highest number that was taken, and the clock's (now) when that is higher. */
+MUST_CHECK enum registry_result registry_crl_number(struct registry *r, const char *issuer, int64_t now, uint64_t *number);
 /* The newest made one. */
 MUST_CHECK enum registry_result registry_crl_newest(struct registry *r, const char *issuer, bool delta, struct registry_crl *out);
 
@@ -257,7 +264,6 @@ typedef bool registry_entry_fn(void *arg, const struct registry_entry *entry);
 MUST_CHECK enum registry_result registry_entries(struct registry *r, const struct registry_crl *crl, const uint8_t *after, unsigned limit,
     registry_entry_fn *fn, void *arg);
 /* The issuers that certificates were taken from which have not all ended. */
-typedef bool registry_issuer_fn(void *arg, const char *issuer);
 MUST_CHECK enum registry_result registry_issuers(struct registry *r, int64_t now, registry_issuer_fn *fn, void *arg);
 
 MUST_CHECK enum registry_result registry_acts_count(struct registry *r, int64_t *undone);

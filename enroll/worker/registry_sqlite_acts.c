@@ -123,12 +123,9 @@ enum registry_result registry_acts_listed(struct registry *r, const char *issuer
 	return reg_end(r, rc == REGISTRY_OK ? reg_run(r, SETTLE, "") : rc);
 }
 
-enum registry_result registry_acts_undone(struct registry *r, unsigned missing, unsigned limit, registry_act_fn *fn, void *arg)
+static enum registry_result walk_acts(struct registry *r, enum registry_result rc, sqlite3_stmt *st, registry_act_fn *fn, void *arg)
 {
 	struct registry_act row;
-	sqlite3_stmt *st;
-	enum registry_result rc = reg_row(r, &st, "SELECT " ACT_COLUMNS " FROM acts WHERE steps<>3 AND (steps&?1)<>?1 ORDER BY id LIMIT ?2",
-	    "ii", (int64_t)missing, (int64_t)limit);
 
 	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
 		take_act(st, &row);
@@ -138,6 +135,48 @@ enum registry_result registry_acts_undone(struct registry *r, unsigned missing, 
 		}
 	}
 	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result registry_acts_undone(struct registry *r, unsigned missing, int64_t after, unsigned limit, registry_act_fn *fn, void *arg)
+{
+	sqlite3_stmt *st = NULL;
+	enum registry_result rc = reg_row(r, &st, "SELECT " ACT_COLUMNS " FROM acts WHERE steps<>3 AND (steps&?1)<>?1 AND id>?2 ORDER BY id LIMIT ?3",
+	    "iii", (int64_t)missing, after, (int64_t)limit);
+
+	return walk_acts(r, rc, st, fn, arg);
+}
+
+enum registry_result registry_acts_unlisted(struct registry *r, int64_t after, unsigned limit, registry_act_fn *fn, void *arg)
+{
+	sqlite3_stmt *st = NULL;
+	enum registry_result rc = reg_row(r, &st, "SELECT a.id,a.kind,a.serial,a.steps,a.at FROM acts a JOIN certificates c ON c.serial=a.serial WHERE a.id>?"
+	    " AND c.revoked_at>0 AND a.id>coalesce((SELECT upto FROM crls WHERE crls.issuer=c.issuer AND made=1 AND base=0 ORDER BY number DESC LIMIT 1),0)"
+	    " ORDER BY a.id LIMIT ?", "ii", after, (int64_t)limit);
+
+	return walk_acts(r, rc, st, fn, arg);
+}
+
+static enum registry_result walk_issuers(struct registry *r, enum registry_result rc, sqlite3_stmt *st, registry_issuer_fn *fn, void *arg)
+{
+	char issuer[REGISTRY_HEX];
+
+	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
+		reg_text(st, 0, issuer, sizeof(issuer));
+		if (!fn(arg, issuer)) {
+			reg_done(st);
+			return REGISTRY_OK;
+		}
+	}
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result registry_acts_issuers(struct registry *r, registry_issuer_fn *fn, void *arg)
+{
+	sqlite3_stmt *st = NULL;
+	enum registry_result rc = reg_row(r, &st, "SELECT DISTINCT c.issuer FROM acts a JOIN certificates c ON c.serial=a.serial WHERE a.steps<>3 AND"
+	    " (a.steps&1)=0", "");
+
+	return walk_issuers(r, rc, st, fn, arg);
 }
 
 enum registry_result registry_acts_count(struct registry *r, int64_t *undone)
@@ -191,6 +230,16 @@ enum registry_result registry_crl_newest(struct registry *r, const char *issuer,
 		take_crl(st, out);
 		reg_done(st);
 	}
+	return rc;
+}
+
+enum registry_result registry_crl_number(struct registry *r, const char *issuer, int64_t now, uint64_t *number)
+{
+	int64_t taken = 0;
+	enum registry_result rc = reg_number(r, &taken, "SELECT coalesce(max(number),0) FROM crls WHERE issuer=?", "t", issuer);
+
+	/* the next list's number is at least the second in which it is begun (insert_crl) */
+	*number = (uint64_t)(taken > now - 1 ? taken : now - 1);
 	return rc;
 }
 
@@ -289,18 +338,10 @@ enum registry_result registry_entries(struct registry *r, const struct registry_
 
 enum registry_result registry_issuers(struct registry *r, int64_t now, registry_issuer_fn *fn, void *arg)
 {
-	char issuer[REGISTRY_HEX];
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL;
 	enum registry_result rc = reg_row(r, &st, "SELECT DISTINCT issuer FROM certificates WHERE not_after>=?", "i", now);
 
-	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
-		reg_text(st, 0, issuer, sizeof(issuer));
-		if (!fn(arg, issuer)) {
-			reg_done(st);
-			return REGISTRY_OK;
-		}
-	}
-	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+	return walk_issuers(r, rc, st, fn, arg);
 }
 
 enum registry_result registry_count(struct registry *r, struct registry_counts *out)

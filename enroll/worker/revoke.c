@@ -126,6 +126,8 @@ struct revoke *revoke_new(const struct revoke_config *config, char *why, size_t 
 		return NULL;
 	}
 	v->c = *config;
+	v->replay_after = -1;
+	revoke_fleet_retry(v);
 	v->pump = evtimer_new(loop_base(v->c.loop), on_pump, v);
 	if (v->pump == NULL || (size_t)snprintf(v->list_dir, sizeof(v->list_dir), "%s", config->list_dir) >= sizeof(v->list_dir) ||
 	    revoke_list_init(v) < 0) {
@@ -165,6 +167,7 @@ void revoke_kick(struct revoke *v)
 {
 	v->said_fresh = 0;
 	forget_failures(v);
+	revoke_fleet_retry(v);
 	revoke_soon(v);
 }
 

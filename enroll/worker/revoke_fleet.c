@@ -1,10 +1,13 @@
 /*
- * revoke_fleet: acts told to the fleet until it knows, how fresh what it knows is, and all of it anew where it was lost. Worker process.
+ * revoke_fleet: acts told to the fleet until it knows: new ones first, those that failed in turn. Worker process.
  */
 #include <stdlib.h>
 
 #include "common/log.h"
 #include "enroll/worker/revoke_parts.h"
+
+#define RETRY_MS     1000
+#define RETRY_MAX_MS 30000
 
 static void on_told(void *arg, bool ok)
 {
@@ -14,7 +17,8 @@ static void on_told(void *arg, bool ok)
 
 	t->id = 0;
 	if (!ok)
-		return;			/* the tick, or Redis coming back, tries again */
+		return;			/* retry() tries again, or whoever was away coming back */
+	v->retry_helped = true;
 	STEP(&v->c, "revoke-told");
 	if (registry_act_step(v->c.registry, id, REGISTRY_STEP_PUBLISHED) != REGISTRY_OK) {
 		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
@@ -46,23 +50,27 @@ static enum registry_result owner_of(struct revoke *v, const struct registry_cer
 	return rc == REGISTRY_OK ? registry_account_by_id(v->c.registry, d.account, a) : rc;
 }
 
+int revoke_published(struct revoke *v, const struct registry_certificate *c, struct publish_certificate *p)
+{
+	*p = (struct publish_certificate){ .reason = c->reason < 0 ? 0 : c->reason, .at = c->revoked_at, .not_before = c->not_before };
+	memcpy(p->issuer, c->issuer, sizeof(p->issuer));
+	memcpy(p->serial, c->serial, sizeof(p->serial));
+	memcpy(p->sha256, c->sha256, sizeof(p->sha256));
+	return registry_crl_number(v->c.registry, c->issuer, loop_wall(v->c.loop), &p->list_number) == REGISTRY_OK ? 0 : -1;
+}
+
 static int tell(struct revoke *v, const struct registry_act *act, struct revoke_telling *t)
 {
 	struct registry_certificate c;
 	struct registry_account a;
-	struct publish_certificate p = { .reason = 0 };
+	struct publish_certificate p;
 	bool bad;
 
-	if (registry_certificate_get(v->c.registry, act->serial, &c) != REGISTRY_OK || owner_of(v, &c, &a) != REGISTRY_OK)
+	if (registry_certificate_get(v->c.registry, act->serial, &c) != REGISTRY_OK || owner_of(v, &c, &a) != REGISTRY_OK ||
+	    revoke_published(v, &c, &p) < 0)
 		return -1;
-	memcpy(p.issuer, c.issuer, sizeof(p.issuer));
-	memcpy(p.serial, c.serial, sizeof(p.serial));
-	memcpy(p.sha256, c.sha256, sizeof(p.sha256));
 	p.sid = a.sid;
 	p.upn = a.upn;
-	p.reason = c.reason < 0 ? 0 : c.reason;
-	p.at = c.revoked_at;
-	p.not_before = c.not_before;
 	bad = c.state != REGISTRY_LIVE && c.state != REGISTRY_EXPIRED_STATE;
 	*t = (struct revoke_telling){ v, act->id };
 	/* What counts is what the certificate is now: an older act that was overtaken says the newer thing. */
@@ -83,130 +91,82 @@ static bool take_act(void *arg, const struct registry_act *act)
 	return a->n < REVOKE_TELLING;
 }
 
-static void want_list(struct revoke *v, const struct registry_act *act)
+static bool want_list(void *arg, const char *issuer)
 {
-	struct registry_certificate c;
-	struct revoke_issuer *i;
+	struct revoke_issuer *i = revoke_issuer(arg, issuer);
 
-	if (registry_certificate_get(v->c.registry, act->serial, &c) != REGISTRY_OK)
-		return;
-	i = revoke_issuer(v, c.issuer);
 	if (i != NULL)
 		i->wanted = true;
+	return true;
 }
 
-void revoke_fleet_acts(struct revoke *v)
+static unsigned free_slots(const struct revoke *v)
+{
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < REVOKE_TELLING; k++)
+		n += v->telling[k].id == 0;
+	return n;
+}
+
+/* The number of the last one that was looked at; 0: there was none. */
+static int64_t tell_from(struct revoke *v, int64_t after, unsigned limit)
 {
 	struct acts acts = { .n = 0 };
 	struct revoke_telling *t;
 
-	if (registry_acts_undone(v->c.registry, REGISTRY_STEP_LIST, REVOKE_TELLING, take_act, &acts) != REGISTRY_OK)
-		goto failed;
-	for (unsigned k = 0; k < acts.n; k++)
-		want_list(v, &acts.row[k]);
-	acts.n = 0;
-	if (registry_acts_undone(v->c.registry, REGISTRY_STEP_PUBLISHED, REVOKE_TELLING, take_act, &acts) != REGISTRY_OK)
-		goto failed;
+	if (limit == 0)
+		return after;
+	if (registry_acts_undone(v->c.registry, REGISTRY_STEP_PUBLISHED, after, limit, take_act, &acts) != REGISTRY_OK) {
+		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+		return after;
+	}
 	for (unsigned k = 0; k < acts.n; k++) {
 		t = free_slot(v, acts.row[k].id);
 		if (t != NULL && tell(v, &acts.row[k], t) < 0)
 			t->id = 0;
 	}
-	return;
-failed:
-	snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+	return acts.n > 0 ? acts.row[acts.n - 1].id : 0;
 }
 
-/* --- freshness --- */
-
-struct batch { struct registry_entry row[PUBLISH_ENTRIES]; unsigned n; };
-
-static bool take_entry(void *arg, const struct registry_entry *e)
+/*
+ * Those that failed, in turn, and in half of the places only: neither many of them nor slow ones hold up what is revoked now. A round in which nothing was
+ * taken is followed by a longer pause.
+ */
+static void retry(struct revoke *v)
 {
-	struct batch *b = arg;
+	unsigned places = free_slots(v);
+	uint64_t now = loop_now_ms(v->c.loop);
+	int64_t last;
 
-	b->row[b->n++] = *e;
-	return b->n < PUBLISH_ENTRIES;
-}
-
-static void sync_on(struct revoke *v);
-
-static void on_synced(void *arg, bool ok)
-{
-	struct revoke *v = arg;
-
-	for (unsigned k = 0; k < v->issuers; k++)
-		if (v->issuer[k].syncing && !ok)
-			v->issuer[k].syncing = false;
-	if (ok)
-		sync_on(v);
-}
-
-static bool is_syncing(const struct revoke *v)
-{
-	for (unsigned k = 0; k < v->issuers; k++)
-		if (v->issuer[k].syncing)
-			return true;
-	return false;
-}
-
-/* The next portion of the one issuer that is being written anew. */
-static void sync_on(struct revoke *v)
-{
-	static const uint8_t zero[REGISTRY_SERIAL];
-	struct revoke_issuer *i = NULL;
-	struct batch b = { .n = 0 };
-
-	for (unsigned k = 0; k < v->issuers && i == NULL; k++)
-		if (v->issuer[k].syncing)
-			i = &v->issuer[k];
-	if (i == NULL)
+	if (now < v->retry_at_ms || places <= REVOKE_TELLING / 2)
 		return;
-	if (registry_entries(v->c.registry, &i->full, memcmp(i->after, zero, sizeof(zero)) != 0 ? i->after : NULL, PUBLISH_ENTRIES, take_entry,
-	    &b) != REGISTRY_OK) {
-		i->syncing = false;
+	last = tell_from(v, v->retry_after, places - REVOKE_TELLING / 2);
+	if (last != 0 && last <= v->tried) {
+		v->retry_after = last;
 		return;
 	}
-	if (b.n > 0) {
-		memcpy(i->after, b.row[b.n - 1].serial, REGISTRY_SERIAL);
-		if (publish_entries(v->c.publish, i->name, b.row, b.n, on_synced, v) < 0)
-			i->syncing = false;
-		return;
-	}
-	i->syncing = false;
-	log_say(LOG_INFO, "redis_written", "all revocations of %.16s... were written to Redis", i->name);
-	publish_whole(v->c.publish, i->name);
-	v->said_fresh = 0;
-	revoke_soon(v);
+	v->retry_wait_ms = v->retry_helped || (last == 0 && v->retry_after == 0) ? RETRY_MS : v->retry_wait_ms < RETRY_MAX_MS / 2 ? 2 * v->retry_wait_ms : RETRY_MAX_MS;
+	v->retry_after = 0;
+	v->retry_at_ms = now + v->retry_wait_ms;
+	v->retry_helped = false;
 }
 
-static void on_fresh(void *arg, bool ok)
+void revoke_fleet_retry(struct revoke *v)
 {
-	struct revoke *v = arg;
-
-	if (ok || is_syncing(v))
-		return;
-	for (unsigned k = 0; k < v->issuers; k++) {
-		struct revoke_issuer *i = &v->issuer[k];
-
-		if (i->full.number == 0 || !publish_has_lost(v->c.publish, i->name))
-			continue;
-		i->syncing = true;
-		memset(i->after, 0, sizeof(i->after));
-		sync_on(v);
-		return;
-	}
+	v->retry_after = 0;
+	v->retry_at_ms = 0;
+	v->retry_wait_ms = RETRY_MS;
 }
 
-void revoke_fleet_fresh(struct revoke *v)
+void revoke_fleet_acts(struct revoke *v)
 {
-	int64_t now = loop_wall(v->c.loop);
+	int64_t last;
 
-	if (now < v->said_fresh + PUBLISH_FRESH_SECONDS || !publish_is_up(v->c.publish) || is_syncing(v))
-		return;
-	v->said_fresh = now;
-	for (unsigned k = 0; k < v->issuers; k++)
-		if (v->issuer[k].full.number != 0 && v->issuer[k].full.next_update > now &&
-		    publish_list(v->c.publish, &v->issuer[k].full, now, on_fresh, v) < 0)
-			v->said_fresh = 0;
+	if (registry_acts_issuers(v->c.registry, want_list, v) != REGISTRY_OK)
+		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+	last = tell_from(v, v->tried, free_slots(v));
+	if (last > v->tried)
+		v->tried = last;
+	retry(v);
 }

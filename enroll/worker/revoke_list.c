@@ -38,6 +38,7 @@ struct revoke_issuer *revoke_issuer(struct revoke *v, const char *name)
 	snprintf(i->name, sizeof(i->name), "%s", name);
 	if (registry_crl_newest(v->c.registry, name, false, &i->full) == REGISTRY_FAILED)
 		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+	i->newest = i->full.number;
 	return i;
 }
 
@@ -71,6 +72,7 @@ static void note_made(struct revoke *v)
 	} else {
 		i->delta_made = v->list.crl.this_update;
 	}
+	i->newest = v->list.crl.number;
 	/* whoever came meanwhile is not on it: the pump wants the next one */
 	i->wanted = false;
 	v->problem[0] = '\0';

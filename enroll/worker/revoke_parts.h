@@ -24,6 +24,7 @@ struct revoke_issuer {
 	char name[REGISTRY_HEX];
 	struct registry_crl full;	/* the newest; number 0: none */
 	uint64_t full_entries;
+	uint64_t newest;		/* number of the newest list, full or delta; 0: none */
 	int64_t delta_made;
 	bool wanted;			/* an act waits for a list */
 	int64_t not_before;		/* after a failure */
@@ -49,6 +50,13 @@ struct revoke {
 	struct deadline tick;
 	struct event *pump;
 	struct revoke_telling telling[REVOKE_TELLING];
+	int64_t tried;			/* every act up to this one was told once at least */
+	int64_t retry_after;		/* where the round through those that failed is */
+	uint64_t retry_at_ms;		/* not before */
+	unsigned retry_wait_ms;
+	bool retry_helped;		/* something was taken in this round */
+	int64_t replay_after;		/* acts that the proxy of this machine is told again; -1: none */
+	unsigned replaying;
 	struct revoke_issuer issuer[REVOKE_ISSUERS];
 	unsigned issuers;
 	struct revoke_list list;
@@ -65,8 +73,13 @@ struct revoke_issuer *revoke_issuer(struct revoke *v, const char *name);
 /* Starts a list if one is due or wanted and none is being made. */
 void revoke_list_look(struct revoke *v);
 
-/* revoke_fleet.c: publishing acts, freshness, and everything anew when Redis has lost it */
+/* revoke_fleet.c: publishing acts */
 void revoke_fleet_acts(struct revoke *v);
+/* What failed is tried again at once. */
+void revoke_fleet_retry(struct revoke *v);
+/* What is published of a certificate, without its owner. 0 or -1: registry_problem(). */
+MUST_CHECK int revoke_published(struct revoke *v, const struct registry_certificate *c, struct publish_certificate *p);
+/* revoke_fresh.c: freshness, and everything anew when Redis or the proxy of this machine has lost it */
 void revoke_fleet_fresh(struct revoke *v);
 
 /* revoke.c: there may be something to do; from the loop, soon. */

@@ -297,6 +297,8 @@ static int start_server(struct enroll_worker *w)
 static int set_up_parts(struct enroll_worker *w)
 {
 	const struct enroll_settings *s = w->settings;
+	const struct publish_config publish = { .loop = w->loop, .redis = s->common.redis, .bundle = w->files,
+		.proxy_run_dir = s->enroll.local_proxy ? s->common.run_dir : NULL, .up = on_published, .arg = w };
 	char why[512] = "out of memory";
 
 	w->directory = asker_new(w->loop, "directory", directory_verbs, w);
@@ -307,7 +309,7 @@ static int set_up_parts(struct enroll_worker *w)
 	w->crl = crl_keeper_new(w);
 	if (w->directory == NULL || w->chain == NULL || w->issuer == NULL || w->ocsp == NULL || w->crl == NULL || make_rules(w) < 0 ||
 	    secret_key_load(s->common.state_dir, &w->secret_key, why, sizeof(why)) < 0 ||
-	    (w->publish = publish_new(w->loop, s->common.redis, w->files, on_published, w, why, sizeof(why))) == NULL) {
+	    (w->publish = publish_new(&publish, why, sizeof(why))) == NULL) {
 		log_say(LOG_ERROR, "start_failed", "%s", why);
 		return -1;
 	}

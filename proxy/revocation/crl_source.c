@@ -169,6 +169,11 @@ void crl_source_retry(struct crl_source *s)
 		crl_evaluate(s, none, !has_url(s));
 }
 
+void crl_source_look(struct crl_source *s)
+{
+	on_timer(-1, 0, s);
+}
+
 const uint8_t *crl_source_issuer(const struct crl_source *s)
 {
 	return s->issuer;

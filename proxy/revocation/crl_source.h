@@ -37,6 +37,8 @@ void crl_source_free(struct crl_source *s);
 void crl_source_start(struct crl_source *s);
 /* Looks once more if it waits for what another source may have said since. */
 void crl_source_retry(struct crl_source *s);
+/* Somebody says that there is a new list: looks now (a URL: begins to fetch). */
+void crl_source_look(struct crl_source *s);
 const uint8_t *crl_source_issuer(const struct crl_source *s);
 /* "" while all is well, else file or URL and reason. */
 const char *crl_source_problem(const struct crl_source *s);

@@ -18,7 +18,7 @@
 #include "proxy/revocation/index_write.h"
 
 #define INDEX_MAGIC	  0x31584449534745efull	/* another byte order reads another number */
-#define INDEX_LAYOUT	  2u
+#define INDEX_LAYOUT	  3u
 #define INDEX_HEAD	  4096u
 #define INDEX_SLOTS	  8192u			/* power of two */
 #define INDEX_SLOTS_USED  (INDEX_SLOTS / 2)	/* more: the changes are folded in by a rebuild */

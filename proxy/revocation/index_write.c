@@ -29,7 +29,7 @@ static void refresh_row(const struct index_writer *w, struct index_row *row)
 	unsigned source;
 
 	for (source = 0; source < INDEX_SOURCES; source++) {
-		if ((row->section.sources & INDEX_BIT(source)) == 0)
+		if ((row->section.sources & INDEX_BIT(source)) == 0 || source == INDEX_LOCAL)
 			continue;
 		s = &row->source[source];
 		limit = s->confirmed > 0 ? s->confirmed + w->max_age : 0;
@@ -40,7 +40,7 @@ static void refresh_row(const struct index_writer *w, struct index_row *row)
 		if (s->confirmed < as_of)
 			as_of = s->confirmed;
 	}
-	if (row->section.sources == 0)
+	if ((row->section.sources & ~INDEX_BIT(INDEX_LOCAL)) == 0)
 		as_of = until = 0;
 	atomic_store_explicit(&row->as_of, as_of, memory_order_relaxed);
 	atomic_store_explicit(&row->fresh_until, until, memory_order_relaxed);
@@ -286,6 +286,59 @@ const struct index_source_state *index_writer_source(const struct index_writer *
 	int row = index_find_row(&w->view.map, issuer);
 
 	return row < 0 ? NULL : &w->view.map.rows[row].source[source];
+}
+
+void index_writer_set_number(struct index_writer *w, const uint8_t issuer[SHA256_SIZE], enum index_source source, const struct serial *number)
+{
+	int row = index_find_row(&w->view.map, issuer);
+
+	if (row >= 0)
+		w->view.map.rows[row].source[source].number = *number;
+}
+
+/* False: no entry of the section has that source, which one look at its bits tells. */
+static bool section_has(const struct index_map *m, const struct index_section *s, enum index_source source)
+{
+	size_t stripe = ((size_t)s->count + 7) / 8;
+	const uint8_t *bits = (const uint8_t *)m->head + s->masks_at + (size_t)source * stripe;
+
+	if (s->count == 0 || s->masks_at == 0)
+		return s->count > 0 && (s->mask & INDEX_BIT(source)) != 0;
+	for (size_t i = 0; i < stripe; i++)
+		if (bits[i] != 0)
+			return true;
+	return false;
+}
+
+void index_writer_each(const struct index_writer *w, const uint8_t issuer[SHA256_SIZE], enum index_source source,
+    void (*fn)(void *arg, const struct serial *serial), void *arg)
+{
+	const struct index_map *m = &w->view.map;
+	int row = index_find_row(m, issuer);
+	struct index_walk walk = { .map = m };
+	struct serial serial;
+	uint8_t wide[SERIAL_MAX];
+	unsigned mask;
+
+	if (row < 0)
+		return;
+	walk.section = &m->rows[row].section;
+	for (bool any = section_has(m, walk.section, source); any && index_walk_next(&walk, wide, &mask);) {
+		serial.n = (uint8_t)serial_width(wide);
+		memcpy(serial.byte, wide + SERIAL_MAX - serial.n, serial.n);
+		if ((mask & index_mask(m, (unsigned)row, &serial) & INDEX_BIT(source)) != 0)
+			fn(arg, &serial);
+	}
+	for (uint32_t i = 0; i < INDEX_SLOTS; i++) {
+		const struct index_slot *slot = &m->slots[i];
+		uint32_t state = atomic_load(&slot->state);
+		if ((state & INDEX_SLOT_USED) == 0 || slot->row != row || (state & INDEX_BIT(source)) == 0 || slot->n > SERIAL_MAX)
+			continue;
+		serial.n = slot->n;
+		memcpy(serial.byte, slot->byte, slot->n);
+		if ((index_section_mask(m, walk.section, &serial) & INDEX_BIT(source)) == 0)
+			fn(arg, &serial);
+	}
 }
 
 bool index_writer_says(const struct index_writer *w, const uint8_t issuer[SHA256_SIZE], enum index_source source,

@@ -16,7 +16,8 @@
 
 struct serials;
 
-enum index_source { INDEX_CRL = 0, INDEX_REDIS, INDEX_SOURCES };
+/* INDEX_LOCAL: enrolment on this machine (local.h). It only adds: it has no freshness, and what it says ends by a newer CRL. */
+enum index_source { INDEX_CRL = 0, INDEX_REDIS, INDEX_LOCAL, INDEX_SOURCES };
 #define INDEX_BIT(source) (1u << (source))
 
 /* What is remembered of a source; 0 and empty when it was never loaded. Lives in the file. */
@@ -62,6 +63,12 @@ void index_writer_confirm(struct index_writer *w, const uint8_t issuer[SHA256_SI
 /* NULL: issuer not configured. */
 const struct index_source_state *index_writer_source(const struct index_writer *w, const uint8_t issuer[SHA256_SIZE],
     enum index_source source);
+
+/* Persistent, in place: what index_writer_source() gives as `number` from now on. */
+void index_writer_set_number(struct index_writer *w, const uint8_t issuer[SHA256_SIZE], enum index_source source, const struct serial *number);
+/* All serials that this source says are revoked, each once. fn must not change the index. */
+void index_writer_each(const struct index_writer *w, const uint8_t issuer[SHA256_SIZE], enum index_source source,
+    void (*fn)(void *arg, const struct serial *serial), void *arg);
 
 /* Whether this source (not another) says that the serial is revoked. */
 bool index_writer_says(const struct index_writer *w, const uint8_t issuer[SHA256_SIZE], enum index_source source,

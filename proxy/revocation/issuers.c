@@ -117,6 +117,8 @@ static int same_issuer_twice(const struct issuers *all, char *why, size_t why_si
 struct issuers *issuers_new(const struct proxy_settings *settings, struct bundle *bundle, char *why, size_t why_size)
 {
 	unsigned redis = settings->revocation.redis ? INDEX_BIT(INDEX_REDIS) : 0, i, k;
+	/* only beside a CRL, which has the last word */
+	unsigned local = settings->revocation.local ? INDEX_BIT(INDEX_LOCAL) : 0;
 	struct issuers *all = calloc(1, sizeof(*all));
 
 	snprintf(why, why_size, "out of memory");
@@ -127,7 +129,7 @@ struct issuers *issuers_new(const struct proxy_settings *settings, struct bundle
 	if (all->ca == NULL || all->known == NULL)
 		goto fail;
 	for (i = 0; i < settings->revocation.crls_count; i++)
-		if (add_crl(all, &settings->revocation.crls[i], redis, bundle, why, why_size) < 0)
+		if (add_crl(all, &settings->revocation.crls[i], redis | local, bundle, why, why_size) < 0)
 			goto fail;
 	if (same_issuer_twice(all, why, why_size) < 0)
 		goto fail;

@@ -17,6 +17,7 @@
 #include "proxy/revocation/crl_source.h"
 #include "proxy/revocation/follow.h"
 #include "proxy/revocation/issuers.h"
+#include "proxy/revocation/local.h"
 #include "proxy/settings.h"
 
 #define READY_WITHIN_MS 1000	/* a source that is away must not keep the others from serving */
@@ -44,6 +45,7 @@ struct revocation {
 	struct crl_source **sources;
 	unsigned sources_count;
 	struct follow *follow;
+	struct local *local;
 	struct link *links;
 	struct deadline lock_again, ready_again, links_again;
 	uint64_t ready_by_ms;
@@ -66,10 +68,13 @@ static void tell(struct revocation *r, enum role peer, uint16_t verb, const void
 static void on_changed(void *arg)
 {
 	struct revocation *r = arg;
-	uint64_t generation = revocation_generation(index_writer_view(r->index));
-	uint64_t replacements = index_writer_replacements(r->index);
-	struct revocation_changed body = { .replaced = replacements != r->told_replacements };
+	struct revocation_changed body = { .replaced = 0 };
+	uint64_t generation, replacements;
 
+	local_settle(r->local);
+	generation = revocation_generation(index_writer_view(r->index));
+	replacements = index_writer_replacements(r->index);
+	body.replaced = replacements != r->told_replacements;
 	if (generation == r->told_generation && !body.replaced)
 		return;
 	r->told_generation = generation;
@@ -265,6 +270,30 @@ static int start_follow(struct revocation *r)
 	return r->follow != NULL ? 0 : -1;
 }
 
+static void look_at_issuer(void *arg, const uint8_t issuer[SHA256_SIZE])
+{
+	struct revocation *r = arg;
+
+	for (unsigned i = 0; i < r->sources_count; i++)
+		if (memcmp(crl_source_issuer(r->sources[i]), issuer, SHA256_SIZE) == 0)
+			crl_source_look(r->sources[i]);
+}
+
+static int start_local(struct revocation *r)
+{
+	struct local_config config = { .loop = r->loop, .fd = -1, .index = r->index, .issuers = r->issuers->list, .issuers_count = r->issuers->count,
+		.changed = on_changed, .look = look_at_issuer, .arg = r };
+	const struct child_socket *sockets;
+	size_t n;
+
+	sockets = child_sockets(r->child, &n);
+	if (!r->settings->proxy.revocation.local || n == 0)
+		return 0;
+	config.fd = sockets[0].fd;
+	r->local = local_new(&config);
+	return r->local != NULL ? 0 : -1;
+}
+
 /* Everything that writes the index. Only under the lock. */
 static int serve(struct revocation *r)
 {
@@ -278,8 +307,9 @@ static int serve(struct revocation *r)
 	say_start(r);
 	r->told_replacements = UINT64_MAX;	/* workers open the file that this process has made or taken up */
 	on_changed(r);
-	if (start_sources(r) < 0 || start_follow(r) < 0)
+	if (start_sources(r) < 0 || start_follow(r) < 0 || start_local(r) < 0)
 		return -1;
+	on_changed(r);
 	return 0;
 }
 
@@ -398,6 +428,7 @@ static void close_all(struct revocation *r)
 	deadline_disarm(&r->ready_again);
 	deadline_disarm(&r->links_again);
 	follow_free(r->follow);
+	local_free(r->local);
 	for (i = 0; i < r->sources_count; i++)
 		crl_source_free(r->sources[i]);
 	free(r->sources);

@@ -2,6 +2,11 @@
  * Revoke: one act for registry, list and fleet: told at once, finished after a crash at any step, held and released; against a real Redis, whose events
  * are read as proxies read them.
  */
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "common/local_revocation.h"
+#include "common/wire.h"
 #include "tests/unit/registry_site.h"
 
 #include <sys/wait.h>
@@ -10,6 +15,17 @@
 #include "common/redis.h"
 
 #define SECRET "the fleet's secret"
+
+/* What a proxy on this machine is to enrolment: takes what is not in `refuses`. */
+struct fake_proxy {
+	struct loop *loop;
+	int listener;
+	struct event *accept;
+	struct wire *wire;
+	uint8_t refused[200][SERIAL_MAX];
+	unsigned refused_n, heard, taken, listed;
+	struct local_message last;
+};
 
 struct state {
 	struct registry_site site;
@@ -21,6 +37,7 @@ struct state {
 	struct revoke *revoke;
 	uint8_t serial[REGISTRY_SERIAL];
 	bool with_redis;
+	struct fake_proxy *proxy;	/* NULL: none */
 };
 
 static const char *step_wanted;
@@ -55,10 +72,13 @@ static void start(struct state *s, uint32_t delta)
 {
 	struct revoke_config config = { .loop = s->site.loop, .registry = s->site.registry, .issuer = s->site.issuer, .list_dir = s->site.list_dir,
 		.crl_seconds = 86400, .crl_overlap_seconds = 7200, .delta_seconds = delta, .step = at_step };
+	struct publish_config publish = { .loop = s->site.loop, .redis = s->with_redis ? &s->redis : NULL,
+		.proxy_run_dir = s->proxy != NULL ? s->site.dir : NULL, .up = on_up, .arg = s };
 	char why[400] = "";
 
 	s->bundle = bundle_from_disk();
-	s->publish = publish_new(s->site.loop, s->with_redis ? &s->redis : NULL, s->bundle, on_up, s, why, sizeof(why));
+	publish.bundle = s->bundle;
+	s->publish = publish_new(&publish, why, sizeof(why));
 	if (s->publish == NULL)
 		fail_msg("%s", why);
 	config.publish = s->publish;
@@ -447,6 +467,180 @@ static void a_crash_at_any_step_is_finished_by_the_next_start_and_never_good_mea
 	}
 }
 
+/* --- the proxy of this machine --- */
+
+static void fake_revoked(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct fake_proxy *p = arg;
+	struct local_answer a = { .result = LOCAL_TAKEN };
+	const char *why;
+
+	assert_int_equal(local_message_read(LOCAL_REVOKED, body, n, &p->last, &why), 0);
+	p->heard++;
+	for (unsigned i = 0; i < p->refused_n; i++)
+		if (memcmp(p->refused[i], p->last.serial, SERIAL_MAX) == 0)
+			a.result = LOCAL_FAILED;
+	p->taken += a.result == LOCAL_TAKEN;
+	wire_answer(w, number, &a, sizeof(a));
+}
+
+static void fake_listed(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct fake_proxy *p = arg;
+	const char *why;
+
+	(void)w;
+	assert_int_equal(number, 0);
+	assert_int_equal(local_message_read(LOCAL_LISTED, body, n, &p->last, &why), 0);
+	p->listed++;
+}
+
+static const struct wire_verb fake_verbs[] = {
+	{ LOCAL_REVOKED, "revoked", 0, WIRE_BODY_MAX, fake_revoked }, { LOCAL_LISTED, "listed", 0, WIRE_BODY_MAX, fake_listed }, { 0, NULL, 0, 0, NULL },
+};
+
+static void fake_closed(struct wire *w, void *arg)
+{
+	struct fake_proxy *p = arg;
+
+	if (p->wire == w)
+		p->wire = NULL;
+	wire_free(w);
+}
+
+static void fake_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct fake_proxy *p = arg;
+	const struct wire_config config = { .verbs = fake_verbs, .arg = p, .closed = fake_closed, .name = "test" };
+
+	(void)what;
+	p->wire = wire_new(p->loop, accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), &config);
+	assert_non_null(p->wire);
+}
+
+static void fake_up(struct state *s)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct fake_proxy *p = s->proxy;
+
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/" LOCAL_REVOCATION_SOCKET, s->site.dir);
+	p->loop = s->site.loop;
+	p->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(p->listener, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(p->listener, 4), 0);
+	p->accept = event_new(loop_base(p->loop), p->listener, EV_READ | EV_PERSIST, fake_accept, p);
+	event_add(p->accept, NULL);
+}
+
+static void fake_down(struct state *s)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/" LOCAL_REVOCATION_SOCKET, s->site.dir);
+	unlink(path);
+	event_free(s->proxy->accept);
+	close(s->proxy->listener);
+	wire_free(s->proxy->wire);
+	s->proxy->wire = NULL;
+}
+
+static int setup_proxy(void **state)
+{
+	struct state *s = calloc(1, sizeof(*s));
+
+	begin(s, false);
+	s->proxy = calloc(1, sizeof(*s->proxy));
+	fake_up(s);
+	start(s, 0);
+	turn_for(s->site.loop, 300);
+	assert_non_null(s->proxy->wire);
+	*state = s;
+	return 0;
+}
+
+static int end_proxy(void **state)
+{
+	struct state *s = *state;
+	struct fake_proxy *p = s->proxy;
+
+	fake_down(s);
+	turn_for(s->site.loop, 10);
+	end(state);
+	free(p);
+	return 0;
+}
+
+static void the_proxy_of_this_machine_is_told_before_the_list_is_made_and_then_of_the_list(void **state)
+{
+	struct state *s = *state;
+	struct registry_crl crl;
+
+	assert_int_equal(registry_crl_newest(s->site.registry, s->site.name, false, &crl), REGISTRY_OK);
+	assert_int_equal(revoke_certificate(s->revoke, &site_by, s->serial, REVOKE_KEY_COMPROMISE), REGISTRY_OK);
+	turn_for(s->site.loop, 0);
+	finish(s);
+	turn_for(s->site.loop, 50);
+	assert_int_equal(s->proxy->taken, 1);
+	assert_true(s->proxy->listed >= 1);
+	assert_true(s->proxy->last.number > crl.number);
+	assert_int_equal(site_state(&s->site, s->serial), REGISTRY_REVOKED);
+}
+
+static void many_acts_that_fail_hold_up_no_other(void **state)
+{
+	struct state *s = *state;
+	struct fake_proxy *p = s->proxy;
+	uint8_t serial[REGISTRY_SERIAL], last[REGISTRY_SERIAL];
+	uint64_t from;
+
+	for (unsigned i = 0; i < 150; i++) {
+		site_live(&s->site, s->site.device.id, serial);
+		memcpy(p->refused[p->refused_n++], serial, REGISTRY_SERIAL);
+		assert_int_equal(revoke_certificate(s->revoke, &site_by, serial, REVOKE_CESSATION), REGISTRY_OK);
+	}
+	turn_for(s->site.loop, 1500);
+	assert_true(p->heard >= 150);
+	assert_int_equal(p->taken, 0);
+	site_live(&s->site, s->site.device.id, last);
+	from = loop_now_fresh();
+	assert_int_equal(revoke_certificate(s->revoke, &site_by, last, REVOKE_KEY_COMPROMISE), REGISTRY_OK);
+	while (p->taken == 0 && loop_now_fresh() < from + 5000)
+		turn_for(s->site.loop, 5);
+	assert_int_equal(p->taken, 1);
+	assert_in_range(loop_now_fresh() - from, 0, 500);
+	/* and each of them has its turn once it can be taken */
+	p->refused_n = 0;
+	revoke_kick(s->revoke);
+	finish(s);
+	assert_true(p->taken >= 151);
+}
+
+static void a_proxy_that_comes_back_is_told_what_no_list_holds(void **state)
+{
+	struct state *s = *state;
+
+	s->site.refuses = true;		/* no list can be made */
+	assert_int_equal(revoke_certificate(s->revoke, &site_by, s->serial, REVOKE_KEY_COMPROMISE), REGISTRY_OK);
+	turn_for(s->site.loop, 300);
+	assert_int_equal(s->proxy->taken, 1);
+	fake_down(s);
+	turn_for(s->site.loop, 50);
+	fake_up(s);
+	turn_for(s->site.loop, 1500);
+	assert_int_equal(s->proxy->taken, 2);
+	s->site.refuses = false;
+	revoke_kick(s->revoke);
+	finish(s);
+	/* it is on the list now: nothing to be said to the next one */
+	fake_down(s);
+	turn_for(s->site.loop, 50);
+	fake_up(s);
+	turn_for(s->site.loop, 1500);
+	assert_non_null(s->proxy->wire);
+	assert_int_equal(s->proxy->taken, 2);
+	assert_true(s->proxy->listed > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +655,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_live_certificate_is_registered_with_a_mac_that_proxies_believe, setup_redis, end),
 		cmocka_unit_test_setup_teardown(a_release_takes_the_field_away_and_says_so, setup_redis, end),
 		cmocka_unit_test_setup_teardown(a_redis_that_was_away_or_flushed_is_told_everything, setup_redis, end),
+		cmocka_unit_test_setup_teardown(the_proxy_of_this_machine_is_told_before_the_list_is_made_and_then_of_the_list, setup_proxy, end_proxy),
+		cmocka_unit_test_setup_teardown(many_acts_that_fail_hold_up_no_other, setup_proxy, end_proxy),
+		cmocka_unit_test_setup_teardown(a_proxy_that_comes_back_is_told_what_no_list_holds, setup_proxy, end_proxy),
 		cmocka_unit_test(a_crash_at_any_step_is_finished_by_the_next_start_and_never_good_meanwhile),
 	};
 

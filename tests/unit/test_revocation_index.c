@@ -285,6 +285,64 @@ static void what_one_source_revokes_the_other_cannot_take_back(void **state)
 	place_clear(&p);
 }
 
+static void count_serial(void *arg, const struct serial *serial)
+{
+	uint64_t *sum = arg, value = 0;
+
+	for (unsigned i = 0; i < serial->n; i++)
+		value = value << 8 | serial->byte[i];
+	*sum += value;
+}
+
+/* Whatever becomes of the list: through a new one that holds some of it, a fold, and a restart. */
+static void what_enrolment_says_locally_only_adds_and_outlives_lists_and_restarts(void **state)
+{
+	struct index_issuer issuers[] = { issuer(CA1, INDEX_BIT(INDEX_CRL) | INDEX_BIT(INDEX_LOCAL)), issuer(CA2, INDEX_BIT(INDEX_LOCAL)) };
+	const uint64_t listed[] = { 7, 9 }, said[] = { 9, 100, 200000 };
+	const struct serial number = serial_from(1795400000);
+	struct serial s;
+	struct place p;
+	uint64_t sum;
+
+	(void)state;
+	place_init(&p, issuers, 2);
+	load(&p, CA1, INDEX_CRL, listed, 1, false);
+	/* it has no freshness of its own, and gives none */
+	assert_int_equal(ask(&p, CA1, serial_from(8), NOW), REVOCATION_GOOD);
+	assert_int_equal(ask(&p, CA2, serial_from(8), NOW), REVOCATION_UNKNOWN);
+	for (size_t i = 0; i < ARRAY_LEN(said); i++) {
+		s = serial_from(said[i]);
+		assert_int_equal(index_writer_change(p.w, CA1, INDEX_LOCAL, &s, true), 1);
+	}
+	index_writer_set_number(p.w, CA1, INDEX_LOCAL, &number);
+	for (unsigned round = 0; round < 3; round++) {
+		sum = 0;
+		index_writer_each(p.w, CA1, INDEX_LOCAL, count_serial, &sum);
+		assert_int_equal(sum, 9 + 100 + 200000);
+		assert_memory_equal(&index_writer_source(p.w, CA1, INDEX_LOCAL)->number, &number, sizeof(number));
+		assert_int_equal(ask(&p, CA1, serial_from(100), NOW), REVOCATION_REVOKED);
+		if (round == 0) {
+			load(&p, CA1, INDEX_CRL, listed, 2, false);	/* in sections now, one in both */
+			continue;
+		}
+		index_writer_free(p.w);
+		p.w = index_writer_open(p.dir, issuers, 2, MAX_AGE);
+		assert_non_null(p.w);
+		reopen(&p);
+	}
+	/* one ends, and is neither told again nor in the way of the list */
+	s = serial_from(9);
+	assert_int_equal(index_writer_change(p.w, CA1, INDEX_LOCAL, &s, false), 0);
+	s = serial_from(100);
+	assert_int_equal(index_writer_change(p.w, CA1, INDEX_LOCAL, &s, false), 1);
+	sum = 0;
+	index_writer_each(p.w, CA1, INDEX_LOCAL, count_serial, &sum);
+	assert_int_equal(sum, 200000);
+	assert_int_equal(ask(&p, CA1, serial_from(9), NOW), REVOCATION_REVOKED);
+	assert_int_equal(ask(&p, CA1, serial_from(100), NOW), REVOCATION_GOOD);
+	place_clear(&p);
+}
+
 static void thousands_of_changes_are_folded_in_and_readers_see_that_the_file_was_replaced(void **state)
 {
 	struct index_issuer issuers[] = { issuer(CA1, INDEX_BIT(INDEX_REDIS)), issuer(CA3, INDEX_BIT(INDEX_CRL)) };
@@ -582,6 +640,7 @@ int main(void)
 		cmocka_unit_test(a_list_of_one_distribution_point_makes_only_its_certificates_good),
 		cmocka_unit_test(one_change_is_seen_by_another_process_without_a_new_file),
 		cmocka_unit_test(what_one_source_revokes_the_other_cannot_take_back),
+		cmocka_unit_test(what_enrolment_says_locally_only_adds_and_outlives_lists_and_restarts),
 		cmocka_unit_test(thousands_of_changes_are_folded_in_and_readers_see_that_the_file_was_replaced),
 		cmocka_unit_test(a_restart_keeps_what_is_configured_and_drops_the_rest),
 		cmocka_unit_test(a_damaged_file_is_refused_or_answers_without_leaving_its_mapping),
