@@ -70,6 +70,7 @@ struct enroll_est {
 	bool enabled;			/* default true */
 	char *profile;
 	unsigned profile_index;
+	bool require_pop_link;
 };
 
 struct enroll_ndes {

@@ -93,6 +93,7 @@ static const cyaml_schema_field_t scep_fields[] = {
 static const cyaml_schema_field_t est_fields[] = {
 	GIVEN(struct enroll_est, enabled),
 	STR(struct enroll_est, profile),
+	BOOL(struct enroll_est, require_pop_link),
 	END,
 };
 

@@ -168,33 +168,53 @@ static struct strv inside_pem(struct strv text)
 	return text;
 }
 
-enum csr_result csr_read(struct strv bytes, bool sha1, struct csr *out)
+/* The base64 text without white space, decoded; -1: none. */
+static long decode(struct strv text, uint8_t *out, size_t size)
 {
-	static const size_t room = CSR_TEXT_MAX;
-	struct strv text;
-	enum csr_result rc = CSR_MALFORMED;
-	char *plain;
-	uint8_t *der;
-	long n = -1;
+	char *plain = OPENSSL_malloc(text.n + 1);
 	size_t kept = 0;
+	long n = -1;
 
-	memset(out, 0, sizeof(*out));
+	if (plain == NULL)
+		return -1;
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] != ' ' && text.p[i] != '\t' && text.p[i] != '\r' && text.p[i] != '\n')
+			plain[kept++] = text.p[i];
+	n = text_base64_decode(out, size, (struct strv){ plain, kept });
+	OPENSSL_clear_free(plain, text.n + 1);
+	return n > 0 ? n : -1;
+}
+
+enum csr_result csr_decode(struct strv bytes, uint8_t out[CSR_BYTES_MAX], size_t *n)
+{
+	long got;
+
+	*n = 0;
 	if (bytes.n > CSR_TEXT_MAX)
 		return CSR_TOO_LONG;
-	if (bytes.n > 0 && bytes.p[0] == 0x30 && (bytes.n < 2 || (uint8_t)bytes.p[1] >= 0x80))
-		return csr_read_der(bytes, sha1, out);
-	text = inside_pem(bytes);
-	plain = OPENSSL_malloc(room);
-	der = OPENSSL_malloc(room);
-	if (plain != NULL && der != NULL) {
-		for (size_t i = 0; i < text.n; i++)
-			if (text.p[i] != ' ' && text.p[i] != '\t' && text.p[i] != '\r' && text.p[i] != '\n')
-				plain[kept++] = text.p[i];
-		n = text_base64_decode(der, room, (struct strv){ plain, kept });
-		if (n > 0)
-			rc = csr_read_der((struct strv){ (const char *)der, (size_t)n }, sha1, out);
+	if (bytes.n > 0 && bytes.p[0] == 0x30 && (bytes.n < 2 || (uint8_t)bytes.p[1] >= 0x80)) {
+		if (bytes.n > CSR_BYTES_MAX)
+			return CSR_TOO_LONG;
+		memcpy(out, bytes.p, bytes.n);
+		*n = bytes.n;
+		return CSR_OK;
 	}
-	OPENSSL_clear_free(plain, room);
-	OPENSSL_clear_free(der, room);
+	got = decode(inside_pem(bytes), out, CSR_BYTES_MAX);
+	if (got < 0)
+		return CSR_MALFORMED;
+	*n = (size_t)got;
+	return CSR_OK;
+}
+
+enum csr_result csr_read(struct strv bytes, bool sha1, struct csr *out)
+{
+	uint8_t der[CSR_BYTES_MAX];
+	size_t n;
+	enum csr_result rc = csr_decode(bytes, der, &n);
+
+	memset(out, 0, sizeof(*out));
+	if (rc == CSR_OK)
+		rc = csr_read_der((struct strv){ (const char *)der, n }, sha1, out);
+	OPENSSL_cleanse(der, n);
 	return rc;
 }

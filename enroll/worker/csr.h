@@ -38,7 +38,9 @@ struct csr {
 
 /* sha1: a SHA-1 signature counts (SCEP clients of old). out is cleared on failure. */
 MUST_CHECK enum csr_result csr_read_der(struct strv der, bool sha1, struct csr *out);
-/* PEM, or bare base64 with any white space (EST, RFC 8951), or DER itself. */
+/* The DER of a request that is PEM, or bare base64 with any white space (EST, RFC 8951), or DER itself: *n bytes into out. It is not read yet. */
+MUST_CHECK enum csr_result csr_decode(struct strv bytes, uint8_t out[CSR_BYTES_MAX], size_t *n);
+/* csr_decode(), then csr_read_der(). */
 MUST_CHECK enum csr_result csr_read(struct strv bytes, bool sha1, struct csr *out);
 void csr_clear(struct csr *c);
 /* Whether what the request asks for names anybody who is not this account: worth an audit entry. names: sam, UPN, mail, SID, display name. */

@@ -95,9 +95,23 @@ int est_make_key(struct est_op *op)
 	return rc;
 }
 
+/*
+ * RFC 7030 §3.5: a challenge password in a request names the TLS connection that its maker sees. Somebody else's request, passed on by whoever has
+ * credentials here, names another. NULL: good; else why not.
+ */
+static const char *check_link(const struct est_op *op)
+{
+	if (op->csr.has_challenge)
+		return http_request_is_bound(op->r, strv_from(op->csr.challenge)) ? NULL : "its challenge password does not name this TLS connection";
+	if (op->est->w->settings->enroll.est.require_pop_link && !op->make)
+		return "it does not name this TLS connection (est.require_pop_link)";
+	return NULL;
+}
+
 static void enrol(struct enroll_worker *w, struct http_request *r, unsigned profile, bool again, bool make)
 {
 	struct est_op *op = op_new(w->est, r, profile);
+	const char *unlinked;
 	enum csr_result rc;
 
 	if (op == NULL) {
@@ -109,8 +123,11 @@ static void enrol(struct enroll_worker *w, struct http_request *r, unsigned prof
 	op->make = make;
 	rc = csr_read(r->body, false, &op->csr);
 	/* serverkeygen: the request's own key and signature mean nothing (RFC 7030 §4.4.1), but it must be a request */
+	unlinked = rc == CSR_OK ? check_link(op) : NULL;
 	if (rc != CSR_OK)
 		est_refuse(op, 400, csr_result_text(rc));
+	else if (unlinked != NULL)
+		est_refuse(op, 400, unlinked);
 	else
 		est_allow(op);
 }

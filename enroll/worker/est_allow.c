@@ -16,30 +16,11 @@
 /* What the request's body is, as OpenSSL's object: csr.h tells its key only. */
 static X509_REQ *request_of(const struct http_request *r)
 {
-	static const char *const ignore = " \t\r\n";
 	unsigned char der[CSR_BYTES_MAX];
-	char text[CSR_TEXT_MAX];
 	const unsigned char *p = der;
-	size_t n = 0;
-	long got;
-	bool armour = false;
+	size_t n;
 
-	if (r->body.n > 0 && (unsigned char)r->body.p[0] == 0x30) {
-		p = (const unsigned char *)r->body.p;
-		return d2i_X509_REQ(NULL, &p, (long)r->body.n);
-	}
-	for (size_t i = 0; i < r->body.n; i++) {
-		char c = r->body.p[i];
-
-		if (c == '-' && i + 4 < r->body.n && memcmp(r->body.p + i, "-----", 5) == 0) {
-			armour = !armour;	/* -----BEGIN ...----- */
-			i += 4;
-		} else if (!armour && strchr(ignore, c) == NULL && n < sizeof(text)) {
-			text[n++] = c;
-		}
-	}
-	got = text_base64_decode(der, sizeof(der), (struct strv){ text, n });
-	return got > 0 ? d2i_X509_REQ(NULL, &p, got) : NULL;
+	return csr_decode(r->body, der, &n) == CSR_OK ? d2i_X509_REQ(NULL, &p, (long)n) : NULL;
 }
 
 static void start(struct est_op *op, const char *sid, const char *device, const struct registry_secret *secret)

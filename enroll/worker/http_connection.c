@@ -13,7 +13,6 @@
 #include "common/tls.h"
 #include "common/tls_socket.h"
 #include "enroll/worker/http_server_parts.h"
-#include "enroll/worker/tls_server.h"
 
 #define LINGER_MS	2000
 #define LINGER_BYTES	262144
@@ -272,7 +271,7 @@ static void limit_body(struct http_connection *c)
 
 /* --- TLS --- */
 
-static void keep_certificate(struct http_connection *c)
+static void keep_peer(struct http_connection *c)
 {
 	X509 *leaf = tls_server_peer(c->ssl);
 	unsigned char *der = NULL;
@@ -283,6 +282,7 @@ static void keep_certificate(struct http_connection *c)
 		c->certificate_n = (size_t)n;
 	}
 	OPENSSL_free(der);
+	tls_binding_take(c->ssl, &c->binding);
 	tls_forget_peer(c->ssl);
 }
 
@@ -306,7 +306,7 @@ static enum io handshake(struct http_connection *c)
 		log_say(LOG_DEBUG, "handshake_failed", "%s: %s", c->client, why);
 		return IO_ENDED;
 	}
-	keep_certificate(c);
+	keep_peer(c);
 	c->state = CONNECTION_IDLE;
 	connection_limit(c, (uint64_t)c->server->config.head_seconds * 1000);
 	return IO_OK;

@@ -76,6 +76,13 @@ bool http_request_is_awaited(const struct http_request *r)
 	return ((const struct pending *)(const void *)r)->connection != NULL;
 }
 
+bool http_request_is_bound(const struct http_request *r, struct strv base64)
+{
+	const struct http_connection *c = ((const struct pending *)(const void *)r)->connection;
+
+	return c != NULL && tls_binding_is(&c->binding, base64);
+}
+
 /* --- reading --- */
 
 struct strv http_request_field(const struct http_request *r, const char *name)

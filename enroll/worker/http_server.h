@@ -74,6 +74,8 @@ MUST_CHECK long http_request_query_text(const struct http_request *r, const char
 MUST_CHECK bool http_request_cookie(const struct http_request *r, const char *name, struct strv *value);
 /* Whether the content type is `type` ("application/json"), whatever its parameters. */
 bool http_request_is(const struct http_request *r, const char *type);
+/* Whether this base64 text names the request's own TLS connection (tls_server.h); false when that is gone, or was none. */
+bool http_request_is_bound(const struct http_request *r, struct strv base64);
 /* Whether anybody still waits for the answer. */
 bool http_request_is_awaited(const struct http_request *r);
 

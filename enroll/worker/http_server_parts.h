@@ -10,6 +10,7 @@
 #include "common/address.h"
 #include "common/http_chunk.h"
 #include "enroll/worker/http_server.h"
+#include "enroll/worker/tls_server.h"
 
 struct http_listener {
 	struct http_listener *next;
@@ -56,6 +57,7 @@ struct http_connection {
 	uid_t uid;
 	unsigned char *certificate;
 	size_t certificate_n;
+	struct tls_binding binding;
 };
 
 /* A request and what belongs to it. */

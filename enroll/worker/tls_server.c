@@ -5,8 +5,10 @@
 #include "enroll/worker/tls_server.h"
 
 #include <stdio.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 
+#include "common/text.h"
 #include "common/tls.h"
 
 #define GROUPS	      "X25519:P-256:P-384"
@@ -127,4 +129,34 @@ X509 *tls_server_peer(SSL *ssl)
 	if (SSL_get_ex_data(ssl, bad_index()) != NULL || SSL_get_verify_result(ssl) != X509_V_OK)
 		return NULL;
 	return SSL_get0_peer_certificate(ssl);
+}
+
+void tls_binding_take(SSL *ssl, struct tls_binding *out)
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	bool old = SSL_version(ssl) < TLS1_3_VERSION;
+
+	memset(out, 0, sizeof(*out));
+	if (old && SSL_get_extms_support(ssl) != 1)
+		return;
+	/* no context and an empty one differ with TLS 1.2, and clients take the one or the other for what RFC 9266 means */
+	for (int context = 0; context < 2; context++) {
+		if (SSL_export_keying_material(ssl, out->exported[context], sizeof(out->exported[0]), label, sizeof(label) - 1, NULL, 0, context) != 1)
+			return;
+	}
+	out->is_tls_1_2 = old && SSL_get_peer_finished(ssl, out->unique, sizeof(out->unique)) == sizeof(out->unique);
+	out->known = true;
+}
+
+bool tls_binding_is(const struct tls_binding *b, struct strv base64)
+{
+	uint8_t given[64];
+	long n = text_base64_decode(given, sizeof(given), base64);
+
+	if (!b->known)
+		return false;
+	if (n == (long)sizeof(b->exported[0]))
+		return CRYPTO_memcmp(given, b->exported[0], sizeof(b->exported[0])) == 0 ||
+		    CRYPTO_memcmp(given, b->exported[1], sizeof(b->exported[1])) == 0;
+	return b->is_tls_1_2 && n == (long)sizeof(b->unique) && CRYPTO_memcmp(given, b->unique, sizeof(b->unique)) == 0;
 }
