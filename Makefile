@@ -17,7 +17,7 @@ WARN += $(if $(findstring clang,$(CC)),,-Wno-format-truncation -Wlogical-op -Wdu
 WERROR ?= $(if $(CI),-Werror,)
 HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection $(shell $(CC) -fcf-protection=full -E -x c /dev/null >/dev/null 2>&1 && echo -fcf-protection=full)
 CFLAGS ?= -O2 -g
-STD := -std=c17 -D_GNU_SOURCE -DEASGATE_VERSION='"$(VERSION)"'
+STD := -std=c17 -D_GNU_SOURCE -DEASGATE_VERSION='"$(VERSION)"' -DEASGATE_MADE='"$(BUILD)"'
 INC := -I. $(shell pkg-config --cflags $(HAVE_PKGS) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(HAVE_PKGS) 2>/dev/null) -lcrypt
 LINK := -pie -Wl,-z,relro,-z,now,-z,noexecstack
@@ -75,8 +75,14 @@ $(BUILD)/easproxy: $(BUILD)/proxy/main.o $(BUILD)/libeasgate.a
 
 $(BUILD)/enroll/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
 
-# the page is built in by the assembler
-$(BUILD)/enroll/worker/portal_page.o: $(wildcard enroll/worker/portal/*)
+# the portal's page: one file with all that it needs, plain and compressed, which the assembler puts into the program
+PORTAL := $(BUILD)/enroll/worker/portal/page.html
+$(PORTAL): $(wildcard enroll/worker/portal/*)
+	$(call say,in)
+	$(Q)awk -v dir=enroll/worker/portal -f enroll/worker/portal/inline.awk enroll/worker/portal/index.html > $@.part && mv $@.part $@
+$(PORTAL).gz: $(PORTAL)
+	$(Q)gzip -9nc $< > $@.part && mv $@.part $@
+$(BUILD)/enroll/worker/portal_page.o $(BUILD)/fuzz/enroll/worker/portal_page.o: $(PORTAL) $(PORTAL).gz
 
 $(BUILD)/libenroll.a: $(ENROLL_LIB)
 	$(call say,ar)

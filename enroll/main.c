@@ -21,9 +21,9 @@ static void usage(FILE *to)
 	      "  easenroll [-c FILE] status    what a running easenroll of this configuration says of itself\n"
 	      "  easenroll ca init | import | rollover | show\n"
 	      "  easenroll audit list | verify\n"
-	      "  easenroll device list | show | add | approve | revoke | hold | release\n"
+	      "  easenroll device list | show | add | approve | reject | revoke | hold | release\n"
 	      "  easenroll user list | show | revoke\n"
-	      "  easenroll secret add\n"
+	      "  easenroll secret add | list | revoke\n"
 	      "\n"
 	      "  -c, --config FILE   default " CONFIG_DEFAULT "\n"
 	      "  -j, --json          answers of commands for programs\n"
@@ -69,7 +69,8 @@ static int dispatch(const char *config_file, bool json, int argc, char **argv)
 			return run_command(&commands[i], config_file, json, argc - 1, argv + 1);
 	}
 	if (argc > 1 || (strcmp(name, "run") != 0 && strcmp(name, "check") != 0)) {
-		fprintf(stderr, "easenroll: unknown command: %s\n", argc > 1 ? argv[1] : name);
+		bool known = strcmp(name, "run") == 0 || strcmp(name, "check") == 0;
+		fprintf(stderr, "easenroll: unknown command: %s\n", known ? argv[1] : name);
 		usage(stderr);
 		return 2;
 	}

@@ -10,6 +10,7 @@
 
 #include "common/text.h"
 #include "enroll/cli/cli.h"
+#include "enroll/worker/audit_names.h"
 #include "enroll/worker/audit_trail.h"
 
 static const char usage[] =
@@ -27,21 +28,56 @@ static void time_text(int64_t at, char out[32])
 		snprintf(out, 32, "%" PRId64, at);
 }
 
-struct listing { bool json; json_t *rows; };
+#define PORTION 256
 
-static bool print_entry(void *arg, const struct registry_audit_entry *e)
+/* Names are looked up between two portions: nothing else may be asked of the registry during a walk. */
+struct portion {
+	struct registry_audit_entry entry[PORTION];
+	unsigned n;
+};
+
+static bool take_entry(void *arg, const struct registry_audit_entry *e)
 {
-	struct listing *l = arg;
-	char at[32], hash[2 * SHA256_SIZE + 1];
+	struct portion *p = arg;
+
+	p->entry[p->n++] = *e;
+	return p->n < PORTION;
+}
+
+/* As the API says it, or as one line. */
+static void print_entry(struct registry *r, const struct registry_audit_entry *e, json_t *rows)
+{
+	char at[32], hash[2 * SHA256_SIZE + 1], actor[AUDIT_NAME_MAX], object[AUDIT_NAME_MAX];
 
 	time_text(e->at, at);
 	text_hex(hash, e->hash, SHA256_SIZE);
-	if (!l->json) {
-		printf("%6" PRId64 "  %s  %-24s  %-24s  %s%s%s\n", e->n, at, e->action, e->actor, e->object, e->detail[0] != '\0' ? "  " : "", e->detail);
-		return true;
+	audit_name(r, e->actor, actor);
+	audit_name(r, e->object, object);
+	if (rows != NULL)
+		(void)json_array_append_new(rows, json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "n", (json_int_t)e->n, "at", at, "actor", e->actor,
+		    "actor_name", actor, "action", e->action, "object", e->object, "object_name", object, "detail", e->detail, "hash", hash));
+	else
+		printf("%6" PRId64 "  %s  %-24s  %-24s %s%s%s  %s%s%s%s%s\n", e->n, at, e->action, e->actor, actor[0] != '\0' ? "(" : "", actor,
+		    actor[0] != '\0' ? ")" : "", e->object, object[0] != '\0' ? "  " : "", object, e->detail[0] != '\0' ? "  " : "", e->detail);
+}
+
+static enum registry_result print_all(struct registry *r, int64_t first, uint64_t most, const char *object, json_t *rows)
+{
+	struct portion *p = malloc(sizeof(*p));
+	enum registry_result rc = p != NULL ? REGISTRY_OK : REGISTRY_FAILED;
+
+	while (rc == REGISTRY_OK && most > 0) {
+		p->n = 0;
+		rc = registry_audit_list(r, first, (unsigned)(most < PORTION ? most : PORTION), object, take_entry, p);
+		for (unsigned i = 0; rc == REGISTRY_OK && i < p->n; i++)
+			print_entry(r, &p->entry[i], rows);
+		if (p->n < PORTION)
+			break;
+		most -= p->n;
+		first = p->entry[p->n - 1].n + 1;
 	}
-	return json_array_append_new(l->rows, json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s}", "n", (json_int_t)e->n, "time", at, "actor", e->actor, "action",
-	    e->action, "object", e->object, "detail", e->detail, "hash", hash)) == 0;
+	free(p);
+	return rc;
 }
 
 static int fail(const char *what)
@@ -52,25 +88,26 @@ static int fail(const char *what)
 
 static int list(struct registry *r, const struct cli *c, const char *from, const char *object, const char *limit)
 {
-	struct listing l = { c->json, c->json ? json_array() : NULL };
 	uint64_t first = 0, most = 100;
 	int64_t last = 0;
+	json_t *rows;
 
 	if ((from != NULL && text_u64(strv_from(from), INT64_MAX, &first) < 0) || (limit != NULL && text_u64(strv_from(limit), 1000000, &most) < 0)) {
 		fputs(usage, stderr);
-		json_decref(l.rows);
 		return 2;
 	}
 	if (from == NULL && object == NULL && registry_audit_last(r, &last) == REGISTRY_OK && last > (int64_t)most)
 		first = (uint64_t)last - most + 1;
-	if (registry_audit_list(r, (int64_t)first, (unsigned)most, object != NULL ? object : "", print_entry, &l) != REGISTRY_OK) {
-		json_decref(l.rows);
+	rows = c->json ? json_array() : NULL;
+	if (print_all(r, (int64_t)first, most, object != NULL ? object : "", rows) != REGISTRY_OK) {
+		json_decref(rows);
 		return fail(registry_problem(r));
 	}
 	if (c->json) {
-		json_dumpf(l.rows, stdout, JSON_INDENT(2));
+		json_t *all = json_pack("{s:o}", "entries", rows);
+		json_dumpf(all, stdout, JSON_INDENT(2));
 		puts("");
-		json_decref(l.rows);
+		json_decref(all);
 	}
 	return 0;
 }

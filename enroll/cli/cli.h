@@ -17,9 +17,9 @@ struct cli {
 
 int cli_ca(const struct cli *c);	/* init | import | rollover | show */
 int cli_audit(const struct cli *c);	/* list | verify */
-int cli_device(const struct cli *c);	/* list | show | add | approve | revoke | hold | release */
+int cli_device(const struct cli *c);	/* list | show | add | approve | reject | revoke | hold | release */
 int cli_user(const struct cli *c);	/* list | show | revoke */
-int cli_secret(const struct cli *c);	/* add */
+int cli_secret(const struct cli *c);	/* add | list | revoke */
 int cli_status(const struct cli *c);
 
 /* The value of option `name` ("--reason"), taken out of the words; NULL: not there. *bad: it stands there without a value. */

@@ -1,5 +1,5 @@
 /*
- * device: `easenroll device list | show | add | approve | revoke | hold | release`: the admin API's words. Runs alone.
+ * device: `easenroll device list | show | add | approve | reject | revoke | hold | release`: the admin API's words. Runs alone.
  */
 #include <stdio.h>
 
@@ -9,10 +9,11 @@
 
 static int usage(void)
 {
-	fputs("  easenroll device list [TEXT]                         devices whose name or owner has this text\n"
+	fputs("  easenroll device list [TEXT] [--state STATE]         devices whose name or owner has this text; STATE: waiting, active or revoked\n"
 	      "  easenroll device show ID\n"
 	      "  easenroll device add --account NAME --kind KIND NAME  KIND: iphone, ipad, mac, android, windows or other\n"
-	      "  easenroll device approve ID\n"
+	      "  easenroll device approve ID                          one that waits gets its certificate\n"
+	      "  easenroll device reject ID                           one that waits gets none\n"
 	      "  easenroll device revoke ID [--reason WORD]           WORD: lost, key-compromise, superseded, cessation, ...\n"
 	      "  easenroll device hold ID                             until `release`\n"
 	      "  easenroll device release ID\n",
@@ -43,12 +44,16 @@ static void print_device(const json_t *device)
 	}
 }
 
-static int list(const struct cli *c, const char *text)
+static int list(const struct cli *c, const char *text, const char *state)
 {
 	char path[2048] = PATH "?limit=500&text=";
 	json_t *answer;
 
-	if (local_escape(path, sizeof(path), text) < 0 || (answer = local_do(c->settings, "GET", path, NULL)) == NULL)
+	if (local_escape(path, sizeof(path) - 256, text) < 0)
+		return usage();
+	if (state != NULL)
+		memcpy(path + strlen(path), "&state=", sizeof("&state="));
+	if ((state != NULL && local_escape(path, sizeof(path), state) < 0) || (answer = local_do(c->settings, "GET", path, NULL)) == NULL)
 		return 1;
 	if (c->json)
 		local_json(answer);
@@ -84,30 +89,31 @@ static int act(const struct cli *c, const char *word, const char *id, const char
 	if (local_escape(path, 256, id) < 0)
 		return usage();
 	if (show)
-		return tell(c, local_do(c->settings, "GET", path, NULL));
+		return tell(c, local_do_to(c->settings, "GET", path, NULL, id, "easenroll device list"));
 	n = strlen(path);
 	snprintf(path + n, sizeof(path) - n, "/%s", word);
 	body = json_object();
 	if (reason != NULL)
 		(void)json_object_set_new(body, "reason", json_string(reason));
-	return tell(c, local_do(c->settings, "POST", path, body));
+	return tell(c, local_do_to(c->settings, "POST", path, body, id, "easenroll device list"));
 }
 
 int cli_device(const struct cli *c)
 {
-	static const char *const acts[] = { "show", "approve", "revoke", "hold", "release" };
+	static const char *const acts[] = { "show", "approve", "reject", "revoke", "hold", "release" };
 	int argc = c->argc;
 	bool bad = false;
 	const char *reason = cli_option(&argc, c->argv, "--reason", &bad), *account = cli_option(&argc, c->argv, "--account", &bad);
-	const char *kind = cli_option(&argc, c->argv, "--kind", &bad);
+	const char *kind = cli_option(&argc, c->argv, "--kind", &bad), *state = cli_option(&argc, c->argv, "--state", &bad);
 	char **argv = c->argv;
 
 	if (bad || argc < 1)
 		return usage();
 	if (strcmp(argv[0], "list") == 0 && argc <= 2)
-		return list(c, argc == 2 ? argv[1] : "");
+		return list(c, argc == 2 ? argv[1] : "", state);
 	if (strcmp(argv[0], "add") == 0 && argc == 2 && account != NULL)
-		return tell(c, local_do(c->settings, "POST", PATH, json_pack("{s:s,s:s,s:s}", "account", account, "kind", kind != NULL ? kind : "other", "name", argv[1])));
+		return tell(c, local_do_to(c->settings, "POST", PATH, json_pack("{s:s,s:s,s:s}", "account", account, "kind", kind != NULL ? kind : "other", "name", argv[1]), account,
+		    "its user name, UPN or SID as the directory has it"));
 	for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
 		if (strcmp(argv[0], acts[i]) == 0 && argc == 2)
 			return act(c, acts[i], argv[1], reason);

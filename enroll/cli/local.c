@@ -119,17 +119,27 @@ json_t *local_ask(const struct enroll_settings *s, const char *method, const cha
 	return answer;
 }
 
-json_t *local_do(const struct enroll_settings *s, const char *method, const char *path, json_t *body)
+json_t *local_do_to(const struct enroll_settings *s, const char *method, const char *path, json_t *body, const char *what, const char *cure)
 {
 	unsigned status;
 	json_t *answer = local_ask(s, method, path, body, &status);
 	const char *text = json_string_value(json_object_get(answer, "text"));
+	bool named = what != NULL && (status == 404 || status == 409);
 
 	if (answer == NULL || (status >= 200 && status < 300))
 		return answer;
-	fprintf(stderr, "easenroll: %s\n", text != NULL ? text : http_result_text(HTTP_BAD_LINE));
+	text = text != NULL ? text : http_result_text(HTTP_BAD_LINE);
+	if (named)
+		fprintf(stderr, "easenroll: %s: %s See: %s\n", what, text, cure);
+	else
+		fprintf(stderr, "easenroll: %s\n", text);
 	json_decref(answer);
 	return NULL;
+}
+
+json_t *local_do(const struct enroll_settings *s, const char *method, const char *path, json_t *body)
+{
+	return local_do_to(s, method, path, body, NULL, NULL);
 }
 
 int local_escape(char *path, size_t size, const char *text)

@@ -17,6 +17,8 @@
 json_t *local_ask(const struct enroll_settings *s, const char *method, const char *path, json_t *body, unsigned *status);
 /* The same for commands: an answer that is no success is said on standard error. NULL then. */
 json_t *local_do(const struct enroll_settings *s, const char *method, const char *path, json_t *body);
+/* The same where something is acted on: where there is no such thing, or it cannot be done, the error names it and `cure`: how to find the right one. */
+json_t *local_do_to(const struct enroll_settings *s, const char *method, const char *path, json_t *body, const char *what, const char *cure);
 /* Appends text to a path percent-encoded. -1: does not fit. */
 MUST_CHECK int local_escape(char *path, size_t size, const char *text);
 

@@ -1,9 +1,11 @@
 /*
- * user: `easenroll user list | show | revoke`, `easenroll secret add`, `easenroll status`: the admin API's words. Runs alone.
+ * user: `easenroll user list | show | revoke`, `easenroll secret add | list | revoke`, `easenroll status`: the admin API's words. Runs alone.
  */
 #include <stdio.h>
 
 #include "enroll/cli/local.h"
+
+#define SECRETS "/api/admin/secrets"
 
 static int usage_user(void)
 {
@@ -45,7 +47,7 @@ static int show_user(const struct cli *c, const char *sid)
 
 	if (local_escape(path, sizeof(path), sid) < 0)
 		return usage_user();
-	return print_list(c, local_do(c->settings, "GET", path, NULL), "devices", keys, titles, ARRAY_LEN(keys));
+	return print_list(c, local_do_to(c->settings, "GET", path, NULL, sid, "easenroll user list"), "devices", keys, titles, ARRAY_LEN(keys));
 }
 
 static int print_facts(const struct cli *c, json_t *answer)
@@ -73,7 +75,7 @@ static int revoke_user(const struct cli *c, const char *sid, const char *reason)
 	body = json_object();
 	if (reason != NULL)
 		(void)json_object_set_new(body, "reason", json_string(reason));
-	return print_facts(c, local_do(c->settings, "POST", path, body));
+	return print_facts(c, local_do_to(c->settings, "POST", path, body, sid, "easenroll user list"));
 }
 
 int cli_user(const struct cli *c)
@@ -98,31 +100,61 @@ int cli_user(const struct cli *c)
 static int usage_secret(void)
 {
 	fputs("  easenroll secret add --account NAME [--device ID] [--purpose scep|est] [--profile NAME]\n"
-	      "                       a one-time secret, shown this once\n",
+	      "                       a one-time secret, shown this once\n"
+	      "  easenroll secret list [--account SID]   what was given out, never what they are\n"
+	      "  easenroll secret revoke ID              ends an unused one early\n",
 	    stderr);
 	return 2;
+}
+
+static int list_secrets(const struct cli *c, const char *account)
+{
+	static const char *const keys[] = { "id", "owner.name", "device", "profile", "purpose", "state", "made", "ends" };
+	static const char *const titles[] = { "ID", "OWNER", "DEVICE", "PROFILE", "PURPOSE", "STATE", "MADE", "ENDS" };
+	char path[1024] = SECRETS "?limit=500&sid=";
+
+	if (local_escape(path, sizeof(path), account) < 0)
+		return usage_secret();
+	return print_list(c, local_do_to(c->settings, "GET", path, NULL, account, "easenroll user list"), "secrets", keys, titles, ARRAY_LEN(keys));
+}
+
+static int revoke_secret(const struct cli *c, const char *id)
+{
+	char path[1024] = SECRETS "/";
+	size_t n;
+
+	if (local_escape(path, 900, id) < 0)
+		return usage_secret();
+	n = strlen(path);
+	snprintf(path + n, sizeof(path) - n, "/revoke");
+	return print_facts(c, local_do_to(c->settings, "POST", path, json_object(), id, "easenroll secret list"));
 }
 
 int cli_secret(const struct cli *c)
 {
 	static const char *const names[] = { "account", "device", "purpose", "profile" };
-	json_t *body = json_object();
+	const char *given[ARRAY_LEN(names)];
+	json_t *body;
 	int argc = c->argc;
 	bool bad = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		char option[16];
-		const char *value;
 		snprintf(option, sizeof(option), "--%s", names[i]);
-		value = cli_option(&argc, c->argv, option, &bad);
-		if (value != NULL)
-			(void)json_object_set_new(body, names[i], json_string(value));
+		given[i] = cli_option(&argc, c->argv, option, &bad);
 	}
-	if (bad || argc != 1 || strcmp(c->argv[0], "add") != 0 || json_object_get(body, "account") == NULL) {
-		json_decref(body);
+	if (!bad && argc == 1 && strcmp(c->argv[0], "list") == 0)
+		return list_secrets(c, given[0] != NULL ? given[0] : "");
+	if (!bad && argc == 2 && strcmp(c->argv[0], "revoke") == 0)
+		return revoke_secret(c, c->argv[1]);
+	if (bad || argc != 1 || strcmp(c->argv[0], "add") != 0 || given[0] == NULL)
 		return usage_secret();
+	body = json_object();
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (given[i] != NULL)
+			(void)json_object_set_new(body, names[i], json_string(given[i]));
 	}
-	return print_facts(c, local_do(c->settings, "POST", "/api/admin/secrets", body));
+	return print_facts(c, local_do_to(c->settings, "POST", SECRETS, body, given[0], "easenroll user list, easenroll device list"));
 }
 
 /* --- status --- */

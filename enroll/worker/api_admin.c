@@ -14,15 +14,10 @@
 #define DEVICES_PATH "/api/admin/devices/"
 #define PEOPLE_PATH  "/api/admin/accounts/"
 #define BOTH	     (HTTP_WAY_TLS | HTTP_WAY_LOCAL)
-#define LIMIT_MAX    500
+#define LIMIT_MAX    ADMIN_LIMIT_MAX
 #define SKIP_MAX     1000000
 
 /* --- what is asked for --- */
-
-struct page {
-	char text[320];
-	unsigned skip, limit;
-};
 
 static bool number_of(
     const struct http_request *r, const char *name, uint64_t max, unsigned usual, unsigned *out)
@@ -39,8 +34,7 @@ static bool number_of(
 	return true;
 }
 
-/* False: it has answered. */
-static bool page_of(struct http_request *r, const char *key, struct page *out)
+bool admin_page_of(struct http_request *r, const char *key, struct admin_page *out)
 {
 	struct strv raw;
 	bool good = number_of(r, "skip", SKIP_MAX, 0, &out->skip) &&
@@ -56,7 +50,7 @@ static bool page_of(struct http_request *r, const char *key, struct page *out)
 	return good;
 }
 
-static void reply_list(struct enroll_worker *w, struct http_request *r, enum registry_result result,
+void admin_reply_list(struct enroll_worker *w, struct http_request *r, enum registry_result result,
     const char *key, json_t *list)
 {
 	if (result == REGISTRY_OK || result == REGISTRY_NONE) {
@@ -77,12 +71,12 @@ static bool add_account(void *arg, const struct registry_account *row)
 static void serve_accounts(struct enroll_worker *w, struct http_request *r)
 {
 	json_t *list;
-	struct page page;
+	struct admin_page page;
 
-	if (!page_of(r, "text", &page))
+	if (!admin_page_of(r, "text", &page))
 		return;
 	list = json_array();
-	reply_list(w, r,
+	admin_reply_list(w, r,
 	    registry_accounts(w->registry, page.text, page.skip, page.limit, add_account, list),
 	    "accounts", list);
 }
@@ -171,17 +165,37 @@ static enum registry_result add_states(struct enroll_worker *w, json_t *devices)
 	return REGISTRY_OK;
 }
 
+/* ?state=; 0: any. False: there is no such state. */
+static bool state_of(const struct http_request *r, enum registry_device_state *out)
+{
+	struct strv word;
+
+	*out = 0;
+	if (!http_request_query(r, "state", &word))
+		return true;
+	for (int i = REGISTRY_DEVICE_WAITING; i <= REGISTRY_DEVICE_REVOKED; i++) {
+		if (strv_eq(word, strv_from(registry_device_state_text(i))))
+			*out = i;
+	}
+	return *out != 0;
+}
+
 static void serve_devices(struct enroll_worker *w, struct http_request *r)
 {
 	struct registry_account account = { .id = 0 };
+	enum registry_device_state state;
 	enum registry_result result;
 	char sid[ACCOUNT_SID_MAX];
 	struct strv raw;
 	json_t *list;
-	struct page page;
+	struct admin_page page;
 
-	if (!page_of(r, "text", &page))
+	if (!admin_page_of(r, "text", &page))
 		return;
+	if (!state_of(r, &state)) {
+		api_error(r, 400, "bad-value", "state: waiting, active or revoked.");
+		return;
+	}
 	if (http_request_query(r, "sid", &raw) &&
 	    (http_request_query_text(r, "sid", sid, sizeof(sid)) <= 0 ||
 		registry_account_by_sid(w->registry, sid, &account) != REGISTRY_OK)) {
@@ -189,11 +203,11 @@ static void serve_devices(struct enroll_worker *w, struct http_request *r)
 		return;
 	}
 	list = json_array();
-	result = registry_devices(
-	    w->registry, account.id, page.text, page.skip, page.limit, add_device, list);
+	result = registry_devices_in(
+	    w->registry, state, account.id, page.text, page.skip, page.limit, add_device, list);
 	if (result == REGISTRY_OK)
 		result = add_states(w, list);
-	reply_list(w, r, result, "devices", list);
+	admin_reply_list(w, r, result, "devices", list);
 }
 
 static bool add_certificate(void *arg, const struct registry_certificate *row)
@@ -254,16 +268,24 @@ static void serve_device(struct enroll_worker *w, struct http_request *r)
 static enum registry_result do_act(struct enroll_worker *w, const struct registry_by *by,
     const struct registry_device *device, struct strv word, int reason, unsigned *certificates)
 {
+	struct registry_by rejected = *by;
+
 	*certificates = 0;
 	if (strv_eq(word, STRV("approve")))
 		return device->state == REGISTRY_DEVICE_WAITING ?
 		    registry_device_set_state(w->registry, by, device->id, REGISTRY_DEVICE_ACTIVE) :
 		    REGISTRY_STATE;
+	if (strv_eq(word, STRV("reject"))) {
+		if (device->state != REGISTRY_DEVICE_WAITING)
+			return REGISTRY_STATE;
+		rejected.detail = "rejected";
+		by = &rejected;
+	}
 	if (strv_eq(word, STRV("hold")))
 		return revoke_hold_device(w->revoke, by, device->id, certificates);
 	if (strv_eq(word, STRV("release")))
 		return revoke_release_device(w->revoke, by, device->id, certificates);
-	if (!strv_eq(word, STRV("revoke")))
+	if (!strv_eq(word, STRV("revoke")) && !strv_eq(word, STRV("reject")))
 		return REGISTRY_NONE;
 	delivery_forget(portal_of(w)->delivery, device->id);
 	return revoke_device(w->revoke, by, device->id, reason, certificates);
@@ -290,49 +312,6 @@ static void serve_act(struct enroll_worker *w, struct http_request *r)
 			"{s:o,s:I}", "device", api_device(&device), "certificates", (json_int_t)n));
 	else
 		api_registry_error(r, w->registry, result);
-}
-
-/* --- audit trail --- */
-
-static bool add_entry(void *arg, const struct registry_audit_entry *e)
-{
-	json_t *list = arg;
-	char hash[2 * SHA256_SIZE + 1];
-
-	text_hex(hash, e->hash, SHA256_SIZE);
-	return json_array_insert_new(list, 0,
-		   json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:s}", "n", (json_int_t)e->n, "at",
-		       api_time(e->at), "actor", api_string(e->actor), "action",
-		       api_string(e->action), "object", api_string(e->object), "detail",
-		       api_string(e->detail), "hash", hash)) == 0;
-}
-
-/* The newest first. With an object: the first LIMIT_MAX entries about it, the newest of them first. */
-static void serve_audit(struct enroll_worker *w, struct http_request *r)
-{
-	enum registry_result result;
-	int64_t last = 0, first = 1;
-	struct page page;
-	json_t *list;
-
-	if (!page_of(r, "object", &page))
-		return;
-	list = json_array();
-	result = registry_audit_last(w->registry, &last);
-	if (page.text[0] == '\0') {
-		last -= page.skip;
-		first = last - (int64_t)page.limit + 1;
-		if (first < 1) {
-			page.limit = last > 0 ? (unsigned)last : 0;
-			first = 1;
-		}
-	} else {
-		page.limit = page.skip == 0 ? LIMIT_MAX : 0;
-	}
-	if ((result == REGISTRY_OK || result == REGISTRY_NONE) && page.limit > 0)
-		result = registry_audit_list(
-		    w->registry, first, page.limit, page.text, add_entry, list);
-	reply_list(w, r, result, "entries", list);
 }
 
 /* --- the CA's state --- */
@@ -407,10 +386,12 @@ const struct route portal_admin_routes[] = {
 	{ "POST", PEOPLE_PATH, BOTH, ROUTE_PREFIX, ROUTE_ADMIN, serve_account },
 	{ "GET", "/api/admin/devices", BOTH, 0, ROUTE_ADMIN, serve_devices },
 	{ "POST", "/api/admin/devices", BOTH, 0, ROUTE_ADMIN, admin_serve_add },
+	{ "GET", "/api/admin/secrets", BOTH, 0, ROUTE_ADMIN, admin_serve_secrets },
 	{ "POST", "/api/admin/secrets", BOTH, 0, ROUTE_ADMIN, admin_serve_secret },
+	{ "POST", ADMIN_SECRETS_PATH, BOTH, ROUTE_PREFIX, ROUTE_ADMIN, admin_serve_secret_act },
 	{ "GET", DEVICES_PATH, BOTH, ROUTE_PREFIX, ROUTE_ADMIN, serve_device },
 	{ "POST", DEVICES_PATH, BOTH, ROUTE_PREFIX, ROUTE_ADMIN, serve_act },
-	{ "GET", "/api/admin/audit", BOTH, 0, ROUTE_ADMIN, serve_audit },
+	{ "GET", "/api/admin/audit", BOTH, 0, ROUTE_ADMIN, admin_serve_audit },
 	{ "GET", "/api/admin/state", BOTH, 0, ROUTE_ADMIN, serve_state },
 	{ .methods = NULL },
 };

@@ -90,6 +90,7 @@ static void welcome(struct signing_in *s, const struct account *account)
 	const struct enroll_portal *config = &w->settings->enroll.portal;
 	struct portal *p = portal_of(w);
 	char id[SESSION_ID_SIZE];
+	struct registry_by by = { .actor = "portal", .detail = "an administrator", .at = loop_wall(w->loop) };
 	struct session *session, *before;
 	struct strv old;
 
@@ -102,6 +103,9 @@ static void welcome(struct signing_in *s, const struct account *account)
 	if (http_request_cookie(r, SESSION_COOKIE, &old) &&
 	    (before = session_find(p->sessions, old, loop_wall(w->loop))) != NULL)
 		session_end(p->sessions, before);
+	/* so that the audit trail can call by name who has no device but does something to others' */
+	if (portal_is_admin(w, account) && registry_account_seen(w->registry, &by, account, NULL) != REGISTRY_OK)
+		log_say(LOG_ERROR, "audit_failed", "%s", registry_problem(w->registry));
 	session = session_begin(p->sessions, account, r->client, loop_wall(w->loop), id);
 	if (session == NULL) {
 		api_error(r, 503, "unavailable", "Come again in a moment.");

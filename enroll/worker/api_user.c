@@ -303,6 +303,7 @@ static void deliver(
 static void revoke(
     struct enroll_worker *w, struct http_request *r, const struct registry_device *device)
 {
+	struct registry_device now;
 	char actor[REGISTRY_ACTOR_MAX];
 	struct registry_by by = portal_by(w, r, false, "by its owner", actor);
 	int reason = REVOKE_CESSATION;
@@ -317,19 +318,19 @@ static void revoke(
 	word = api_text(body, "reason");
 	if (word.n > 0 && revoke_reason_parse(word, &reason) < 0) {
 		json_decref(body);
-		api_error(r, 400, "bad-value", "reason: lost, cessation or unspecified.");
+		api_error(r, 400, "bad-value", "reason: lost, key-compromise, affiliation-changed, superseded, cessation, privilege-withdrawn or unspecified.");
 		return;
 	}
 	json_decref(body);
 	delivery_forget(portal_of(w)->delivery, device->id);
 	result = revoke_device(w->revoke, &by, device->id, reason, &n);
+	if (result == REGISTRY_OK)
+		result = registry_device_get(w->registry, device->id, &now);
 	if (result != REGISTRY_OK)
 		api_registry_error(r, w->registry, result);
 	else
 		api_reply(r, 200,
-		    json_pack("{s:s,s:I}", "state",
-			registry_device_state_text(REGISTRY_DEVICE_REVOKED), "certificates",
-			(json_int_t)n));
+		    json_pack("{s:o,s:I}", "device", api_device(&now), "certificates", (json_int_t)n));
 }
 
 static void serve_device(struct enroll_worker *w, struct http_request *r)

@@ -99,7 +99,7 @@ static int print_own(struct enroll_worker *w, struct buffer *out)
 	rc |= buffer_printf(out, "# HELP easenroll_certificates Certificates by state.\n# TYPE easenroll_certificates gauge\n"
 		"easenroll_certificates{state=\"live\"} %" PRId64 "\neasenroll_certificates{state=\"held\"} %" PRId64
 		"\neasenroll_certificates{state=\"revoked\"} %" PRId64 "\n", n.live, n.held, n.revoked);
-	rc |= buffer_printf(out, "# HELP easenroll_waiting Requests that wait for approval.\n# TYPE easenroll_waiting gauge\neasenroll_waiting %" PRId64 "\n", n.waiting);
+	rc |= buffer_printf(out, "# HELP easenroll_waiting Devices that wait for approval.\n# TYPE easenroll_waiting gauge\neasenroll_waiting %" PRId64 "\n", n.waiting);
 	rc |= buffer_printf(out, "# HELP easenroll_undone_acts Revocations not yet everywhere.\n# TYPE easenroll_undone_acts gauge\neasenroll_undone_acts %" PRId64 "\n", n.undone_acts);
 	return rc;
 }

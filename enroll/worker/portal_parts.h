@@ -33,8 +33,25 @@ static inline const struct session *portal_session(const struct http_request *r)
 bool portal_has_group(const char *group, unsigned bit, const struct account *account);
 bool portal_is_admin(const struct enroll_worker *w, const struct account *account);
 
-/* api_admin_add.c, for api_admin.c's table */
+/* --- what the files of the admin API share --- */
+#define ADMIN_LIMIT_MAX	   500
+#define ADMIN_SECRETS_PATH "/api/admin/secrets/"
+
+struct admin_page {
+	char text[320];
+	unsigned skip, limit;
+};
+/* skip, limit and the text called `key` of the query. False: it has answered. */
+bool admin_page_of(struct http_request *r, const char *key, struct admin_page *out);
+/* {key: list} or the registry's error; takes the list. */
+void admin_reply_list(struct enroll_worker *w, struct http_request *r, enum registry_result result,
+    const char *key, json_t *list);
+
+/* For api_admin.c's table. */
 void admin_serve_add(struct enroll_worker *w, struct http_request *r);
 void admin_serve_secret(struct enroll_worker *w, struct http_request *r);
+void admin_serve_secrets(struct enroll_worker *w, struct http_request *r);
+void admin_serve_secret_act(struct enroll_worker *w, struct http_request *r);
+void admin_serve_audit(struct enroll_worker *w, struct http_request *r);
 
 #endif

@@ -104,6 +104,9 @@ typedef bool registry_device_fn(void *arg, const struct registry_device *row, co
 /* account 0: all. text: in the device's name or its owner's names; "" all. Newest first. */
 MUST_CHECK enum registry_result registry_devices(struct registry *r, int64_t account, const char *text, unsigned skip, unsigned limit,
     registry_device_fn *fn, void *arg);
+/* The same of those in one state; 0: whatever it is. */
+MUST_CHECK enum registry_result registry_devices_in(struct registry *r, enum registry_device_state state, int64_t account, const char *text, unsigned skip,
+    unsigned limit, registry_device_fn *fn, void *arg);
 
 /* --- certificates --- */
 enum registry_state {
@@ -195,7 +198,11 @@ MUST_CHECK enum registry_result registry_secret_get(struct registry *r, const ui
 /* Uses it up: OK once; then TAKEN. EXPIRED, FOREIGN (account 0, device NULL, profile NULL: not compared), NONE. */
 MUST_CHECK enum registry_result registry_secret_use(struct registry *r, const struct registry_by *by, const uint8_t mac[SHA256_SIZE], int64_t account,
     const char *device, const char *profile, const char *purpose);
+/* Ends an unused one early. id: the first REGISTRY_SECRET_ID bytes of its mac, which tell nobody what it is. NONE: no such one; STATE: used or ended. */
+#define REGISTRY_SECRET_ID 8
+MUST_CHECK enum registry_result registry_secret_revoke(struct registry *r, const struct registry_by *by, const uint8_t id[REGISTRY_SECRET_ID]);
 typedef bool registry_secret_fn(void *arg, const struct registry_secret *row);
+/* account 0: of all. The newest first. */
 MUST_CHECK enum registry_result registry_secrets(struct registry *r, int64_t account, registry_secret_fn *fn, void *arg);
 /* Deletes what ended before then. */
 MUST_CHECK enum registry_result registry_secret_tidy(struct registry *r, int64_t before);

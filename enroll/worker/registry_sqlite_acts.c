@@ -349,7 +349,7 @@ enum registry_result registry_count(struct registry *r, struct registry_counts *
 	sqlite3_stmt *st;
 	enum registry_result rc = reg_row(r, &st, "SELECT (SELECT count(*) FROM accounts),(SELECT count(*) FROM devices),(SELECT count(*) FROM certificates"
 	    " WHERE state=2),(SELECT count(*) FROM certificates WHERE state=3),(SELECT count(*) FROM certificates INDEXED BY certificates_revoked"
-	    " WHERE revoked_at>0),(SELECT count(*) FROM transactions WHERE state=1),(SELECT count(*) FROM acts WHERE steps<>3)", "");
+	    " WHERE revoked_at>0),(SELECT count(*) FROM devices WHERE state=1),(SELECT count(*) FROM acts WHERE steps<>3)", "");
 
 	if (rc != REGISTRY_OK)
 		return rc;

@@ -290,6 +290,12 @@ enum registry_result registry_device_describe(struct registry *r, const struct r
 enum registry_result registry_devices(struct registry *r, int64_t account, const char *text, unsigned skip, unsigned limit, registry_device_fn *fn,
     void *arg)
 {
+	return registry_devices_in(r, 0, account, text, skip, limit, fn, arg);
+}
+
+enum registry_result registry_devices_in(struct registry *r, enum registry_device_state state, int64_t account, const char *text, unsigned skip,
+    unsigned limit, registry_device_fn *fn, void *arg)
+{
 	char like[REGISTRY_LIKE];
 	struct registry_device row;
 	struct registry_account owner;
@@ -298,8 +304,10 @@ enum registry_result registry_devices(struct registry *r, int64_t account, const
 
 	if (rc == REGISTRY_OK)
 		rc = reg_row(r, &st, "SELECT " DEVICE_COLUMNS "," ACCOUNT_COLUMNS " FROM devices d JOIN accounts a ON a.id=d.account WHERE (?1=0 OR a.id=?1)"
+		    " AND (?5=0 OR d.state=?5)"
 		    " AND (name LIKE ?2 ESCAPE '\\' OR sam LIKE ?2 ESCAPE '\\' OR upn LIKE ?2 ESCAPE '\\' OR mail LIKE ?2 ESCAPE '\\' OR"
-		    " display_name LIKE ?2 ESCAPE '\\') ORDER BY d.created DESC,d.id LIMIT ?3 OFFSET ?4", "itii", account, like, (int64_t)limit, (int64_t)skip);
+		    " display_name LIKE ?2 ESCAPE '\\') ORDER BY d.created DESC,d.id LIMIT ?3 OFFSET ?4", "itiii", account, like, (int64_t)limit, (int64_t)skip,
+		    (int64_t)state);
 	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
 		take_device(st, &row);
 		take_account(st, DEVICE_WIDTH, &owner);

@@ -251,7 +251,7 @@ enum registry_result registry_secrets(struct registry *r, int64_t account, regis
 {
 	struct registry_secret row;
 	sqlite3_stmt *st;
-	enum registry_result rc = reg_row(r, &st, "SELECT mac,account,device,profile,purpose,made,ends,used FROM secrets WHERE account=? ORDER BY made DESC",
+	enum registry_result rc = reg_row(r, &st, "SELECT mac,account,device,profile,purpose,made,ends,used FROM secrets WHERE (?1=0 OR account=?1) ORDER BY made DESC",
 	    "i", account);
 
 	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
@@ -262,6 +262,31 @@ enum registry_result registry_secrets(struct registry *r, int64_t account, regis
 		}
 	}
 	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+static enum registry_result revoke_secret(struct registry *r, const struct registry_by *by, const uint8_t *id)
+{
+	struct registry_secret s;
+	sqlite3_stmt *st;
+	/* a range, so that the index is used */
+	enum registry_result rc = reg_row(r, &st, "SELECT mac,account,device,profile,purpose,made,ends,used FROM secrets WHERE mac>=?1 AND substr(mac,1,8)=?1"
+	    " ORDER BY mac LIMIT 1", "b", (const void *)id, (size_t)REGISTRY_SECRET_ID);
+
+	if (rc != REGISTRY_OK)
+		return rc;
+	take_secret(st, &s);
+	reg_done(st);
+	if (s.used != 0 || s.ends <= by->at)
+		return reg_fail(r, REGISTRY_STATE, "the secret was used, or has ended");
+	rc = reg_run(r, "UPDATE secrets SET ends=? WHERE mac=?", "ib", by->at, (const void *)s.mac, (size_t)SHA256_SIZE);
+	return rc == REGISTRY_OK ? secret_audit(r, by, "secret-revoked", s.account, s.device) : rc;
+}
+
+enum registry_result registry_secret_revoke(struct registry *r, const struct registry_by *by, const uint8_t id[REGISTRY_SECRET_ID])
+{
+	enum registry_result rc = reg_begin(r);
+
+	return rc == REGISTRY_OK ? reg_end(r, revoke_secret(r, by, id)) : rc;
 }
 
 enum registry_result registry_secret_tidy(struct registry *r, int64_t before)

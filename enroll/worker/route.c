@@ -9,10 +9,6 @@
 #include "common/text.h"
 #include "enroll/worker/worker.h"
 
-#define PAGE_CSP                                                                                                                   \
-	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " \
-	"base-uri 'none'; frame-ancestors 'none'"
-
 /* --- paths --- */
 
 static bool is_bad_segment(struct strv segment)
@@ -109,7 +105,8 @@ static void add_fields(struct http_request *r, unsigned flags)
 		return;
 	http_reply_field(r, "Strict-Transport-Security", "max-age=31536000");
 	http_reply_field(r, "Referrer-Policy", "no-referrer");
-	http_reply_field(r, "Content-Security-Policy", "%s", (flags & ROUTE_PAGE) != 0 ? PAGE_CSP : "default-src 'none'; frame-ancestors 'none'");
+	if ((flags & ROUTE_PAGE) == 0)
+		http_reply_field(r, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
 	http_reply_field(r, "Cross-Origin-Resource-Policy", "same-origin");
 	if ((flags & ROUTE_PAGE) != 0) {
 		http_reply_field(r, "Cross-Origin-Opener-Policy", "same-origin");

@@ -21,7 +21,7 @@ enum route_need {
 enum route_flag {
 	ROUTE_PREFIX = 1,	/* path is a beginning (ends with '/'); the rest is the handler's to check */
 	ROUTE_NOCASE = 2,	/* the path in any case (SCEP, NDES) */
-	ROUTE_PAGE = 4,		/* HTML, CSS, JavaScript of the portal: strict CSP instead of one that allows nothing; may be cached by the handler's fields */
+	ROUTE_PAGE = 4,		/* the portal's page: sets its own Content-Security-Policy, which names its script; else nothing at all may run */
 	ROUTE_RAW = 16,		/* with ROUTE_PREFIX: the rest is not looked at here (OCSP's base64 holds '/' and escapes) */
 	ROUTE_CACHED = 8,	/* sets its own Cache-Control (CRL, OCSP, assets); else every answer is no-store */
 };

@@ -1,65 +1,20 @@
 """The portal over its API: signing in under the lock-out guard, sessions, CSRF, own devices, delivery, administrators (threats E 47, 49)."""
+import base64
+import gzip
+import hashlib
+import json
 import os
 import re
-import shutil
 import subprocess
-import tempfile
-import warnings
 
 import pytest
 import yaml
 
 from site_.accounts import USERS
-from site_.chromium import Chromium
-from site_.enroll import ADMINS, Enroll, configuration
+from site_.enroll import Browser
+from site_.openapi import Description
+from site_.portal import PASSWORD, add, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
 from site_.proxy import ROOT
-
-warnings.simplefilter("ignore", DeprecationWarning)
-PASSWORD = "Correct-1 battery"
-HASH = subprocess.run(["openssl", "passwd", "-6", "-salt", "easgatetests", PASSWORD], check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture
-def start_enroll(place, pki, accounts, made):
-    """start_enroll(changes, ad): an easenroll that is ready; people of the file have PASSWORD, root is an administrator."""
-    def start(changes=None, ad=None, **kw):
-        directory = tempfile.mkdtemp(prefix="enroll-", dir=place)
-        os.chmod(directory, 0o755)
-        config = configuration(directory, pki, accounts, ad, "nobody" if os.getuid() == 0 else None, changes)
-        enroll = Enroll(config, directory, netns=ad.netns if ad else None, **kw)
-        enroll.close = enroll.stop
-        return made(enroll)
-    for sam in ("alice", "bob", "mallory"):
-        accounts.change(sam, password=HASH)
-    accounts.add("root", password=HASH, groups=[USERS, ADMINS])
-    return start
-
-
-@pytest.fixture
-def enroll(start_enroll):
-    return start_enroll()
-
-
-@pytest.fixture
-def browser(pki):
-    return lambda enroll: enroll.browser(pki.server_ca.pem)
-
-
-@pytest.fixture
-def signed_in(enroll, browser):
-    """signed_in(name): a browser of the common easenroll with a session."""
-    def start(name="alice", where=None):
-        b = browser(where or enroll)
-        answer = b.sign_in(name, PASSWORD)
-        assert answer.status == 200, answer.body
-        return b
-    return start
-
-
-def add(b, name="Phone", kind="android"):
-    answer = b.post("/api/devices", {"name": name, "kind": kind})
-    assert answer.status == 201, answer.body
-    return answer.json["device"]
 
 
 # --- signing in
@@ -306,26 +261,61 @@ def test_an_administrator_sees_holds_releases_and_revokes(signed_in, browser, en
 
 # --- the page
 
-def test_the_page_is_small_and_allows_no_script_but_its_own(enroll, browser):
-    b, size = browser(enroll), 0
-    for path, kind in (("/", "text/html"), ("/portal.css", "text/css"), ("/portal.js", "text/javascript"), ("/texts.en.json", "application/json")):
-        answer = b.get(path)
-        assert answer.status == 200 and answer.get("Content-Type").startswith(kind)
-        size += len(answer.body)
-        assert b.get(path, [("If-None-Match", answer.get("ETag"))]).status == 304
-        policy = answer.get("Content-Security-Policy")
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+def _page(b, *headers):
+    answer = b.get("/", list(headers))
+    assert answer.status == 200 and answer.get("Content-Type") == "text/html; charset=utf-8"
+    return answer
+
+
+def test_the_first_page_is_one_small_answer_with_all_that_it_needs(enroll, browser):
+    plain, packed = _page(browser(enroll)), _page(browser(enroll), ("Accept-Encoding", "br;q=1, gzip"))
+    assert packed.get("Content-Encoding") == "gzip" and plain.get("Content-Encoding") is None and plain.get("Vary") == "Accept-Encoding"
+    assert gzip.decompress(packed.body) == plain.body and len(plain.body) < 60 * 1024
+    # ten segments: what a new connection may send before it hears anything (RFC 6928), TLS records and the head included
+    assert len(packed.body) + 1500 < 10 * 1460, len(packed.body)
+    assert _page(browser(enroll), ("Accept-Encoding", "gzip;q=0")).get("Content-Encoding") is None
+    html = plain.body.decode()
+    assert not re.search(r"<(link|script|img|iframe|object)\b[^>]*\b(src|href)=(?!\"data:)", html) and "@@" not in html and "@import" not in html
+    for kind in (plain, packed):
+        again = browser(enroll).get("/", [("If-None-Match", kind.get("ETag")), ("Accept-Encoding", "gzip")])
+        assert again.status == 304 and again.body == b"" and "script-src" in again.get("Content-Security-Policy")
+
+
+def test_threat_47_the_page_lets_no_script_run_but_its_own(enroll, browser):
+    answer = _page(browser(enroll))
+    policy = dict(part.strip().split(" ", 1) for part in answer.get("Content-Security-Policy").split(";"))
+    html = answer.body.decode()
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        inside, = re.findall("<%s>(.*?)</%s>" % (tag, tag), html, re.S)
+        assert policy[directive] == "'sha256-%s'" % base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert "unsafe" not in str(policy) and not re.search(r"\son\w+=|\sstyle=|javascript:", html.split("<script>")[0].split("</style>")[1])
+    assert answer.get("X-Content-Type-Options") == "nosniff" and answer.get("X-Frame-Options") == "DENY"
+    assert answer.get("Strict-Transport-Security") == "max-age=31536000" and answer.get("Referrer-Policy") == "no-referrer"
+    assert answer.get("Cross-Origin-Opener-Policy") == "same-origin"
+    for path in ("/api/me", "/d/" + "0" * 64, "/nothing"):          # what is no page runs nothing at all
+        answer = browser(enroll).get(path)
+        assert answer.get("Content-Security-Policy") == "default-src 'none'; frame-ancestors 'none'" and answer.get("Cache-Control") == "no-store"
         assert answer.get("X-Content-Type-Options") == "nosniff" and answer.get("Strict-Transport-Security")
-    assert size < 60 * 1024
-    html = b.get("/").body.decode()
-    assert "<script>" not in html and "onclick" not in html and " style=" not in html and "//" not in html.replace("<!--", "")
 
 
-def test_every_text_that_the_page_uses_is_in_the_text_file(enroll, browser):
-    b = browser(enroll)
-    texts, script, html = b.get("/texts.en.json").json, b.get("/portal.js").body.decode(), b.get("/").body.decode()
-    used = set(re.findall(r'data-text="([^"]+)"', html)) | set(re.findall(r'\bt\("([a-z-]+[a-z])"', script))
-    assert used and not used - set(texts), used - set(texts)
+def test_every_text_stands_in_the_one_file_and_each_in_it_is_used():
+    at = os.path.join(ROOT, "enroll", "worker", "portal")
+    texts, script, html = (open(os.path.join(at, name)).read() for name in ("texts.en.json", "portal.js", "index.html"))
+    texts = json.loads(texts)
+    used = set(re.findall(r'data-(?:text|label)="([^"]+)"', html)) | set(re.findall(r'\b(?:t|word)\("([a-z-]+[a-z])"', script))
+    used |= set(re.findall(r'"(col-[a-z]+)"', script)) | {"lang"}
+    assert not used - set(texts), used - set(texts)
+    made = re.findall(r'\b(?:t|word)\("([a-z-]+-)" \+', script) + ["error-", "step-", "value-", "kind-", "col-", "fact-", "search-"]
+    acts = {name + end for name in ("approve", "reject", "hold", "release", "revoke") for end in ("", "-head", "-text")}
+    idle = {key for key in texts if key not in used | acts and not key.startswith(tuple(made)) and not re.search(r'[("?:] ?"%s"' % key, script)}
+    assert not idle, idle
+    steps = re.findall(r'"([a-z-]+)"', re.search(r"kinds\[DEVICE_KINDS\] = \{(.*?)\n\};", open(os.path.join(ROOT, "enroll", "worker", "device_help.c")).read(), re.S)[1])
+    assert {s for s in steps if "step-" + s not in texts and "kind-" + s not in texts} == set()
+    words = _described()["components"]["schemas"]["Error"]["properties"]["error"]["enum"]
+    assert {"error-" + w for w in words} - set(texts) <= {"error-json-wanted", "error-json-bad", "error-too-large", "error-account-unknown", "error-account-ambiguous"}
+    assert not re.search(r">[^<>@]*[A-Za-z]{3}[^<>]*</(button|label|h1|h2|p|legend|figcaption|caption|span)>",
+                         re.sub(r'<noscript>.*?</noscript>|<p id="title".*?</p>|<a class="skip".*?</a>', "", html)), "a text that stands in the page itself"
 
 
 def test_the_api_is_not_on_the_plain_listener(enroll):
@@ -392,112 +382,6 @@ def _threshold(ad):
         return handle.search_s(ad.base, ldap.SCOPE_BASE, attrlist=["lockoutThreshold"])[0][1]["lockoutThreshold"][0]
 
 
-# --- the page in a browser
-
-needs_chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
-
-
-@pytest.fixture
-def chromium(enroll, place, made):
-    return made(Chromium(place, "MAP enroll.example.com " + enroll.tls_address()))
-
-
-def shot(page, name):
-    """Kept where EASGATE_SCREENSHOTS says, in light and dark, for desktop and phone."""
-    directory = os.environ.get("EASGATE_SCREENSHOTS")
-    for width, height in ((1280, 900), (390, 844)):
-        for dark in (False, True):
-            page.size(width, height, dark)
-            wide = page.run("document.documentElement.scrollWidth")
-            assert wide <= width, "%s is %d wide on a screen of %d" % (name, wide, width)
-            if directory:
-                page.screenshot(os.path.join(directory, "%s-%d-%s.png" % (name, width, "dark" if dark else "light")))
-    page.size(1280, 900)
-
-
-def enter(page, name):
-    page.open("https://enroll.example.com/")
-    page.wait("document.querySelector('#view-sign-in:not([hidden])')")
-    page.type("#name", name)
-    page.type("#password", PASSWORD)
-    page.press("Enter", 13)
-    page.wait("document.querySelector('#view-devices:not([hidden])')")
-
-
-@needs_chromium
-def test_a_person_signs_in_adds_downloads_and_revokes_in_a_browser(chromium, enroll, browser):
-    page = chromium
-    page.open("https://enroll.example.com/")
-    page.wait("document.querySelector('#view-sign-in:not([hidden])')")
-    assert page.run("document.activeElement.id") == "name"
-    page.run("document.activeElement.blur()")
-    shot(page, "sign-in")
-    page.type("#name", "alice")
-    page.type("#password", "wrong")
-    page.press("Enter", 13)
-    page.wait("document.querySelector('#alert').textContent.includes('wrong')")
-    assert page.run("document.querySelector('#password').value") == ""
-    page.type("#password", PASSWORD)
-    page.press("Enter", 13)
-    page.wait("document.querySelector('#view-devices:not([hidden])')")
-    page.run("document.querySelector('#view-devices > button').click()")
-    page.run("document.querySelector('#kinds input[value=android]').click()")
-    page.type("#device-name", "<img src=x onerror=alert(1)> phone")
-    shot(page, "add")
-    page.run("document.querySelector('#form-add button[type=submit]').click()")
-    page.wait("document.querySelector('#view-install:not([hidden]) #qr svg')")
-    assert page.run("document.querySelector('#secret-text').textContent.length") == 24
-    shot(page, "install")
-    answer = browser(enroll).get(page.run("document.querySelector('#download').getAttribute('href')"))
-    assert answer.status == 200 and answer.get("Content-Type") == "application/x-pkcs12"
-    page.run("document.querySelector('#view-install > button').click()")
-    page.wait("document.querySelector('#devices li')")
-    assert page.run("document.querySelector('#devices h2').textContent") == "<img src=x onerror=alert(1)> phone"
-    assert page.run("document.querySelectorAll('main img').length") == 0
-    shot(page, "devices")
-    page.run("document.querySelector('#devices button.danger').click()")
-    page.wait("document.querySelector('#ask').open")
-    shot(page, "ask")
-    page.run("document.querySelector('#ask-yes').click()")
-    page.wait("document.querySelector('#devices .state-revoked')")
-    page.run("document.querySelector('#sign-out').click()")
-    page.wait("document.querySelector('#view-sign-in:not([hidden])')")
-    assert not [line for line in page.console if "Content Security Policy" in line or "exceptionThrown" in line], page.console
-
-
-@needs_chromium
-def test_an_administrator_works_in_a_browser(chromium, enroll, signed_in):
-    add(signed_in(), "Tablet of Alice", "ipad")
-    page = chromium
-    enter(page, "root")
-    page.run("document.querySelector('#nav-admin').click()")
-    page.wait("document.querySelector('#admin-body table')")
-    shot(page, "admin-devices")
-    for tab in ("accounts", "audit", "state"):
-        page.run("document.querySelector('#tab-%s').click()" % tab)
-        page.wait("document.querySelector('#tab-%s[aria-selected=true]') && document.querySelector('#admin-body table')" % tab)
-        shot(page, "admin-" + tab)
-    page.run("document.querySelector('#tab-devices').click()")
-    page.wait("document.querySelector('#admin-body button.danger')")
-    page.run("document.querySelector('#admin-body button.danger').click()")
-    page.wait("document.querySelector('#ask').open")
-    page.run("document.querySelector('#ask-yes').click()")
-    page.wait("document.querySelector('#admin-body .state-revoked')")
-
-
-@needs_chromium
-def test_every_field_and_button_has_a_name_for_screen_readers(chromium, signed_in):
-    add(signed_in())
-    page = chromium
-    enter(page, "alice")
-    for view in ("devices", "add"):
-        page.run("[...document.querySelectorAll('[data-view=%s]')][0].click()" % view)
-        nodes = page.call("Accessibility.getFullAXTree")["nodes"]
-        for node in nodes:
-            if node.get("role", {}).get("value") in ("button", "textbox", "radio", "link", "tab") and not node.get("ignored"):
-                assert node.get("name", {}).get("value"), node
-
-
 # --- what is written about it
 
 def _described():
@@ -506,11 +390,13 @@ def _described():
 
 
 def test_the_openapi_file_describes_every_route_and_no_other():
-    served = set()
-    for name in ("api_session.c", "api_user.c", "api_admin.c"):
+    def read(name):
         with open(os.path.join(ROOT, "enroll", "worker", name)) as f:
-            text = f.read()
-        names = dict(re.findall(r'#define (\w+_PATH)\s+"([^"]+)"', text))
+            return f.read()
+    served, shared = set(), read("portal_parts.h")
+    for name in ("api_session.c", "api_user.c", "api_admin.c"):
+        text = read(name)
+        names = dict(re.findall(r'#define (\w+_PATH)\s+"([^"]+)"', text + shared))
         for method, path in re.findall(r'^\t\{ "([A-Z]+)", ("[^"]+"|\w+_PATH),', text, re.M):
             served.add((method.lower(), path.strip('"') if path[0] == '"' else names[path]))
     described = {(method, path) for path, item in _described()["paths"].items() for method in item if method != "parameters"}
@@ -520,37 +406,153 @@ def test_the_openapi_file_describes_every_route_and_no_other():
         assert any(m == method and path.startswith(p + "{") for m, p in prefixes), (method, path)
     for method, prefix in prefixes:
         assert any(m == method and p.startswith(prefix + "{") for m, p in described), (method, prefix)
+    assert len(served) == len(re.findall(r"^\t\{ \"(?:GET|POST|DELETE|PUT|PATCH)", "".join(read(n) for n in ("api_session.c", "api_user.c", "api_admin.c")), re.M))
 
 
-def test_the_server_answers_as_the_openapi_file_says(signed_in):
-    root, described = signed_in("root"), _described()
-    device = add(root)
-    answers = {"/api/me": root.get("/api/me").json, "/api/devices": root.get("/api/devices").json,
-               "/api/admin/devices/{id}": root.get("/api/admin/devices/" + device["id"]).json}
-    wanted = described["components"]["schemas"]["Device"]
-    for found in (answers["/api/devices"]["devices"][0], answers["/api/admin/devices/{id}"]["device"], device):
-        assert set(wanted["required"]) <= set(found) <= set(wanted["properties"]), found
-    for path, item in described["paths"].items():
-        url = path.replace("{id}", device["id"]).replace("{sid}", root.get("/api/me").json["user"]["sid"])
-        if "get" in item:
-            answer = root.get(url)
-            assert answer.status == 200 and answer.json, url
-        elif "post" in item:
-            answer = root.get(url)
-            assert answer.status in (404, 405), url
-    words = described["components"]["schemas"]["Error"]["properties"]["error"]["enum"]
-    for answer in (root.post("/api/devices", {}), root.post("/api/devices", b"x"), root.get("/api/admin/devices/" + "0" * 32),
-                   root.post("/api/admin/devices", {"account": "nobody", "name": "x", "kind": "mac"}),
-                   root.post("/api/admin/devices/%s/approve" % device["id"])):
-        assert answer.status in (400, 404, 409) and answer.json["error"] in words, answer.body
+def test_every_answer_is_described_and_every_description_comes_true(start_enroll, browser, accounts, monkeypatch):
+    """All paths, methods, statuses and fields of openapi.yaml, in both directions."""
+    described, asked = Description(os.path.join(ROOT, "enroll", "worker", "openapi.yaml")), Browser.request
+
+    def request(self, method, path, body=None, headers=(), source=None):
+        answer = asked(self, method, path, body, headers, source)
+        if path.startswith("/api/"):
+            described.heard(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body).encode(), answer)
+        return answer
+    monkeypatch.setattr(Browser, "request", request)
+    accounts.change("mallory", mail="", password=accounts.accounts["alice"]["password"])
+    enroll = start_enroll({"enroll.profiles.0.approve": True})
+    people = {name: browser(enroll) for name in ("alice", "mallory", "root")}
+    alice, root = people["alice"], people["root"]
+    assert alice.get("/api/me").status == alice.request("DELETE", "/api/session").status == 401
+    assert alice.sign_in("alice", PASSWORD, [("Origin", "https://evil.example")]).status == 403
+    assert [browser(enroll).sign_in("bob", "wrong").status for _ in range(4)][-1] == 429
+    for name, b in people.items():
+        assert b.sign_in(name, PASSWORD).status == 200
+    assert alice.get("/api/me").status == 200
+
+    none, nobody = "0" * 32, "S-1-5-21-9-9-9-9"
+    new = {"name": "Phone", "kind": "android"}
+    ids = [alice.post("/api/devices", new).json["device"]["id"] for _ in range(3)]
+    assert [alice.post("/api/devices", body).status for body in (new, {})] == [409, 400]
+    assert people["mallory"].post("/api/devices", new).status == 403
+    alice.get("/api/devices")
+
+    def act(who, path, *bodies):
+        return [who.post(path, body).status for body in bodies or ({},)]
+    assert act(alice, "/api/devices/%s/delivery" % ids[0]) == [409]             # it waits
+    at = "/api/admin/devices/%s/"
+    assert act(root, at % ids[0] + "approve", {"reason": "x"}, {}, {}) == [400, 200, 409]
+    assert act(root, at % ids[1] + "reject", {"reason": "x"}, {}, {}) == [400, 200, 409]
+    offer = alice.post("/api/devices/%s/delivery" % ids[0])
+    assert offer.status == 200 and alice.get(offer.json["path"]).status == 200
+    assert act(root, at % ids[0] + "hold", {"reason": "x"}, {}) == [400, 200]
+    assert [d["id"] for d in root.get("/api/admin/devices").json["devices"] if d.get("held")] == [ids[0]]
+    assert act(root, at % ids[0] + "release", {"reason": "x"}, {}) == [400, 200] and alice.get("/api/devices").json["devices"]
+    assert root.get("/api/admin/devices/" + ids[0]).json["device"]["certificates"][0]["state"] == "live"
+    assert act(alice, "/api/devices/%s/revoke" % ids[0], {"reason": "x"}, {"reason": "lost"}) == [400, 200]
+    for word in ("hold", "release"):
+        assert act(root, at % ids[0] + word) == [409], word
+    for word in ("approve", "reject", "hold", "release", "revoke"):
+        assert act(root, at % none + word) == [404], word
+    assert act(root, at % ids[2] + "revoke", {"reason": "x"}, {"reason": "cessation"}, {}) == [400, 200, 200]
+    for path in ("/api/devices/%s/delivery", "/api/devices/%s/revoke"):
+        assert act(alice, path % none) == [404]
+
+    made = {"account": "alice", "name": "From above", "kind": "windows"}
+    assert [root.post("/api/admin/devices", dict(made, **change)).status for change in ({}, {}, {}, {}, {"kind": "x"}, {"account": "nobody"})] == \
+        [201, 201, 201, 409, 400, 404]
+    sid = alice.get("/api/me").json["user"]["sid"]
+    for path, wrong in (("accounts", "limit=501"), ("devices", "state=x"), ("devices", "sid=" + nobody), ("secrets", "skip=x"), ("secrets", "sid=" + nobody),
+                        ("audit", "limit=x"), ("state", None)):
+        assert root.get("/api/admin/" + path).status == 200
+        assert wrong is None or root.get("/api/admin/%s?%s" % (path, wrong)).status in (400, 404)
+    assert root.get("/api/admin/devices/" + none).status == 404
+    assert [d["name"] for d in root.get("/api/admin/devices?state=active&sid=" + sid).json["devices"]] == ["From above"] * 3
+    assert root.get("/api/admin/devices?state=waiting").json["devices"] == []
+
+    wanted = {"account": "alice", "purpose": "est"}
+    secrets = [root.post("/api/admin/secrets", wanted).status for _ in range(65)]
+    assert secrets == [201] * 64 + [409]
+    assert [root.post("/api/admin/secrets", dict(wanted, **change)).status for change in ({"purpose": "x"}, {"account": "nobody"}, {"device": none})] == [400, 404, 404]
+    one = root.get("/api/admin/secrets?limit=1&sid=" + sid).json["secrets"][0]
+    assert one["state"] == "open" and one["owner"]["name"] == "alice"
+    assert act(root, "/api/admin/secrets/%s/revoke" % one["id"], {}, {}) == [200, 409] and act(root, "/api/admin/secrets/%s/revoke" % ("0" * 16)) == [404]
+    assert {s["state"] for s in root.get("/api/admin/secrets?limit=500").json["secrets"]} == {"open", "ended"}
+    assert act(root, "/api/admin/accounts/%s/revoke" % sid, {"reason": "x"}, {}) == [400, 200] and act(root, "/api/admin/accounts/%s/revoke" % nobody) == [404]
+    assert alice.get("/api/admin/state").status == 403 and root.post("/api/devices", b"x").status == 400
+    assert alice.request("DELETE", "/api/session").status == 204
+    assert described.unheard() == set()
 
 
-def test_the_command_line_says_the_same_as_the_api(signed_in, enroll):
-    root = signed_in("root")
-    made = root.post("/api/admin/devices", {"account": "alice", "name": "From above", "kind": "windows"})
-    assert made.status == 201 and made.json["device"]["owner"]["name"] == "alice"
-    listed = enroll.command("device", "list")
-    assert made.json["device"]["id"] in str(listed)
-    secret = root.post("/api/admin/secrets", {"account": "alice", "device": made.json["device"]["id"], "purpose": "est"})
-    assert secret.status == 201 and len(secret.json["secret"].replace("-", "")) == 32
-    enroll.assert_never(secret.json["secret"])
+def test_the_command_line_says_the_same_as_the_api(start_enroll, browser, accounts):
+    """Each command's --json is the API's answer; what changes something changes the same."""
+    enroll = start_enroll({"enroll.profiles.0.approve": True})
+    alice, root = browser(enroll), browser(enroll)
+    assert alice.sign_in("alice", PASSWORD).status == root.sign_in("root", PASSWORD).status == 200
+    waiting = [add(alice, name)["id"] for name in ("First", "Second")]
+    assert enroll.command("device", "approve", waiting[0])["device"]["state"] == "active"
+    assert enroll.command("device", "reject", waiting[1])["device"]["state"] == "revoked"
+    added = enroll.command("device", "add", "--account", "alice", "--kind", "windows", "From the shell")["device"]
+    assert added["owner"]["name"] == "alice" and added["state"] == "active"
+    secret = enroll.command("secret", "add", "--account", "alice", "--device", added["id"], "--purpose", "est")
+    assert len(secret["secret"].replace("-", "")) == 32
+    for words, path in ((("device", "list"), "devices?limit=500&text="), (("device", "list", "shell"), "devices?text=shell"), (("device", "show", added["id"]), "devices/" + added["id"]),
+                        (("device", "list", "--state", "revoked"), "devices?state=revoked"), (("user", "list"), "accounts"), (("secret", "list"), "secrets"), (("audit", "list"), "audit?limit=500")):
+        said, told = enroll.command(*words), root.get("/api/admin/" + path).json
+        if words[0] == "audit":
+            told["entries"].reverse()           # a terminal shows the newest last
+        assert said == told, words
+    assert {(c["subject"], c["not_after"]) for c in root.get("/api/admin/state").json["ca"]} <= {(c["subject"], c["not_after"]) for c in enroll.command("ca", "show")["certificates"]}
+    one = enroll.command("secret", "list", "--account", alice.get("/api/me").json["user"]["sid"])["secrets"][0]
+    assert enroll.command("secret", "revoke", one["id"]) == {"id": one["id"], "state": "ended"}
+    offer = alice.post("/api/devices/%s/delivery" % waiting[0]).json
+    assert alice.get(offer["path"]).status == 200
+    for word, state in (("hold", "hold"), ("release", "live"), ("revoke", "revoked")):
+        assert enroll.command("device", word, waiting[0])["certificates"] == 1
+        assert root.get("/api/admin/devices/" + waiting[0]).json["device"]["certificates"][0]["state"] in (state, "revoking")
+    assert enroll.command("user", "revoke", alice.get("/api/me").json["user"]["sid"]) == {"certificates": 0}
+    assert {d["state"] for d in alice.get("/api/devices").json["devices"]} == {"revoked"}
+    whole = enroll.command("audit", "verify")
+    assert whole["whole"] and whole["entries"] >= 12
+    enroll.assert_never(secret["secret"])
+
+
+FAILING = [
+    (("device", "show", "0" * 32), 1, ["0" * 32, "easenroll device list"]),
+    (("device", "approve", "x"), 1, ["x", "easenroll device list"]),
+    (("user", "revoke", "S-1-5-21-9", "--reason", "boredom"), 1, ["reason: lost, "]),
+    (("device", "add", "--account", "nobody", "Phone"), 1, ["nobody", "directory"]),
+    (("device", "add", "--account", "alice", "--kind", "toaster", "Phone"), 1, ["kind: iphone, "]),
+    (("device", "list", "--state", "odd"), 1, ["state: waiting, "]),
+    (("user", "revoke", "S-1-5-21-9"), 1, ["S-1-5-21-9", "easenroll user list"]),
+    (("secret", "add", "--account", "alice", "--purpose", "x"), 1, ["purpose: scep or est"]),
+    (("secret", "revoke", "0" * 16), 1, ["0" * 16, "easenroll secret list"]),
+    (("device", "burn", "x"), 2, ["easenroll device revoke ID"]),
+    (("device", "revoke"), 2, ["easenroll device revoke ID"]),
+    (("secret",), 2, ["easenroll secret list"]),
+    (("user", "show"), 2, ["easenroll user show SID"]),
+    (("audit", "list", "--limit", "x"), 2, ["--limit NUMBER"]),
+    (("burn",), 2, ["unknown command: burn"]),
+]
+
+
+def test_a_command_that_fails_says_what_where_and_the_cure(enroll):
+    for words, status, says in FAILING:
+        done = subprocess.run([enroll.program, "-c", enroll.path, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=20)
+        assert (done.returncode, done.stdout) == (status, ""), (words, done.stderr)
+        for part in says:
+            assert part in done.stderr, (words, done.stderr)
+        assert status == 2 or done.stderr.count("\n") == 1, (words, done.stderr)
+
+
+def test_tables_are_for_people(enroll, signed_in):
+    device = add(signed_in(), "Größe Ω")
+    def table(*words):
+        return subprocess.run([enroll.program, "-c", enroll.path, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout.splitlines()
+    head, row = table("device", "list")
+    assert head.split() == ["ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST", "SEEN"] and row.split()[:2] == [device["id"], "alice"]
+    assert head.index("KIND") == row.index("android") and "Größe Ω" in row
+    assert table("secret", "list")[0].split()[:3] == ["ID", "OWNER", "DEVICE"]
+    entry = [line for line in table("audit", "list") if "device-added" in line][0]
+    assert "alice@corp.example" in entry and "Größe Ω" in entry

@@ -6,17 +6,32 @@
 (() => {
 const $ = (id) => document.getElementById(id);
 const KINDS = ["iphone", "ipad", "mac", "android", "windows", "other"];
-const PAGE = 50;
-let texts = {}, me = null, csrf = "", view = "", tab = "devices", skip = 0;
+const PAGE = 50, SOON = 30 * 86400e3;
+const texts = JSON.parse($("texts").textContent);
+let me = null, csrf = "", view = "", tab = "devices", skip = 0;
 
 /* --- texts --- */
 const t = (key, values) => (texts[key] || key).replace(/\{(\w+)\}/g, (all, name) => values && name in values ? values[name] : all);
+const word = (key, other) => key in texts ? texts[key] : other;
 const time = (at) => at ? new Date(at).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }) : "";
+/* A moment that something ends: said with a word, not by colour alone, when it is near or past. */
+const ending = (at, day) => {
+	const left = new Date(at) - Date.now();
+	const node = el("time", { datetime: at }, day ? new Date(at).toLocaleDateString(document.documentElement.lang, { dateStyle: "medium" }) : time(at));
+	return !at ? "" : left < 0 ? el("span", { class: "ended" }, node, " – " + t("has-ended")) :
+		left < SOON ? el("span", { class: "soon" }, node, " – " + t("ends-in", { days: Math.floor(left / 86400e3) })) : node;
+};
+const moment = (at) => at ? el("time", { datetime: at }, time(at)) : "";
 const guessKind = () => {
 	const ua = navigator.userAgent;
 	return /iPhone/.test(ua) ? "iphone" : /iPad/.test(ua) || (/Macintosh/.test(ua) && navigator.maxTouchPoints > 1) ? "ipad" :
 		/Android/.test(ua) ? "android" : /Windows/.test(ua) ? "windows" : /Macintosh/.test(ua) ? "mac" : "iphone";
 };
+/* Whether a session may be there: its cookie is not ours to read, and asking the server would cost who only wants to sign in a round trip. */
+const remember = (there) => {
+	try { if (there) localStorage.setItem("signed-in", "1"); else localStorage.removeItem("signed-in"); } catch (e) { /* asked each time then */ }
+};
+const remembers = () => { try { return localStorage.getItem("signed-in") !== null; } catch (e) { return true; } };
 
 /* el("p", {class: "small"}, "text", node, ...) */
 const el = (name, attributes, ...children) => {
@@ -47,7 +62,7 @@ const api = async (method, path, body) => {
 	let data = {};
 	try { data = await answer.json(); } catch (e) { /* said below */ }
 	if (answer.ok) return data;
-	if (data.error === "sign-in" && me) { me = null; csrf = ""; show("sign-in"); }
+	if (data.error === "sign-in") { remember(false); if (me) { me = null; csrf = ""; show("sign-in"); } }
 	const key = "error-" + data.error;
 	throw new Refused(key in texts ? t(key, { minutes: Math.ceil((data.seconds || 60) / 60) }) : t("error-other", { text: data.text || answer.status }));
 };
@@ -64,25 +79,26 @@ const act = async (button, what) => {
 const show = (name, quietly) => {
 	view = name;
 	for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== "view-" + name;
-	$("nav").hidden = !me;
+	$("nav").hidden = $("account").hidden = !me;
 	for (const b of document.querySelectorAll("nav [data-view]")) {
-		if (b.dataset.view === (name === "admin" ? "admin" : "devices")) b.setAttribute("aria-current", "page");
+		if (b.dataset.view === (name === "admin" || name === "device" ? "admin" : "devices")) b.setAttribute("aria-current", "page");
 		else b.removeAttribute("aria-current");
 	}
 	if (!quietly) { $("alert").textContent = ""; $("status").textContent = ""; }
 	const head = document.querySelector("#view-" + name + " h1");
 	document.title = (head ? head.textContent + " – " : "") + $("title").textContent;
-	if (name === "sign-in") $("name").focus(); else $("main").focus();
+	if (name === "sign-in") $("name").focus(); else if (head) head.focus();
+	scrollTo(0, 0);
 	if (name === "devices") act(null, listDevices);
 	if (name === "admin") openTab(tab);
 };
 const ask = (head, text, yes) => new Promise((done) => {
 	const dialog = $("ask");
-	let answer = false;
+	const answer = (yes) => { if (dialog.open) dialog.close(); done(yes); };
 	$("ask-head").textContent = head; $("ask-text").textContent = text; $("ask-yes").textContent = yes;
-	$("ask-yes").onclick = () => { answer = true; dialog.close(); };
-	$("ask-no").onclick = () => dialog.close();
-	dialog.onclose = () => done(answer);
+	$("ask-yes").onclick = () => answer(true);
+	$("ask-no").onclick = () => answer(false);
+	dialog.oncancel = () => answer(false);		/* Escape */
 	dialog.showModal();
 	$("ask-no").focus();
 });
@@ -91,7 +107,8 @@ const ask = (head, text, yes) => new Promise((done) => {
 const welcome = (data) => {
 	me = data.user; csrf = data.csrf;
 	if (data.site.title) $("title").textContent = data.site.title;
-	$("who").textContent = me.display_name || me.upn || me.name;
+	$("who").textContent = $("who").title = me.display_name || me.upn || me.name;
+	remember(true);
 	$("nav-admin").hidden = !data.admin;
 	show("devices");
 };
@@ -108,29 +125,35 @@ $("form-sign-in").addEventListener("submit", (event) => {
 $("sign-out").addEventListener("click", (event) => act(event.currentTarget, async () => {
 	await api("DELETE", "/api/session");
 	me = null; csrf = "";
+	remember(false);
+	$("name").value = ""; $("search").value = "";
+	for (const id of ["devices", "admin-body", "device-body", "steps", "values", "qr"]) $(id).replaceChildren();
+	$("secret-text").textContent = "";
+	$("download").removeAttribute("href");
 	show("sign-in");
 	say(t("signed-out"));
 }));
 
 /* --- own devices --- */
-const state = (word) => el("span", { class: "state state-" + word }, t("state-" + word) === "state-" + word ? word : t("state-" + word));
+const state = (name) => el("span", { class: "state state-" + name }, word("state-" + name, name));
+const card = (d) => {
+	const live = (d.certificates || []).filter((c) => c.state === "live").pop(), held = (d.certificates || []).some((c) => c.state === "hold");
+	const buttons = el("div", { class: "row" });
+	if (d.state === "active" && !held) buttons.append(el("button", { type: "button", class: live ? null : "main", "aria-label": t(live ? "set-up-again" : "set-up") + ": " + d.name,
+		on: (e) => act(e.currentTarget, () => install(d)) }, t(live ? "set-up-again" : "set-up")));
+	if (d.state !== "revoked") buttons.append(el("button", { type: "button", class: "danger", "aria-label": t("revoke") + ": " + d.name,
+		on: (e) => revoke(e.currentTarget, d) }, t("revoke")));
+	const line = (...content) => el("div", { class: "small" }, ...content);
+	return el("li", { class: d.state === "revoked" ? "card gone" : "card" }, el("h2", {}, d.name), el("div", {}, word("kind-" + d.kind, d.kind), " · ", state(held ? "hold" : d.state)),
+		d.last_sync ? line(t("last-sync", { time: time(d.last_sync) })) : live ? line(t("last-sync-never")) : null,
+		d.state === "revoked" ? null : live ? line(t("certificate-ends"), " ", ending(live.not_after, true)) : held ? null : line(t("certificate-none")),
+		line(t("added", { time: time(d.created) })),
+		d.state === "waiting" ? el("p", {}, t("waiting")) : held ? el("p", {}, t("held-why")) : null, d.state === "revoked" ? null : buttons);
+};
 const listDevices = async () => {
 	const { devices } = await api("GET", "/api/devices");
-	const list = $("devices");
-	list.replaceChildren();
 	const shown = devices.filter((d) => d.state !== "revoked").concat(devices.filter((d) => d.state === "revoked"));
-	for (const d of shown) {
-		const live = (d.certificates || []).filter((c) => c.state === "live");
-		const buttons = el("div", { class: "row" });
-		if (d.state === "active") buttons.append(el("button", { type: "button", class: live.length ? null : "main", on: (e) => act(e.currentTarget, () => install(d)) },
-			t(live.length ? "set-up-again" : "set-up")));
-		if (d.state !== "revoked") buttons.append(el("button", { type: "button", class: "danger", "aria-label": t("revoke") + ": " + d.name,
-			on: (e) => { const b = e.currentTarget; revoke(b, d); } }, t("revoke")));
-		list.append(el("li", { class: "card" }, el("h2", {}, d.name), el("div", {}, t("kind-" + d.kind), " · ", state(d.state)),
-			el("div", { class: "small" }, d.last_sync ? t("last-sync", { time: time(d.last_sync) }) : t("last-sync-never")),
-			el("div", { class: "small" }, live.length ? t("certificate-ends", { time: time(live[live.length - 1].not_after) }) : t("certificate-none")),
-			el("div", { class: "small" }, t("added", { time: time(d.created) })), d.state === "waiting" ? el("p", {}, t("waiting")) : null, buttons));
-	}
+	$("devices").replaceChildren(...shown.map(card));
 	$("devices-none").hidden = devices.length > 0;
 };
 const revoke = async (button, d) => {
@@ -139,7 +162,7 @@ const revoke = async (button, d) => {
 		await api("POST", "/api/devices/" + d.id + "/revoke", { reason: "lost" });
 		await listDevices();
 		say(t("revoked", { name: d.name }));
-		$("main").focus();
+		$("h-devices").focus();
 	});
 };
 $("form-add").addEventListener("submit", (event) => {
@@ -183,41 +206,76 @@ $("copy").addEventListener("click", async () => {
 const table = (columns, rows) => rows.length ? el("table", { class: "rows", role: "table" },
 	el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...columns.map((c) => el("th", { scope: "col", role: "columnheader" }, t("col-" + c))))),
 	el("tbody", { role: "rowgroup" }, ...rows.map((r) => el("tr", { role: "row" },
-		...r.map((c, i) => el("td", { role: "cell", "data-label": t("col-" + columns[i]) }, c)))))) : el("p", {}, t("none"));
-const adminAct = (d, word, needsAsking) => el("button", { type: "button", class: word === "revoke" ? "danger" : null, "aria-label": t(word) + ": " + d.name,
-	on: async (event) => {
-		const button = event.currentTarget;
-		if (needsAsking && !await ask(t(word + "-head", { name: d.name }), t(word + "-text"), t(word))) return;
-		act(button, async () => {
-			await api("POST", "/api/admin/devices/" + d.id + "/" + word, {});
-			await openTab("devices");
-			say(t(word === "revoke" ? "revoked" : "done-" + word, { name: d.name }));
-		});
-	} }, t(word));
+		...r.map((c, i) => el("td", { role: "cell", "data-label": t("col-" + columns[i]) }, c)))))) : el("p", { class: "card empty" }, t("none"));
+const facts = (head, rows) => el("table", { class: "facts" }, head ? el("caption", {}, head) : null, el("tbody", {},
+	...rows.filter(([, v]) => v !== null && v !== undefined && v !== "").map(([k, v]) => el("tr", {}, el("th", { scope: "row" }, t(k)), el("td", {}, v)))));
+const owner = (d) => d.owner.display_name ? d.owner.display_name + " (" + (d.owner.upn || d.owner.name) + ")" : d.owner.upn || d.owner.name;
+/* What may be done to a device; `after` shows what is true then. */
+const acts = (d, after) => {
+	const button = (name, asks) => el("button", { type: "button", class: name === "revoke" || name === "reject" ? "danger" : null, "aria-label": t(name) + ": " + d.name,
+		on: async (event) => {
+			const b = event.currentTarget;
+			if (asks && !await ask(t(name + "-head", { name: d.name }), t(name + "-text"), t(name))) { b.focus(); return; }
+			act(b, async () => {
+				await api("POST", "/api/admin/devices/" + d.id + "/" + name, {});
+				await after();
+				say(t("done-" + name, { name: d.name }));
+			});
+		} }, t(name));
+	return el("div", { class: "row" }, ...(d.state === "waiting" ? [button("approve"), button("reject", true)] : d.state === "active" ?
+		[d.live ? button("hold", true) : null, d.held ? button("release") : null, button("revoke", true)].filter(Boolean) : []));
+};
+const openDevice = async (id) => {
+	const { device: d } = await api("GET", "/api/admin/devices/" + id);
+	const about = ["device " + id, ...d.certificates.slice(-8).map((c) => "certificate " + c.serial)];
+	const found = await Promise.all(about.map((object) => api("GET", "/api/admin/audit?object=" + encodeURIComponent(object))));
+	const entries = found.flatMap((f) => f.entries).sort((a, b) => b.n - a.n);
+	const known = (name) => d.certificates.some((c) => c.state === name);
+	$("h-device").textContent = d.name;
+	if (view !== "device") show("device");
+	$("device-body").replaceChildren(
+		facts("", [["col-owner", owner(d)], ["col-kind", word("kind-" + d.kind, d.kind)], ["col-state", state(known("hold") ? "hold" : d.state)], ["col-created", moment(d.created)],
+			["col-eas", d.eas_device_id], ["col-id", el("span", { class: "mono" }, d.id)],
+			["col-acts", d.state === "revoked" ? "" : acts({ ...d, live: known("live"), held: known("hold") }, () => openDevice(id))]]),
+		el("h2", {}, t("certificates-head")), table(["serial", "profile", "state", "from", "until"], d.certificates.map((c) => [el("span", { class: "mono" }, c.serial),
+			c.profile, state(c.state), moment(c.not_before), c.state === "live" ? ending(c.not_after) : moment(c.not_after)])),
+		el("h2", {}, t("history-head")), auditTable(entries));
+};
+$("device-back").addEventListener("click", () => show("admin"));
+const auditTable = (entries) => table(["n", "at", "actor", "action", "object", "detail"], entries.map((e) => [String(e.n), moment(e.at),
+	e.actor_name ? el("span", { title: e.actor }, e.actor.split(" ")[0] + " " + e.actor_name) : e.actor, e.action,
+	e.object_name ? el("span", { title: e.object }, e.object.includes(" ") ? e.object.split(" ")[0] + " " + e.object_name : e.object_name) : e.object, e.detail]));
 const TABS = {
 	devices: async (text) => {
-		const { devices } = await api("GET", "/api/admin/devices?limit=" + PAGE + "&skip=" + skip + "&text=" + encodeURIComponent(text));
-		return [devices.length, table(["name", "owner", "kind", "state", "created", "acts"], devices.map((d) => [d.name, d.owner.upn || d.owner.name,
-			t("kind-" + d.kind), d.held ? el("span", { class: "state state-hold" }, t("held")) : state(d.state), time(d.created), el("div", { class: "row" }, ...(d.state === "revoked" ? [] : [
-				d.state === "waiting" ? adminAct(d, "approve") : null, d.live ? adminAct(d, "hold", true) : null, d.held ? adminAct(d, "release") : null,
-				adminAct(d, "revoke", true)]).filter(Boolean))]))];
+		const { devices } = await api("GET", "/api/admin/devices?limit=" + PAGE + "&skip=" + skip + "&text=" + encodeURIComponent(text) + ($("only-waiting").checked ? "&state=waiting" : ""));
+		api("GET", "/api/admin/state").then((s) => { $("waiting-text").textContent = t("only-waiting", { n: s.facts.waiting }); }, () => 0);
+		return [devices.length, table(["name", "owner", "kind", "state", "created", "acts"], devices.map((d) => [
+			el("button", { type: "button", class: "link", on: (e) => act(e.currentTarget, () => openDevice(d.id)) }, d.name), owner(d),
+			word("kind-" + d.kind, d.kind), state(d.held ? "hold" : d.state), moment(d.created), d.state === "revoked" ? "" : acts(d, () => openTab("devices"))]))];
 	},
 	accounts: async (text) => {
 		const { accounts } = await api("GET", "/api/admin/accounts?limit=" + PAGE + "&skip=" + skip + "&text=" + encodeURIComponent(text));
-		return [accounts.length, table(["name", "upn", "mail", "seen"], accounts.map((a) => [a.display_name || a.name, a.upn, a.mail, time(a.last_seen)]))];
+		const called = (a) => a.display_name || a.upn || a.name;
+		return [accounts.length, table(["person", "upn", "mail", "seen", "acts"], accounts.map((a) => [called(a), a.upn, a.mail, moment(a.last_seen), el("div", { class: "row" },
+			el("button", { type: "button", "aria-label": t("devices-of", { name: called(a) }), on: () => { $("search").value = a.upn || a.name; openTab("devices"); } }, t("admin-devices")),
+			el("button", { type: "button", class: "danger", "aria-label": t("revoke-all") + ": " + called(a), on: async (event) => {
+				const b = event.currentTarget;
+				if (!await ask(t("revoke-all-head", { name: called(a) }), t("revoke-all-text"), t("revoke-all"))) { b.focus(); return; }
+				act(b, async () => {
+					const { certificates } = await api("POST", "/api/admin/accounts/" + a.sid + "/revoke", {});
+					say(t("done-revoke-all", { name: called(a), n: certificates }));
+				});
+			} }, t("revoke-all")))]))];
 	},
 	audit: async (text) => {
 		const { entries } = await api("GET", "/api/admin/audit?limit=" + PAGE + "&skip=" + skip + "&object=" + encodeURIComponent(text));
-		return [entries.length, table(["n", "at", "actor", "action", "object", "detail"],
-			entries.map((e) => [String(e.n), time(e.at), e.actor, e.action, e.object, e.detail]))];
+		return [entries.length, auditTable(entries)];
 	},
 	state: async () => {
 		const s = await api("GET", "/api/admin/state");
-		const facts = Object.entries(s.facts).filter(([, v]) => v !== null && v !== "");
-		return [0, el("div", {}, el("table", { class: "facts" }, el("tbody", {}, ...facts.map(([k, v]) => el("tr", {}, el("th", { scope: "row" }, t("fact-" + k)),
-			el("td", {}, k === "list_ends" ? time(v) : String(v)))))), el("table", {}, el("caption", {}, t("ca-head")), el("thead", {}, el("tr", {},
-			el("th", { scope: "col" }, t("col-kind")), el("th", { scope: "col" }, t("ca-subject")), el("th", { scope: "col" }, t("ca-ends")))),
-			el("tbody", {}, ...s.ca.map((c) => el("tr", {}, el("td", {}, c.kind), el("td", {}, c.subject), el("td", {}, time(c.not_after)))))))];
+		return [0, el("div", {}, s.facts.problem ? el("p", { class: "card ended", role: "alert" }, s.facts.problem) : null, el("h2", {}, t("ca-head")),
+			table(["ca", "subject", "ends"], s.ca.map((c) => [word("ca-" + c.kind.replace(" ", "-"), c.kind), c.subject, ending(c.not_after)])), el("h2", {}, t("facts-head")),
+			facts("", Object.entries(s.facts).filter(([k]) => k !== "problem").map(([k, v]) => ["fact-" + k, k === "list_ends" ? ending(v) : v === null ? "" : String(v)])))];
 	},
 };
 const openTab = (name, more) => act(null, async () => {
@@ -228,40 +286,48 @@ const openTab = (name, more) => act(null, async () => {
 		b.tabIndex = b.dataset.tab === name ? 0 : -1;
 	}
 	$("form-search").hidden = name === "state";
-	$("admin-body").setAttribute("aria-labelledby", "tab-" + name);
+	$("waiting-label").hidden = name !== "devices";
+	$("search-label").textContent = t("search-" + name);
+	$("admin-panel").setAttribute("aria-labelledby", "tab-" + name);
 	const [n, body] = await TABS[name]($("search").value.trim());
+	if (tab !== name) return;		/* another was opened meanwhile */
 	if (!more) $("admin-body").replaceChildren(body);
 	else if (n) $("admin-body").append(body);
 	$("more").hidden = n < PAGE;
 });
+const openAnew = (name) => { $("search").value = ""; $("only-waiting").checked = false; openTab(name); };
 $("form-search").addEventListener("submit", (event) => { event.preventDefault(); openTab(tab); });
+$("only-waiting").addEventListener("change", () => openTab(tab));
 $("more").addEventListener("click", () => openTab(tab, true));
 document.querySelector(".tabs").addEventListener("keydown", (event) => {
 	const all = [...document.querySelectorAll("[data-tab]")], at = all.indexOf(document.activeElement);
-	const next = event.key === "ArrowRight" ? at + 1 : event.key === "ArrowLeft" ? at - 1 : -1;
-	if (at < 0 || (event.key !== "ArrowRight" && event.key !== "ArrowLeft")) return;
+	const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
+	if (at < 0 || next === undefined) return;
+	event.preventDefault();
 	const b = all[(next + all.length) % all.length];
-	b.focus(); $("search").value = ""; openTab(b.dataset.tab);
+	b.focus(); openAnew(b.dataset.tab);
 });
 
 /* --- the start --- */
 document.addEventListener("click", (event) => {
 	const b = event.target.closest("[data-view]"), c = event.target.closest("[data-tab]");
 	if (b) show(b.dataset.view);
-	if (c) { $("search").value = ""; openTab(c.dataset.tab); }
+	if (c) openAnew(c.dataset.tab);
 });
 (async () => {
-	const known = fetch("/api/me", { credentials: "same-origin", cache: "no-store" }).catch(() => null);
-	texts = await (await fetch("/texts.en.json")).json();
 	document.documentElement.lang = texts.lang;
 	for (const e of document.querySelectorAll("[data-text]")) e.textContent = t(e.dataset.text);
+	for (const e of document.querySelectorAll("[data-label]")) e.setAttribute("aria-label", t(e.dataset.label));
+	$("waiting-text").textContent = t("only-waiting", { n: "…" });
 	const guess = guessKind();
 	$("kinds").append(...KINDS.map((k) => {
 		const input = el("input", { type: "radio", name: "kind", value: k, required: "" });
 		input.checked = k === guess;
 		return el("label", {}, input, t("kind-" + k));
 	}));
-	const answer = await known;
-	if (answer && answer.ok) welcome(await answer.json()); else show("sign-in", true);
+	if (!remembers()) { show("sign-in", true); return; }
+	const answer = await fetch("/api/me", { credentials: "same-origin", cache: "no-store" }).catch(() => null);
+	if (answer && answer.ok) welcome(await answer.json());
+	else { remember(false); show("sign-in", true); }
 })();
 })();
