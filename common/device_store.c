@@ -188,8 +188,8 @@ static void drop_store(struct devices *d, struct device_store *old)
 	for (struct device_op *op = d->ops; op != NULL; op = op->next) {
 		if (op->asked != old)
 			continue;
-		redis_cancel(old->redis, op->command);
-		op->command = 0;
+		redis_cancel(old->redis, op->command_number);
+		op->command_number = 0;
 		op->asked = NULL;
 		if (!op->answered)
 			device_ask_redis(d, op);

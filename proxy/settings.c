@@ -9,6 +9,7 @@
 
 #include "common/address.h"
 #include "common/config_fill.h"
+#include "common/device.h"
 #include "common/http_head.h"
 #include "common/network.h"
 #include "common/text.h"
@@ -55,6 +56,8 @@ static const struct config_fill policy_rows[] = {
 	FILL_TEXT(struct policy_settings, required_group, "", NULL),
 	FILL_TEXT(struct policy_settings, device, "pin", NULL),
 	FILL_TEXT(struct policy_settings, pin, "", NULL),
+	FILL_TEXT(struct policy_settings, quarantine, "off", NULL),
+	FILL_U32(struct policy_settings, devices_per_user, DEVICE_TABLE_LIMIT, 1, 1000),
 	{ .key = NULL },
 };
 static const struct config_fill upstream_rows[] = {
@@ -95,6 +98,7 @@ static const struct config_fill limit_rows[] = {
 	FILL_U32(struct limit_settings, session_records, 65536, 64, 16777216),
 	FILL_U32(struct limit_settings, session_seconds, 28800, 1, 604800),
 	FILL_U32(struct limit_settings, retry_after_seconds, 30, 1, 3600),
+	FILL_U32(struct limit_settings, device_days, 90, 1, 3650),
 	{ .key = NULL },
 };
 static const struct config_fill proxy_rows[] = {
@@ -311,6 +315,23 @@ static int check_device_rules(struct policy_settings *q, const char *key, const 
 	return 0;
 }
 
+static int check_new_devices(const struct settings *s, struct policy_settings *q, const char *key, const struct config_place *at)
+{
+	static const char *const choices[] = { "off", "new", NULL };
+	char part[160];
+	int choice;
+
+	snprintf(part, sizeof(part), "%s.quarantine", key);
+	choice = config_choice(q->quarantine, choices, part, at);
+	if (choice < 0)
+		return -1;
+	q->quarantine_new = choice == 1;
+	snprintf(part, sizeof(part), "%s.devices_per_user", key);
+	if (s->common.redis == NULL && q->devices_per_user > DEVICE_TABLE_LIMIT)
+		return fail(at, part, "more than %d needs the section redis:", DEVICE_TABLE_LIMIT);
+	return 0;
+}
+
 static int check_policies(struct settings *s, const struct config_place *at)
 {
 	struct proxy_settings *p = &s->proxy;
@@ -325,7 +346,7 @@ static int check_policies(struct settings *s, const struct config_place *at)
 			return -1;
 		if (find_policy(p, q->name) != (int)i)
 			return fail(at, key, "the name \"%s\" stands twice", q->name);
-		if (check_device_rules(q, key, at) < 0 || check_lists(q, key, at) < 0)
+		if (check_device_rules(q, key, at) < 0 || check_new_devices(s, q, key, at) < 0 || check_lists(q, key, at) < 0)
 			return -1;
 		q->user_must_match = q->user_must_match_given == NULL || *q->user_must_match_given;
 	}

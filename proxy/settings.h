@@ -79,6 +79,9 @@ struct policy_settings {
 	char *device, *pin;
 	enum device_rule device_rule;
 	enum pin_rule pin_rule;			/* PIN_OFF with DEVICE_ANY */
+	char *quarantine;			/* "off", "new" */
+	bool quarantine_new;			/* parsed */
+	uint32_t devices_per_user;
 	struct pattern_lists device_types, user_agents, protocol_versions;
 	bool *user_must_match_given;		/* as in the file; NULL: left out */
 	bool user_must_match;			/* default true */
@@ -112,7 +115,7 @@ struct limit_settings {
 	uint32_t head_bytes, headers;
 	uint32_t body_bytes;
 	uint32_t handshake_seconds, head_seconds, body_idle_seconds, idle_seconds, drain_seconds;
-	uint32_t session_records, session_seconds, retry_after_seconds;
+	uint32_t session_records, session_seconds, retry_after_seconds, device_days;
 };
 
 struct admin_settings {

@@ -77,6 +77,8 @@ static const cyaml_schema_field_t policy_fields[] = {
 	STR(struct policy_settings, required_group),
 	STR(struct policy_settings, device),
 	STR(struct policy_settings, pin),
+	STR(struct policy_settings, quarantine),
+	U32(struct policy_settings, devices_per_user),
 	MAP(struct policy_settings, device_types, pattern_fields),
 	MAP(struct policy_settings, user_agents, pattern_fields),
 	MAP(struct policy_settings, protocol_versions, pattern_fields),
@@ -129,6 +131,7 @@ static const cyaml_schema_field_t limit_fields[] = {
 	U32(struct limit_settings, session_records),
 	U32(struct limit_settings, session_seconds),
 	U32(struct limit_settings, retry_after_seconds),
+	U32(struct limit_settings, device_days),
 	END,
 };
 

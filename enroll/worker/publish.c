@@ -349,12 +349,14 @@ int publish_released(struct publish *p, const struct publish_certificate *c, pub
 /* Never over a record that is there: a device may have been bound to it meanwhile. */
 static const char register_script[] =
     "if redis.call('EXISTS',KEYS[1])==0 then redis.call('HSET',KEYS[1],'sid',ARGV[1],'upn',ARGV[2],'device','','state','registered',"
-    "'first_seen','0','last_seen','0','mac',ARGV[3]) end return 1";
+    "'first_seen','0','last_seen','0','mac',ARGV[3]) end "
+    "redis.call('SADD',KEYS[2],ARGV[4]) redis.call('EXPIRE',KEYS[2],34560000) return 1";
 
 int publish_registered(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg)
 {
 	char key[KEY_MAX], sha256[2 * SHA256_SIZE + 1], mac[2 * SHA256_SIZE + 1];
-	const char *argv[] = { "EVAL", register_script, "1", key, c->sid, c->upn, mac };
+	char index[KEY_MAX];
+	const char *argv[] = { "EVAL", register_script, "2", key, index, c->sid, c->upn, mac, sha256 };
 	struct event_text e = { "device", "", "", "", sha256 };
 	struct strv secret = { p->secret, p->secret_n };
 	struct publish_op *op;
@@ -368,6 +370,7 @@ int publish_registered(struct publish *p, const struct publish_certificate *c, p
 	if (op == NULL)
 		return -1;
 	snprintf(key, sizeof(key), "%sdevice:%s", p->prefix, sha256);
+	snprintf(index, sizeof(index), "%sdevices:%s", p->prefix, c->sid);
 	publish_put(op, (int)ARRAY_LEN(argv), argv);
 	say(op, &e);
 	return publish_op_sent(op);

@@ -141,7 +141,7 @@ static void on_seen(void *arg, enum redis_status status, const redisReply *reply
 		seen.first_seen = number(reply, "first_seen");
 		seen.last_seen = number(reply, "last_seen");
 		copy(reply, "last_client", seen.client, sizeof(seen.client));
-		copy(reply, "last_method", seen.method, sizeof(seen.method));
+		copy(reply, "last_command", seen.method, sizeof(seen.method));
 		copy(reply, "device", seen.eas_device_id, sizeof(seen.eas_device_id));
 	}
 	publish_op_drop(op);

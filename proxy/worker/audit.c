@@ -105,6 +105,19 @@ void audit_refusal(const struct session *s, enum fact fact, const char *detail)
 	log_end(&l);
 }
 
+void audit_would_refuse(const struct session *s, enum fact fact)
+{
+	struct log_line l;
+
+	log_begin_audit(&l, "would_refuse");
+	log_cstr(&l, "reason", fact_name(fact));
+	log_cstr(&l, "detail", "pin: log lets it in");
+	log_int(&l, "session", (int64_t)s->id);
+	put_request(&l, s);
+	put_who(&l, s);
+	log_end(&l);
+}
+
 void audit_ended(const struct session *s, enum fact fact, const char *detail)
 {
 	struct log_line l;

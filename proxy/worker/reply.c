@@ -28,6 +28,8 @@ static const struct fact_row {
 	[FACT_OTHER_DEVICE] = { "other-device", 403, true, false, false, "if the owner has a new phone: enrol it, or release the pin" },
 	[FACT_DEVICE_UNREGISTERED] = { "device-unregistered", 403, true, false, false, NULL },
 	[FACT_DEVICE_BLOCKED] = { "device-blocked", 403, true, false, false, NULL },
+	[FACT_DEVICE_QUARANTINED] = { "device-quarantined", 403, true, false, false, "release or block it: easproxy device list, or easenroll's pages" },
+	[FACT_DEVICE_LIMIT] = { "device-limit", 403, true, false, false, "block or forget a device that the user has no more, or raise devices_per_user" },
 	[FACT_DEVICE_TYPE] = { "device-type", 403, true, false, false, NULL },
 	[FACT_USER_AGENT] = { "user-agent", 403, true, false, false, NULL },
 	[FACT_PROTOCOL_VERSION] = { "protocol-version", 403, true, false, false, NULL },
@@ -58,7 +60,7 @@ static const struct fact_row {
 const char *const fact_names[] = {
 	"none", "no-certificate", "method-off", "certificate-unusable", "certificate-expired", "certificate-untrusted", "revoked", "account-unknown",
 	"account-ambiguous", "account-mismatch", "account-disabled", "account-expired", "not-in-group", "other-user", "other-device",
-	"device-unregistered", "device-blocked", "device-type", "user-agent", "protocol-version", "delegation-forbidden", "wrong-host",
+	"device-unregistered", "device-blocked", "device-quarantined", "device-limit", "device-type", "user-agent", "protocol-version", "delegation-forbidden", "wrong-host",
 	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "password-unchecked",
 	"device-state-down", "overloaded", "upstream-broken", "upstream-timeout", "malformed", "bad-query", "head-too-large", "body-too-large", "too-slow",
 	"not-ours", "method", "password-wanted", "shutting-down", NULL,

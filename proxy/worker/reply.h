@@ -25,6 +25,8 @@ enum fact {
 	FACT_OTHER_DEVICE,		/* certificate is bound to another device */
 	FACT_DEVICE_UNREGISTERED,
 	FACT_DEVICE_BLOCKED,
+	FACT_DEVICE_QUARANTINED,	/* a new one: an administrator has to let it in */
+	FACT_DEVICE_LIMIT,		/* a new one, and the account has as many as it may */
 	FACT_DEVICE_TYPE,
 	FACT_USER_AGENT,
 	FACT_PROTOCOL_VERSION,

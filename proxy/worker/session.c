@@ -168,7 +168,7 @@ void session_close(struct session *s, const char *why)
 	close(s->fd);
 	account_unref(w->accounts, s->account);
 	peer_free(s->peer);
-	free(s->device_ok);
+	free(s->device);
 	buffer_clear(&s->in);
 	buffer_clear(&s->out);
 	if (s->next != NULL)
@@ -272,6 +272,7 @@ void session_exchange_done(struct session *s)
 
 	s->closing = s->closing || x->close_after || s->worker->draining;
 	audit_access(s);
+	session_note_use(s);
 	session_free_exchange(s);
 	if (buffer_len(&s->in) == 0)
 		buffer_release_empty(&s->in);

@@ -2,6 +2,7 @@
  * session_changes: what changes from outside does to live connections: revocation, accounts, devices, trust, time, the end.
  * Looks at each session and ends it or lets it be. Worker process.
  */
+#include "common/device.h"
 #include "common/text.h"
 #include "proxy/metric_table.h"
 #include "proxy/worker/policy.h"
@@ -128,12 +129,12 @@ void sessions_check_account(struct worker *w, const struct directory_changed *ch
 static void look_at_device(struct session *s, const void *arg)
 {
 	const char *hex = arg;
-	char mine[2 * SHA256_SIZE + 1];
+	uint8_t key[SHA256_SIZE];
 
-	text_hex(mine, s->peer->fingerprint, SHA256_SIZE);
-	if (hex[0] != '\0' && strcmp(hex, mine) != 0)
+	if (hex[0] != '\0' && (text_unhex(key, SHA256_SIZE, strv_from(hex)) < 0 || !session_is_device(s, key)))
 		return;
-	s->device_ok_until_ms = 0;
+	if (s->device != NULL)
+		s->device->until_ms = 0;
 	/* the state itself is asked at the next request; a waiting one is ended so that the next comes soon */
 	if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started)
 		end_for(s, FACT_SHUTTING_DOWN, "the device's state has changed", ENDED_DEVICE);
@@ -181,6 +182,11 @@ static void look_again(struct session *s, const void *arg)
 	(void)arg;
 	if (s->peer->has_certificate && now >= s->peer->not_after) {
 		end_for(s, FACT_CERT_EXPIRED, NULL, ENDED_CERTIFICATE);
+		return;
+	}
+	/* no event tells of what an administrator did in the table of a single machine */
+	if (s->device != NULL && s->x != NULL && s->x->held && device_is_out(s->worker->devices, s->device->key)) {
+		end_for(s, FACT_DEVICE_BLOCKED, NULL, ENDED_DEVICE);
 		return;
 	}
 	/* a waiting Ping is covered by its account's answer only as long as that holds */

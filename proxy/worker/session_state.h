@@ -29,6 +29,13 @@ enum session_state {
 	SESSION_STATES
 };
 
+/* The device that last came by this connection and was let in. */
+struct device_memo {
+	uint8_t key[SHA256_SIZE];	/* of its record */
+	char id[80], sid[192];
+	uint64_t until_ms;		/* so long it need not be asked about again */
+};
+
 /* How long the device has been waited for, in one direction; not the mail server. */
 struct pace {
 	uint64_t since_ms;		/* 0: not waiting for it now */
@@ -36,8 +43,8 @@ struct pace {
 };
 
 struct session;
-/* FACT_NONE: the name is the account's. s may be gone afterwards. */
-typedef void session_user_fn(struct session *s, enum fact fact, const char *detail);
+/* A step's end. FACT_NONE: go on. s may be gone afterwards. */
+typedef void session_step_fn(struct session *s, enum fact fact, const char *detail);
 
 /* One request and its response. */
 struct exchange {
@@ -73,7 +80,7 @@ struct exchange {
 	bool ticket;			/* a credential was asked of kerberos */
 	char *user_name;		/* session_user.c: of which the directory is asked whose it is; heap */
 	enum user_name user_asked;
-	session_user_fn *user_done;
+	session_step_fn *step_done;
 	unsigned asked_under;		/* when it was: worker->configuration */
 	struct buffer collected;	/* SESSION_COLLECT */
 };
@@ -103,8 +110,7 @@ struct session {
 	struct upstream_conn *upstream;
 	uint64_t device_op;
 	struct revocation_memo revocation;
-	char *device_ok;		/* the device id last found to be this certificate's; heap */
-	uint64_t device_ok_until_ms;
+	struct device_memo *device;	/* heap; NULL: none yet */
 	struct exchange *x;		/* NULL between requests */
 	uint64_t exchanges;
 	char client[ADDRESS_TEXT_MAX];
@@ -177,7 +183,20 @@ enum authorization session_authorization(struct session *s, char user[ACCOUNT_NA
  * Whether `user` (copied) is the account's name; the directory is asked where only it can say. `done` runs once, before this returns
  * or later (SESSION_ACCOUNT meanwhile), and not when the session ends first. s may be gone afterwards.
  */
-void session_check_user(struct session *s, const char *user, session_user_fn *done);
+void session_check_user(struct session *s, const char *user, session_step_fn *done);
+
+/* --- session_device.c --- */
+/* By what this request came in. */
+enum method session_method(const struct session *s);
+/*
+ * Whether the request's device may in, as the policy says; it is noted and bound. `done` as with session_check_user(), SESSION_DEVICE
+ * meanwhile.
+ */
+void session_check_device(struct session *s, session_step_fn *done);
+/* The mail server has answered the exchange under way: counted for the day, and a device whose user is proven by that is noted. */
+void session_note_use(struct session *s);
+/* The connection is of the device with that record. */
+bool session_is_device(const struct session *s, const uint8_t key[SHA256_SIZE]);
 
 /* --- session_changes.c --- */
 /* Sets peer->host by the name that the connection came by: hosts may stand in another order now. False: no host has it any more. */
@@ -194,6 +213,8 @@ void relay_device_writable(struct session *s);
 
 /* --- audit.c --- */
 void audit_access(const struct session *s);
+/* What pin: log lets in and pin: enforce would refuse. */
+void audit_would_refuse(const struct session *s, enum fact fact);
 void audit_refusal(const struct session *s, enum fact fact, const char *detail);
 void audit_handshake(const struct session *s, const struct handshake_report *report);
 void audit_ended(const struct session *s, enum fact fact, const char *detail);

@@ -5,15 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/device.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/metric_table.h"
 #include "proxy/worker/autodiscover.h"
 #include "proxy/worker/policy.h"
 #include "proxy/worker/session_state.h"
-
-#define DEVICE_MEMO_MS 30000
 
 static void step_device(struct session *s);
 static void step_credential(struct session *s);
@@ -248,66 +245,17 @@ void session_admitted(struct session *s)
 
 /* --- the device --- */
 
-static enum fact fact_of_device(enum device_answer answer)
+static void on_device(struct session *s, enum fact fact, const char *detail)
 {
-	switch (answer) {
-	case DEVICE_ALLOWED:
-	case DEVICE_PINNED:
-		return FACT_NONE;
-	case DEVICE_OTHER:
-		return FACT_OTHER_DEVICE;
-	case DEVICE_UNREGISTERED:
-		return FACT_DEVICE_UNREGISTERED;
-	case DEVICE_BLOCKED:
-		return FACT_DEVICE_BLOCKED;
-	default:
-		return FACT_DEVICE_STATE_DOWN;
-	}
-}
-
-static void on_device(void *arg, enum device_answer answer)
-{
-	struct session *s = arg;
-	enum fact fact = fact_of_device(answer);
-
-	s->device_op = 0;
-	metrics_add(M_DEVICE_CHECKS, answer, 1);
-	if (answer == DEVICE_PINNED) {
-		log_say(LOG_DEBUG, "device_pinned", "session %llu", (unsigned long long)s->id);
-	}
-	if (fact != FACT_NONE) {
-		session_refuse(s, fact, NULL);
-		return;
-	}
-	free(s->device_ok);
-	s->device_ok = strdup(s->x->request.query.device_id);
-	s->device_ok_until_ms = loop_now_ms(s->worker->loop) + DEVICE_MEMO_MS;
-	step_credential(s);
-}
-
-static bool device_is_known(struct session *s)
-{
-	return s->device_ok != NULL && loop_now_ms(s->worker->loop) < s->device_ok_until_ms &&
-	    strcmp(s->device_ok, s->x->request.query.device_id) == 0;
+	if (fact != FACT_NONE)
+		session_refuse(s, fact, detail);
+	else
+		step_credential(s);
 }
 
 static void step_device(struct session *s)
 {
-	const struct policy_settings *policy = session_policy(s);
-	struct device_ask ask;
-
-	/* a request that names no device (OPTIONS, Autodiscover) binds none */
-	if (!s->peer->has_certificate || policy->device_rule == DEVICE_ANY || s->x->request.query.device_id[0] == '\0' || device_is_known(s)) {
-		step_credential(s);
-		return;
-	}
-	ask = (struct device_ask){ .certificate = s->peer->fingerprint, .sid = s->account->view.sid, .upn = s->account->view.upn,
-		.device_id = s->x->request.query.device_id, .client = s->client, .method = eas_command_name(s->x->request.query.command),
-		.registered_only = policy->device_rule == DEVICE_REGISTERED };
-	session_go(s, SESSION_DEVICE);
-	s->device_op = device_check(s->worker->devices, &ask, on_device, s);
-	if (s->device_op == 0)
-		session_refuse(s, FACT_OVERLOADED, "too many questions about devices");
+	session_check_device(s, on_device);
 }
 
 /* --- the credential --- */

@@ -11,11 +11,11 @@ static void ask(struct session *s, enum user_name what);
 static void finish(struct session *s, enum fact fact, const char *detail)
 {
 	struct exchange *x = s->x;
-	session_user_fn *done = x->user_done;
+	session_step_fn *done = x->step_done;
 
 	free(x->user_name);
 	x->user_name = NULL;
-	x->user_done = NULL;
+	x->step_done = NULL;
 	done(s, fact, detail);
 }
 
@@ -62,11 +62,11 @@ static void ask(struct session *s, enum user_name what)
 	}
 }
 
-void session_check_user(struct session *s, const char *user, session_user_fn *done)
+void session_check_user(struct session *s, const char *user, session_step_fn *done)
 {
 	enum user_name verdict = user_name_judge(&s->account->view, strv_from(user));
 
-	s->x->user_done = done;
+	s->x->step_done = done;
 	if (verdict != USER_ASK_LOGIN) {
 		finish(s, verdict == USER_OWN ? FACT_NONE : FACT_OTHER_USER, NULL);
 		return;

@@ -369,10 +369,20 @@ void worker_session_gone(struct worker *w)
 		deadline_arm(w->loop, &w->calm, CALM_MS, on_calm);
 }
 
+/* What was not sent stays for the next time; what a worker that dies had not sent yet is lost. */
+static void send_daily(struct worker *w)
+{
+	static const char *const fields[METHODS] = { "requests_certificate", "requests_password", "requests_bearer" };
+
+	if (devices_daily(w->devices, fields, w->daily, METHODS))
+		memset(w->daily, 0, sizeof(w->daily));
+}
+
 static void on_sweep(struct deadline *d)
 {
 	struct worker *w = CONTAINER_OF(d, struct worker, sweep);
 
+	send_daily(w);
 	sessions_sweep(w);
 	give_back_memory(w);
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);

@@ -45,6 +45,7 @@ struct worker {
 	struct credentials *credentials;
 	struct revocation *revocation;
 	struct devices *devices;
+	uint64_t daily[METHODS];	/* requests by enum method that no daily figure holds yet */
 	struct listener *listeners;	/* accept.c */
 	struct admin *admin;		/* admin.c */
 	char directory_down[256];	/* what *directory* last said it misses; "": nothing */

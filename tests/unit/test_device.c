@@ -35,8 +35,8 @@ static void on_answer(void *arg, enum device_answer answer)
 
 static struct device_ask question(const uint8_t *cert, const char *sid, const char *device, bool registered_only)
 {
-	return (struct device_ask){ .certificate = cert, .sid = sid, .upn = "alice@corp.test", .device_id = device,
-		.client = "192.0.2.1:1", .method = "Sync", .registered_only = registered_only };
+	return (struct device_ask){ .key = cert, .sid = sid, .upn = "alice@corp.test", .device_id = device,
+		.client = "192.0.2.1:1", .command = "Sync", .registered_only = registered_only, .binds = true, .limit = 300, .days = 90 };
 }
 
 static enum device_answer check(struct devices *d, const uint8_t *cert, const char *sid, const char *device, bool registered_only)
@@ -109,7 +109,7 @@ static void the_first_use_binds_and_every_other_device_or_account_is_refused(voi
 
 static void a_registered_certificate_binds_its_first_device_and_a_blocked_one_is_refused(void **state)
 {
-	struct device_record r = { .sid = SID, .state = DEVICE_STATE_REGISTERED }, blocked = { .sid = SID, .device = "A", .state = DEVICE_STATE_BLOCKED };
+	struct device_record r = { .kind = DEVICE_KIND_RECORD, .sid = SID, .state = DEVICE_STATE_REGISTERED }, blocked = { .kind = DEVICE_KIND_RECORD, .sid = SID, .device = "A", .state = DEVICE_STATE_BLOCKED };
 	struct shared_table *t = table_new(NULL);
 	struct devices *d = devices_new(loop, NULL, NULL, NULL, t);
 
@@ -211,6 +211,26 @@ PRINTF(2, 3) static void cli(const struct redis_server *s, const char *fmt, ...)
 	va_end(ap);
 	snprintf(command, sizeof(command), "redis-cli -s %s %s >/dev/null", s->socket, words);
 	assert_int_equal(system(command), 0);
+}
+
+/* What redis-cli prints. */
+PRINTF(3, 4) static void wanted(const struct redis_server *s, const char *value, const char *fmt, ...)
+{
+	char command[1024], words[768], line[256] = "";
+	va_list ap;
+	FILE *f;
+
+	va_start(ap, fmt);
+	vsnprintf(words, sizeof(words), fmt, ap);
+	va_end(ap);
+	snprintf(command, sizeof(command), "redis-cli -s %s %s", s->socket, words);
+	f = popen(command, "r");
+	assert_non_null(f);
+	if (fgets(line, sizeof(line), f) == NULL)
+		line[0] = '\0';
+	pclose(f);
+	line[strcspn(line, "\n")] = '\0';
+	assert_string_equal(line, value);
 }
 
 static const char *hex(const uint8_t *cert)
@@ -488,12 +508,264 @@ static void of_many_reloads_in_a_row_the_last_one_counts_and_nothing_is_left_beh
 	redis_server_stop(&t);
 }
 
+/* --- methods, limits, quarantine --- */
+
+static void set_use(struct device_ask *a, const char *type)
+{
+	a->method = DEVICE_BY_PASSWORD;
+	a->device_type = type;
+	a->user_agent = "Apple-iPhone14C2/2107.96";
+	a->binds = false;
+}
+
+static enum device_answer ask(struct devices *d, const struct device_ask *a)
+{
+	struct answer x = { 0 };
+
+	assert_int_not_equal(device_check(d, a, on_answer, &x), 0);
+	assert_true(wait_for(loop, &x.done, 10));
+	return x.answer;
+}
+
+static enum device_answer by_password(struct devices *d, const char *sid, const char *device, unsigned limit, bool quarantine)
+{
+	uint8_t key[SHA256_SIZE];
+	struct device_ask a = question(key, sid, device, false);
+
+	assert_int_equal(device_key(sid, device, key), 0);
+	set_use(&a, "iPhone");
+	a.limit = limit;
+	a.quarantine = quarantine;
+	return ask(d, &a);
+}
+
+/* What holds for the table holds for Redis. */
+static void check_methods(struct devices *d)
+{
+	uint8_t key[SHA256_SIZE];
+	struct device_ask a = question(CERT, SID, "A", false);
+
+	/* nothing is compared: two devices with one certificate */
+	a.binds = false;
+	assert_int_equal(ask(d, &a), DEVICE_ALLOWED);
+	a.device_id = "B";
+	assert_int_equal(ask(d, &a), DEVICE_ALLOWED);
+	a.sid = "S-1-5-21-9";
+	assert_int_equal(ask(d, &a), DEVICE_OTHER);
+	/* from then on the policy binds: whoever comes first */
+	a = question(CERT, SID, "B", false);
+	assert_int_equal(ask(d, &a), DEVICE_PINNED);
+	assert_int_equal(ask(d, &a), DEVICE_ALLOWED);
+	a.device_id = "A";
+	assert_int_equal(ask(d, &a), DEVICE_OTHER);
+	/* enrolment alone binds: a new one is noted where the policy only looks */
+	a = question(CERT2, SID, "A", true);
+	assert_int_equal(ask(d, &a), DEVICE_UNREGISTERED);
+	a.look_only = true;
+	a.binds = a.registered_only = false;
+	assert_int_equal(ask(d, &a), DEVICE_NEW);
+	a = question(CERT2, SID, "A", true);
+	a.note = true;
+	assert_int_equal(ask(d, &a), DEVICE_UNREGISTERED);
+	assert_int_equal(ask(d, &a), DEVICE_UNREGISTERED);
+	a.look_only = true;
+	a.binds = a.registered_only = false;
+	assert_int_equal(ask(d, &a), DEVICE_ALLOWED);
+	/* without a certificate */
+	assert_int_equal(by_password(d, SID, "P", 10, false), DEVICE_ALLOWED);
+	assert_int_equal(by_password(d, SID, "P", 10, true), DEVICE_ALLOWED);	/* known before: it need not wait */
+	assert_int_equal(by_password(d, SID, "Q", 10, true), DEVICE_QUARANTINED);
+	assert_int_equal(by_password(d, SID, "Q", 10, false), DEVICE_QUARANTINED);
+	assert_int_equal(device_key("S-1\n2", "x", key), -1);
+}
+
+static void check_limit(struct devices *d, const char *sid)
+{
+	assert_int_equal(by_password(d, sid, "1", 3, false), DEVICE_ALLOWED);
+	assert_int_equal(by_password(d, sid, "2", 3, true), DEVICE_QUARANTINED);	/* those that wait count */
+	assert_int_equal(by_password(d, sid, "3", 3, false), DEVICE_ALLOWED);
+	assert_int_equal(by_password(d, sid, "4", 3, false), DEVICE_LIMIT);
+	assert_int_equal(by_password(d, sid, "4", 3, true), DEVICE_LIMIT);
+	assert_int_equal(by_password(d, sid, "1", 3, false), DEVICE_ALLOWED);
+	assert_int_equal(by_password(d, "S-1-5-21-1-2-3-77", "4", 3, false), DEVICE_ALLOWED);
+	assert_int_equal(by_password(d, sid, "1", 1, false), DEVICE_ALLOWED);	/* who is in stays in */
+	assert_int_equal(by_password(d, sid, "4", 4, false), DEVICE_ALLOWED);
+}
+
+static void the_table_keeps_methods_limits_and_quarantine(void **state)
+{
+	struct shared_table *t = table_new(NULL);
+	struct devices *d = devices_new(loop, NULL, NULL, NULL, t);
+	struct device_record r;
+	uint8_t key[SHA256_SIZE];
+
+	(void)state;
+	assert_true(devices_are_local(d));
+	check_methods(d);
+	check_limit(d, "S-1-5-21-1-2-3-50");
+	assert_int_equal(device_key(SID, "Q", key), 0);
+	assert_true(device_is_out(d, key));
+	assert_true(shared_table_get(t, key, &r));
+	assert_string_equal(r.device_type, "iPhone");
+	assert_string_equal(r.user_agent, "Apple-iPhone14C2/2107.96");
+	assert_string_equal(r.command, "Sync");
+	assert_int_equal(r.method, DEVICE_BY_PASSWORD);
+	/* seen for the last time long ago: new again; blocked for ever */
+	r.last_seen -= 91 * 86400;
+	shared_table_put(t, key, &r);
+	assert_int_equal(by_password(d, SID, "Q", 10, false), DEVICE_ALLOWED);
+	assert_true(shared_table_get(t, key, &r));
+	r.last_seen -= 91 * 86400;
+	r.state = DEVICE_STATE_BLOCKED;
+	shared_table_put(t, key, &r);
+	assert_int_equal(by_password(d, SID, "Q", 10, false), DEVICE_BLOCKED);
+	/* what a damaged file holds is nobody's right */
+	r.state = 77;
+	shared_table_put(t, key, &r);
+	assert_int_equal(by_password(d, SID, "Q", 10, false), DEVICE_UNAVAILABLE);
+	devices_free(d);
+	shared_table_free(t);
+}
+
+static void redis_keeps_methods_limits_and_quarantine(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+	uint8_t key[SHA256_SIZE];
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	check_methods(n.d);
+	check_limit(n.d, "S-1-5-21-1-2-3-50");
+	turn_for(loop, 50);				/* what was written and nobody waits for has its answer */
+	assert_int_equal(device_key(SID, "Q", key), 0);
+	wanted(&s, "quarantined", "HGET t:device:%s state", hex(key));
+	wanted(&s, "iPhone", "HGET t:device:%s device_type", hex(key));
+	wanted(&s, "password", "HGET t:device:%s last_method", hex(key));
+	wanted(&s, "Sync", "HGET t:device:%s last_command", hex(key));
+	wanted(&s, "1", "SISMEMBER t:devices:%s %s", SID, hex(key));
+	wanted(&s, "2", "ZCARD t:quarantine");
+	wanted(&s, "yes", "TTL t:device:%s | awk '{ print ($1 > 7775900 && $1 <= 7776000) ? \"yes\" : $1 }'", hex(key));
+	/* blocked ones do not count, and what has gone makes room */
+	assert_int_equal(by_password(n.d, "S-1-5-21-1-2-3-50", "5", 4, false), DEVICE_LIMIT);
+	assert_int_equal(device_key("S-1-5-21-1-2-3-50", "1", key), 0);
+	cli(&s, "HSET t:device:%s state blocked", hex(key));
+	assert_int_equal(by_password(n.d, "S-1-5-21-1-2-3-50", "5", 4, false), DEVICE_ALLOWED);
+	assert_int_equal(by_password(n.d, "S-1-5-21-1-2-3-50", "6", 4, false), DEVICE_LIMIT);
+	assert_int_equal(device_key("S-1-5-21-1-2-3-50", "2", key), 0);
+	cli(&s, "DEL t:device:%s", hex(key));
+	assert_int_equal(by_password(n.d, "S-1-5-21-1-2-3-50", "6", 4, false), DEVICE_ALLOWED);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void at_the_limit_exactly_one_of_two_new_devices_gets_in(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node one = { 0 }, two = { 0 };
+	uint8_t cert[SHA256_SIZE] = { 7 }, key[SHA256_SIZE];
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&one, &s, SECRET);
+	node_start(&two, &s, SECRET);
+	for (int i = 0; i < 100; i++) {
+		char sid[64];
+		struct device_ask a, b;
+		struct answer x = { 0 }, y = { 0 };
+
+		snprintf(sid, sizeof(sid), "S-1-5-21-1-2-3-%d", 5000 + i);
+		cert[1] = (uint8_t)i;
+		assert_int_equal(by_password(one.d, sid, "first", 2, false), DEVICE_ALLOWED);
+		a = question(cert, sid, "by certificate", false);
+		assert_int_equal(device_key(sid, "by password", key), 0);
+		b = question(key, sid, "by password", false);
+		set_use(&b, "iPhone");
+		a.limit = b.limit = 2;
+		assert_int_not_equal(device_check(i % 2 ? one.d : two.d, &a, on_answer, &x), 0);
+		assert_int_not_equal(device_check(i % 2 ? two.d : one.d, &b, on_answer, &y), 0);
+		assert_true(wait_for(loop, &x.done, 10));
+		assert_true(wait_for(loop, &y.done, 10));
+		assert_int_equal((x.answer == DEVICE_PINNED) + (y.answer == DEVICE_ALLOWED), 1);
+		assert_int_equal((x.answer == DEVICE_LIMIT) + (y.answer == DEVICE_LIMIT), 1);
+	}
+	node_stop(&one);
+	node_stop(&two);
+	redis_server_stop(&s);
+}
+
+static void threat_28_who_writes_to_redis_lets_no_waiting_device_in(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+	uint8_t key[SHA256_SIZE], fresh[SHA256_SIZE];
+	unsigned rounds;
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	assert_int_equal(device_key(SID, "W", key), 0);
+	assert_int_equal(by_password(n.d, SID, "W", 10, true), DEVICE_QUARANTINED);
+	for (unsigned i = 0; i < 3; i++) {
+		cli(&s, "HSET t:device:%s state %s", hex(key), i == 0 ? "seen" : i == 1 ? "registered" : "pinned");
+		devices_changed(n.d, hex(key));
+		assert_int_equal(by_password(n.d, SID, "W", 10, true), DEVICE_UNAVAILABLE);
+	}
+	cli(&s, "HSET t:device:%s state let-in", hex(key));
+	assert_int_equal(by_password(n.d, SID, "W", 10, true), DEVICE_UNAVAILABLE);
+	cli(&s, "DEL t:device:%s", hex(key));
+	assert_int_equal(by_password(n.d, SID, "W", 10, true), DEVICE_QUARANTINED);
+	/* wrong types */
+	assert_int_equal(device_key(SID, "X", fresh), 0);
+	cli(&s, "DEL t:devices:%s t:quarantine", SID);
+	cli(&s, "SET t:devices:%s x", SID);
+	assert_int_equal(by_password(n.d, SID, "X", 10, false), DEVICE_UNAVAILABLE);
+	assert_false(holds(&s, fresh));
+	cli(&s, "DEL t:devices:%s", SID);
+	cli(&s, "SET t:quarantine x");
+	assert_int_equal(by_password(n.d, SID, "X", 10, true), DEVICE_UNAVAILABLE);
+	assert_false(holds(&s, fresh));
+	assert_int_equal(by_password(n.d, SID, "X", 10, false), DEVICE_ALLOWED);
+	/* a set of nobody's devices keeps new ones out, costs bounded time, and is cleaned */
+	cli(&s, "EVAL \"for i=1,3000 do redis.call('SADD','t:devices:%s','f'..i) end return 1\" 0", "S-1-5-21-1-2-3-60");
+	for (rounds = 0; by_password(n.d, "S-1-5-21-1-2-3-60", "N", 10, false) == DEVICE_LIMIT; rounds++)
+		assert_true(rounds < 20);
+	assert_in_range(rounds, 15, 17);
+	wanted(&s, "1", "SCARD t:devices:%s", "S-1-5-21-1-2-3-60");
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void last_seen_is_written_at_most_once_a_minute(void **state)
+{
+	struct redis_server s = { 0 };
+	struct node n = { 0 };
+
+	(void)state;
+	redis_server_start(&s, NULL);
+	node_start(&n, &s, SECRET);
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_PINNED);
+	assert_int_equal(check(n.d, CERT2, SID, "B", false), DEVICE_PINNED);	/* what was written before this has arrived */
+	turn_for(loop, 50);
+	cli(&s, "CONFIG RESETSTAT");
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_ALLOWED);
+	wanted(&s, "0", "INFO commandstats | grep -c cmdstat_eval || true");
+	/* remembered no more: asked once, and not written again */
+	devices_changed(n.d, hex(CERT));
+	assert_int_equal(check(n.d, CERT, SID, "A", false), DEVICE_ALLOWED);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest local[] = {
 		cmocka_unit_test(the_first_use_binds_and_every_other_device_or_account_is_refused),
 		cmocka_unit_test(a_registered_certificate_binds_its_first_device_and_a_blocked_one_is_refused),
 		cmocka_unit_test(questions_that_cannot_be_asked_are_refused_and_cancelled_ones_are_not_answered),
+		cmocka_unit_test(the_table_keeps_methods_limits_and_quarantine),
 	};
 	const struct CMUnitTest remote[] = {
 		cmocka_unit_test(of_two_nodes_that_bind_at_once_exactly_one_wins),
@@ -504,6 +776,10 @@ int main(void)
 		cmocka_unit_test(after_a_reload_the_other_redis_is_asked_and_what_was_under_way_is_answered_once),
 		cmocka_unit_test(threat_28_a_changed_secret_ends_what_the_old_one_vouched_for_at_once),
 		cmocka_unit_test(of_many_reloads_in_a_row_the_last_one_counts_and_nothing_is_left_behind),
+		cmocka_unit_test(redis_keeps_methods_limits_and_quarantine),
+		cmocka_unit_test(at_the_limit_exactly_one_of_two_new_devices_gets_in),
+		cmocka_unit_test(threat_28_who_writes_to_redis_lets_no_waiting_device_in),
+		cmocka_unit_test(last_seen_is_written_at_most_once_a_minute),
 		cmocka_unit_test(threat_27_a_paused_redis_is_unavailable_within_the_time_limit),
 	};
 	int failed;
