@@ -19,12 +19,15 @@
 #define BODY_SLOW	10	/* a whole body may take so many times body_seconds */
 
 static void connection_run(struct http_connection *c);
+static void let_go(struct http_connection *c);
 
 void connection_free(struct http_connection *c)
 {
 	struct http_server *s = c->server;
 
 	deadline_disarm(&c->deadline);
+	if (c->state == CONNECTION_HELD)
+		let_go(c);
 	if (c->pending != NULL)
 		c->pending->connection = NULL;
 	if (c->pending != NULL && (c->state == CONNECTION_HEAD || c->state == CONNECTION_BODY))
@@ -36,6 +39,7 @@ void connection_free(struct http_connection *c)
 	buffer_clear(&c->in);
 	buffer_clear(&c->body);
 	buffer_clear(&c->out);
+	connection_drop_shared(c);
 	free(c->certificate);
 	if (c->next != NULL)
 		c->next->prev = c->prev;
@@ -116,14 +120,55 @@ static void on_deadline(struct deadline *d)
 	pending_refuse(c, 408, "the request did not come in time\n");
 }
 
-void connection_answer(struct http_connection *c, bool close_after)
+static void hold(struct http_connection *c, uint64_t number)
+{
+	struct http_server *s = c->server;
+
+	c->held_for = number;
+	c->held_next = NULL;
+	c->held_prev = s->held_last;
+	if (s->held_last != NULL)
+		s->held_last->held_next = c;
+	else
+		s->held = c;
+	s->held_last = c;
+}
+
+static void let_go(struct http_connection *c)
+{
+	struct http_server *s = c->server;
+
+	if (c->held_next != NULL)
+		c->held_next->held_prev = c->held_prev;
+	else
+		s->held_last = c->held_prev;
+	if (c->held_prev != NULL)
+		c->held_prev->held_next = c->held_next;
+	else
+		s->held = c->held_next;
+}
+
+void connection_answer(struct http_connection *c, bool close_after, uint64_t number)
 {
 	c->pending = NULL;
 	c->close = close_after || c->server->draining;
-	c->state = CONNECTION_WRITING;
+	c->state = number != 0 ? CONNECTION_HELD : CONNECTION_WRITING;
 	connection_limit(c, (uint64_t)c->server->config.idle_seconds * 1000);
-	if (!c->busy)
+	if (number != 0)
+		hold(c, number);
+	else if (!c->busy)
 		connection_run(c);
+}
+
+void http_server_release(struct http_server *s, uint64_t upto)
+{
+	while (s->held != NULL && s->held->held_for <= upto) {
+		struct http_connection *c = s->held;
+
+		let_go(c);
+		c->state = CONNECTION_WRITING;
+		connection_run(c);
+	}
 }
 
 /* --- reading a request --- */
@@ -380,7 +425,7 @@ static void connection_run(struct http_connection *c)
 	if (io == IO_ENDED || io == IO_LEFT)
 		return;
 	c->busy = false;
-	read_events(c, c->state != CONNECTION_SERVING && c->state != CONNECTION_WRITING);
+	read_events(c, c->state != CONNECTION_SERVING && c->state != CONNECTION_HELD && c->state != CONNECTION_WRITING);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)

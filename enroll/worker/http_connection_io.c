@@ -86,10 +86,14 @@ enum io connection_flush(struct http_connection *c)
 
 	if (c->ssl != NULL)
 		tls_socket_gather(c->ssl);
-	while (buffer_len(&c->out) > 0 && io == IO_OK) {
+	while ((buffer_len(&c->out) > 0 || c->rest.n > 0) && io == IO_OK) {
+		bool own = buffer_len(&c->out) > 0;
 		size_t sent;
-		io = write_some(c, buffer_data(&c->out), buffer_len(&c->out), &sent);
-		buffer_eat(&c->out, sent);
+		io = write_some(c, own ? buffer_data(&c->out) : c->rest.p, own ? buffer_len(&c->out) : c->rest.n, &sent);
+		if (own)
+			buffer_eat(&c->out, sent);
+		else
+			c->rest = (struct strv){ c->rest.p + sent, c->rest.n - sent };
 		if (sent > 0 && c->state == CONNECTION_WRITING)
 			connection_limit(c, (uint64_t)c->server->config.idle_seconds * 1000);
 	}
@@ -98,7 +102,16 @@ enum io connection_flush(struct http_connection *c)
 		if (rc <= 0)
 			return rc < 0 ? IO_ENDED : IO_AGAIN;
 	}
-	if (io == IO_OK)
+	if (io == IO_OK) {
 		buffer_clear(&c->out);
+		connection_drop_shared(c);
+	}
 	return io;
+}
+
+void connection_drop_shared(struct http_connection *c)
+{
+	http_shared_drop(c->shared);
+	c->shared = NULL;
+	c->rest = (struct strv){ NULL, 0 };
 }

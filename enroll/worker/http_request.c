@@ -198,13 +198,13 @@ static const char *date(struct loop *loop)
 
 /* The whole answer into c->out. */
 static int write_answer(struct http_connection *c, unsigned status, const char *type, struct strv fields, struct strv body, bool head_only,
-    const char *connection)
+    const char *connection, struct http_shared *shared)
 {
 	bool bodiless = status == 204 || status == 304;
 	size_t before = buffer_len(&c->out);
 	int rc;
 
-	c->out.max = before + fields.n + body.n + 1024;
+	c->out.max = before + fields.n + (shared != NULL ? 0 : body.n) + 1024;
 	rc = buffer_printf(&c->out, "HTTP/1.1 %u %s\r\nDate: %s\r\n", status, http_status_text(status), date(c->server->loop));
 	if (type != NULL && !bodiless)
 		rc |= buffer_printf(&c->out, "Content-Type: %s\r\n", type);
@@ -213,8 +213,13 @@ static int write_answer(struct http_connection *c, unsigned status, const char *
 	if (connection != NULL)
 		rc |= buffer_printf(&c->out, "Connection: %s\r\n", connection);
 	rc |= buffer_addv(&c->out, fields) | buffer_addv(&c->out, STRV("\r\n"));
-	if (!bodiless && !head_only)
-		rc |= buffer_addv(&c->out, body);
+	if (bodiless || head_only)
+		return rc;
+	if (shared == NULL)
+		return rc | buffer_addv(&c->out, body);
+	shared->refs++;
+	c->shared = shared;
+	c->rest = body;
 	return rc;
 }
 
@@ -226,9 +231,9 @@ void pending_refuse(struct http_connection *c, unsigned status, const char *text
 		pending_free(c->pending);
 	c->pending = NULL;
 	if (write_answer(c, status, "text/plain; charset=utf-8", STRV("Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"), strv_from(text),
-		head_only, "close") < 0)
+		head_only, "close", NULL) < 0)
 		buffer_clear(&c->out);
-	connection_answer(c, true);
+	connection_answer(c, true, 0);
 }
 
 static bool is_field_text(const char *p)
@@ -262,12 +267,13 @@ void http_reply_close(struct http_request *r)
 	((struct pending *)(void *)r)->close = true;
 }
 
-void http_reply(struct http_request *r, unsigned status, const char *type, struct strv body)
+static void reply(struct http_request *r, unsigned status, const char *type, struct strv body, struct http_shared *shared)
 {
 	struct pending *p = (struct pending *)(void *)r;
 	struct http_connection *c = p->connection;
 	bool head_only = strv_eq(r->method, STRV("HEAD")), close_after = p->close || !p->head.keep_alive;
 	struct strv fields = buffer_view(&p->fields);
+	uint64_t number;
 
 	if (p->server->config.answered != NULL)
 		p->server->config.answered(r, p->broken ? 500 : status, body.n, p->server->config.arg);
@@ -279,16 +285,35 @@ void http_reply(struct http_request *r, unsigned status, const char *type, struc
 		status = 500;
 		type = NULL;
 		fields = body = (struct strv){ NULL, 0 };
+		shared = NULL;
 	}
 	if (c->server->draining)
 		close_after = true;
-	if (write_answer(c, status, type, fields, body, head_only, close_after ? "close" : p->head.minor == 0 ? "keep-alive" : NULL) < 0) {
+	if (write_answer(c, status, type, fields, body, head_only, close_after ? "close" : p->head.minor == 0 ? "keep-alive" : NULL, shared) < 0) {
 		log_say(LOG_ERROR, "reply_broken", "no memory for an answer of %zu bytes", body.n);
 		buffer_clear(&c->out);
+		connection_drop_shared(c);
 		close_after = true;
 	}
+	number = c->server->config.hold != NULL ? c->server->config.hold(r, c->server->config.arg) : 0;
 	pending_free(p);
-	connection_answer(c, close_after);
+	connection_answer(c, close_after, number);
+}
+
+void http_reply(struct http_request *r, unsigned status, const char *type, struct strv body)
+{
+	reply(r, status, type, body, NULL);
+}
+
+void http_reply_shared(struct http_request *r, unsigned status, const char *type, struct http_shared *body)
+{
+	reply(r, status, type, body->bytes, body);
+}
+
+void http_shared_drop(struct http_shared *shared)
+{
+	if (shared != NULL && --shared->refs == 0)
+		shared->free(shared);
 }
 
 void http_reply_text(struct http_request *r, unsigned status, const char *fmt, ...)

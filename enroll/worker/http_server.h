@@ -39,6 +39,7 @@ struct http_request {
 	/* --- for whoever serves it; the server does not look at these --- */
 	void *who;				/* who signed in (sign-in's own), NULL: nobody */
 	void *state;				/* the handler's own */
+	bool cached;				/* its answer says nothing that could be taken back */
 };
 
 struct http_server_config {
@@ -47,6 +48,8 @@ struct http_server_config {
 	unsigned handshake_seconds, head_seconds, body_seconds, idle_seconds;
 	void (*serve)(struct http_request *r, void *arg);
 	void (*answered)(const struct http_request *r, unsigned status, size_t bytes, void *arg);	/* for the log; may be NULL */
+	/* Whether this answer has to wait, and for what: it goes out with http_server_release() of that number or a higher one. 0: no. May be NULL */
+	uint64_t (*hold)(const struct http_request *r, void *arg);
 	void *arg;
 };
 
@@ -60,6 +63,8 @@ MUST_CHECK int http_server_listen(struct http_server *s, int fd, enum http_way w
 void http_server_set_tls(struct http_server *s, unsigned index, SSL_CTX *tls);
 /* No new connections; those that wait between requests are closed, others after their answer. `done` runs when none is left (may be at once). */
 void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg);
+/* Answers held for up to this number go out, in the order they were given. */
+void http_server_release(struct http_server *s, uint64_t upto);
 unsigned http_server_connections(const struct http_server *s);
 
 /* --- reading a request --- */
@@ -88,6 +93,15 @@ PRINTF(3, 4) void http_reply_field(struct http_request *r, const char *name, con
  * nothing of the body is sent. Head and body go out in one TLS record where they fit.
  */
 void http_reply(struct http_request *r, unsigned status, const char *type, struct strv body);
+/* Bytes that answers share, however many clients take their time: `free` runs when the last reference is gone. */
+struct http_shared {
+	struct strv bytes;
+	unsigned refs;
+	void (*free)(struct http_shared *shared);
+};
+void http_shared_drop(struct http_shared *shared);	/* gives a reference back; accepts NULL */
+/* http_reply() with a body that is not copied: takes a reference of its own. */
+void http_reply_shared(struct http_request *r, unsigned status, const char *type, struct http_shared *body);
 /* The same with a line of plain text; for what no program reads. */
 PRINTF(3, 4) void http_reply_text(struct http_request *r, unsigned status, const char *fmt, ...);
 /* The connection is closed after this answer. */

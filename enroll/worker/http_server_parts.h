@@ -28,6 +28,7 @@ enum connection_state {
 	CONNECTION_HEAD,
 	CONNECTION_BODY,
 	CONNECTION_SERVING,	/* the handler has it; nothing is read */
+	CONNECTION_HELD,	/* the answer is there, and waits for http_server_release() */
 	CONNECTION_WRITING,
 	CONNECTION_LINGER,	/* all was said: what still comes is dropped, so that the answer is not lost to a reset */
 };
@@ -36,6 +37,8 @@ struct pending;
 
 struct http_connection {
 	struct http_connection *next, *prev;
+	struct http_connection *held_next, *held_prev;	/* CONNECTION_HELD: in the server's queue */
+	uint64_t held_for;
 	struct http_server *server;
 	struct http_listener *listener;
 	int fd;
@@ -48,6 +51,8 @@ struct http_connection {
 	struct deadline deadline;
 	uint64_t body_until_ms;
 	struct buffer in, body, out;
+	struct http_shared *shared;	/* what `rest` is of; a reference. NULL: the whole answer is in `out` */
+	struct strv rest;		/* goes out behind `out` */
 	struct http_scan scan;
 	struct http_chunk chunk;
 	uint64_t left;		/* bytes of a body with a length */
@@ -82,6 +87,7 @@ struct http_server {
 	unsigned listeners_n;
 	struct http_connection *first;
 	unsigned connections;
+	struct http_connection *held, *held_last;	/* oldest first: their numbers only grow */
 	struct pending *requests;
 	struct deadline pause;
 	bool draining;
@@ -95,12 +101,13 @@ enum io { IO_OK, IO_AGAIN, IO_ENDED, IO_LEFT /* gone, or lingering: nothing more
 /* http_connection_io.c: what is there into `in` (IO_AGAIN: nothing is there now), and what is in `out` to the kernel (IO_OK: all of it). */
 enum io connection_fill(struct http_connection *c);
 enum io connection_flush(struct http_connection *c);
+void connection_drop_shared(struct http_connection *c);
 /* http_connection.c */
 void connection_limit(struct http_connection *c, uint64_t ms);	/* the state's deadline, anew */
 void connection_start(struct http_listener *l, int fd, const struct sockaddr *from);
 void connection_free(struct http_connection *c);
-/* The answer stands in c->out. */
-void connection_answer(struct http_connection *c, bool close_after);
+/* The answer stands in c->out. hold: 0, or what it waits for. */
+void connection_answer(struct http_connection *c, bool close_after, uint64_t hold);
 /* http_server.c: one less. */
 void server_connection_gone(struct http_server *s);
 /* http_request.c */

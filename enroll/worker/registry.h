@@ -45,6 +45,12 @@ struct registry *registry_open(const char *path, char *why, size_t why_size);
 /* For readers (the CLI's audit commands): never writes. */
 struct registry *registry_open_read(const char *path, char *why, size_t why_size);
 void registry_close(struct registry *r);	/* accepts NULL */
+/*
+ * From now on a commit is not synced before it returns: `committed` is told of each, inside the call that made it, and sees to it (durable.h). Without this
+ * call each commit is on the disk when it returns. 0 or -1 with registry_problem().
+ */
+typedef void registry_commit_fn(void *arg);
+MUST_CHECK int registry_on_commit(struct registry *r, registry_commit_fn *committed, void *arg);
 /* Of the last call that did not return OK or NONE. */
 const char *registry_problem(const struct registry *r);
 /* The database answers (readyz). */
@@ -270,7 +276,7 @@ typedef bool registry_entry_fn(void *arg, const struct registry_entry *entry);
  */
 MUST_CHECK enum registry_result registry_entries(struct registry *r, const struct registry_crl *crl, const uint8_t *after, unsigned limit,
     registry_entry_fn *fn, void *arg);
-/* The issuers that certificates were taken from which have not all ended. */
+/* The issuers that had a list and whose certificates have not all ended. Looks through all of them only where all have ended. */
 MUST_CHECK enum registry_result registry_issuers(struct registry *r, int64_t now, registry_issuer_fn *fn, void *arg);
 
 MUST_CHECK enum registry_result registry_acts_count(struct registry *r, int64_t *undone);

@@ -17,6 +17,8 @@ struct registry {
 	sqlite3 *db;
 	struct { const char *sql; sqlite3_stmt *st; } statement[REGISTRY_STATEMENTS];
 	unsigned statements;
+	registry_commit_fn *committed;
+	void *committed_arg;
 	char problem[400];
 };
 

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "enroll/worker/registry_parts.h"
 
+#define LOG_PAGES 4000	/* 16 MiB */
 #define BUSY_MS 5000	/* the CLI reads meanwhile; nobody else writes */
 
 const char *registry_result_text(enum registry_result result)
@@ -34,8 +35,10 @@ const char *registry_result_text(enum registry_result result)
 static struct registry *open_file(const char *path, int flags, char *why, size_t why_size)
 {
 	struct registry *r = calloc(1, sizeof(*r));
+	/* temporary files in memory: no folder for them is open to the process (Landlock) */
 	static const char writer[] = "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;PRAGMA trusted_schema=OFF;"
-	    "PRAGMA cell_size_check=ON;PRAGMA secure_delete=ON";
+	    "PRAGMA cell_size_check=ON;PRAGMA secure_delete=ON;"
+	    "PRAGMA temp_store=MEMORY";
 	static const char reader[] = "PRAGMA query_only=ON;PRAGMA trusted_schema=OFF;PRAGMA cell_size_check=ON";
 
 	if (r == NULL) {
@@ -90,6 +93,33 @@ void registry_close(struct registry *r)
 		sqlite3_finalize(r->statement[i].st);
 	sqlite3_close(r->db);
 	free(r);
+}
+
+/*
+ * Instead of SQLite's own hook, which would move the log into the file every 1000 pages: the same rows' pages are written again and again, so
+ * that a longer log saves work. PASSIVE waits for nobody; it syncs the log before and the file after (synchronous=NORMAL), and a log whose
+ * pages are all in the file is begun anew by the next commit.
+ */
+static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct registry *r = arg;
+
+	if (pages >= LOG_PAGES && sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
+		log_say(LOG_WARNING, "registry_log_long", "its log of %d pages could not be moved into the file: %s", pages, sqlite3_errmsg(db));
+	r->committed(r->committed_arg);
+	return SQLITE_OK;
+}
+
+int registry_on_commit(struct registry *r, registry_commit_fn *committed, void *arg)
+{
+	if (sqlite3_exec(r->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL) != SQLITE_OK) {
+		reg_fail(r, REGISTRY_FAILED, "registry: %s", sqlite3_errmsg(r->db));
+		return -1;
+	}
+	r->committed = committed;
+	r->committed_arg = arg;
+	sqlite3_wal_hook(r->db, on_commit, r);
+	return 0;
 }
 
 const char *registry_problem(const struct registry *r)

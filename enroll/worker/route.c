@@ -139,6 +139,7 @@ void route_serve(struct http_request *r, void *arg)
 	char allow[128];
 	const struct route *t = find(w->routes, r, sane, allow, sizeof(allow));
 
+	r->cached = t != NULL && (t->flags & ROUTE_CACHED) != 0;
 	add_fields(r, t != NULL ? t->flags : 0);
 	if (t == NULL && !sane) {
 		http_reply_text(r, 400, "the path is malformed\n");

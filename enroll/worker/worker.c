@@ -16,6 +16,7 @@
 #include "enroll/metric_table.h"
 #include "enroll/worker/chain.h"
 #include "enroll/worker/crl.h"
+#include "enroll/worker/durable.h"
 #include "enroll/worker/issue.h"
 #include "enroll/worker/ocsp.h"
 #include "enroll/worker/parts.h"
@@ -64,6 +65,39 @@ static void on_answered(const struct http_request *r, unsigned status, size_t by
 	log_int(&l, "bytes", (int64_t)bytes);
 	log_cstr(&l, "client", r->client);
 	log_end(&l);
+}
+
+/* --- nothing is answered before it would survive a power cut --- */
+
+static void on_commit(void *arg)
+{
+	struct enroll_worker *w = arg;
+
+	durable_note(w->durable);
+}
+
+static uint64_t hold(const struct http_request *r, void *arg)
+{
+	const struct enroll_worker *w = arg;
+
+	return r->cached ? 0 : durable_wait_for(w->durable);
+}
+
+static void on_durable(void *arg, uint64_t upto)
+{
+	struct enroll_worker *w = arg;
+
+	if (w->http != NULL)
+		http_server_release(w->http, upto);
+}
+
+/* Another process begins with what the disk really has. */
+static void on_not_durable(void *arg)
+{
+	struct enroll_worker *w = arg;
+
+	w->failed = true;
+	loop_stop(w->loop);
 }
 
 /* --- what other processes tell --- */
@@ -225,6 +259,7 @@ static void tear_down(struct enroll_worker *w)
 		SSL_CTX_free(w->tls[i]);
 	asker_free(w->directory);
 	asker_free(w->signer);
+	durable_free(w->durable);
 	registry_close(w->registry);
 	OPENSSL_cleanse(&w->secret_key, sizeof(w->secret_key));
 	free(w->rules);
@@ -277,7 +312,7 @@ static int start_server(struct enroll_worker *w)
 	const struct enroll_limits *l = &w->settings->enroll.limits;
 	struct http_server_config config = { .head_bytes = l->head_bytes, .headers = l->headers, .body_bytes = l->body_bytes,
 		.connections = l->connections, .handshake_seconds = l->handshake_seconds, .head_seconds = l->head_seconds,
-		.body_seconds = l->body_idle_seconds, .idle_seconds = l->idle_seconds, .serve = route_serve, .answered = on_answered, .arg = w };
+		.body_seconds = l->body_idle_seconds, .idle_seconds = l->idle_seconds, .serve = route_serve, .answered = on_answered, .hold = hold, .arg = w };
 	const struct child_socket *sockets;
 	size_t n;
 
@@ -320,7 +355,8 @@ static int set_up_parts(struct enroll_worker *w)
 static int open_registry(struct enroll_worker *w)
 {
 	const struct enroll_ca *ca = &w->settings->enroll.ca;
-	char why[512] = "out of memory", lists[4400];
+	char why[512] = "out of memory", lists[4400], log[4400];
+	const struct durable_config durable = { .loop = w->loop, .log = log, .reached = on_durable, .failed = on_not_durable, .arg = w };
 	struct issue_config issue = { .loop = w->loop };
 	struct revoke_config revoke = { .loop = w->loop, .list_dir = lists, .crl_seconds = ca->crl_seconds,
 		.crl_overlap_seconds = ca->crl_overlap_seconds, .delta_seconds = ca->delta_seconds };
@@ -328,6 +364,10 @@ static int open_registry(struct enroll_worker *w)
 	snprintf(lists, sizeof(lists), "%s/crl", w->settings->common.state_dir);
 	w->registry = registry_open(w->settings->enroll.registry, why, sizeof(why));
 	if (w->registry == NULL)
+		goto failed;
+	snprintf(log, sizeof(log), "%s-wal", w->settings->enroll.registry);
+	w->durable = durable_new(&durable);
+	if (w->durable == NULL || registry_on_commit(w->registry, on_commit, w) < 0)
 		goto failed;
 	revoke.registry = issue.registry = w->registry;
 	revoke.issuer = issue.issuer = w->issuer;
@@ -386,7 +426,7 @@ int enroll_worker_process(struct child *child)
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
 	deadline_arm(w->loop, &w->links, LINKS_MS, on_links_due);
 	child_ready(child);
-	rc = loop_run(w->loop) < 0 ? 1 : 0;
+	rc = loop_run(w->loop) < 0 || w->failed ? 1 : 0;
 out:
 	tear_down(w);
 	return rc;

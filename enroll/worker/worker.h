@@ -1,5 +1,5 @@
 /*
- * worker: what the parts of easenroll's worker process share, and its life. One loop, no threads: nothing here blocks but SQLite's commits.
+ * worker: what the parts of easenroll's worker process share, and its life. One loop, no threads: nothing here blocks but SQLite, and that does not wait for the disk at a commit (durable.h).
  *
  * A part that serves paths has a table of routes and a line in worker.c's list; one that needs memory of its own keeps it behind
  * a pointer here, made by <part>_new(struct enroll_worker *) and freed by <part>_free().
@@ -18,6 +18,7 @@
 
 struct chain;
 struct crl_keeper;
+struct durable;
 struct issue;
 struct issuer;
 struct ocsp;
@@ -36,6 +37,7 @@ struct enroll_worker {
 	const struct route *routes[32];	/* tables, NULL-terminated */
 	route_admit_fn *admit;		/* NULL: nobody can sign in */
 	struct registry *registry;
+	struct durable *durable;	/* what was committed to the registry, and is on the disk */
 	struct secret_key secret_key;
 	struct issuer *issuer;
 	struct publish *publish;
@@ -48,7 +50,7 @@ struct enroll_worker {
 	SSL_CTX *tls[16];		/* of the TLS listeners */
 	unsigned tls_n;
 	struct deadline sweep, links, drain_end;
-	bool draining;
+	bool draining, failed;
 	char directory_down[256];	/* "": it answers */
 	char data_dir[4096];		/* where the registry and its key are: nothing else may write there */
 	/* parts with a memory of their own, each its own type */

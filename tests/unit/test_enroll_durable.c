@@ -1,0 +1,144 @@
+/* What was committed is told to be on the disk once it is, many commits by one sync, and never after a sync that failed. */
+#include "tests/unit/registry_site.h"
+
+#include <sys/stat.h>
+
+#include "enroll/worker/durable.h"
+
+struct seen {
+	struct registry_site site;
+	struct loop *loop;
+	struct durable *durable;
+	uint64_t upto;
+	unsigned reached, failed;
+};
+
+static void on_commit(void *arg)
+{
+	durable_note(((struct seen *)arg)->durable);
+}
+
+static void on_reached(void *arg, uint64_t upto)
+{
+	struct seen *s = arg;
+
+	s->upto = upto;
+	s->reached++;
+	if (durable_wait_for(s->durable) == 0)
+		loop_stop(s->loop);
+}
+
+static void on_failed(void *arg)
+{
+	struct seen *s = arg;
+
+	s->failed++;
+	loop_stop(s->loop);
+}
+
+static void begin(struct seen *s, const char *log)
+{
+	struct durable_config config = { .log = log, .reached = on_reached, .failed = on_failed, .arg = s };
+	char path[160];
+
+	site_begin(&s->site);
+	s->loop = config.loop = loop_new();
+	snprintf(path, sizeof(path), "%s-wal", s->site.path);
+	if (log == NULL)
+		config.log = path;
+	s->durable = durable_new(&config);
+	assert_non_null(s->durable);
+	assert_int_equal(registry_on_commit(s->site.registry, on_commit, s), 0);
+}
+
+static void end(struct seen *s)
+{
+	durable_free(s->durable);
+	loop_free(s->loop);
+	site_end(&s->site);
+}
+
+static void commits_of_one_turn_are_on_the_disk_by_one_sync(void **state)
+{
+	struct seen s = { .upto = 0 };
+
+	(void)state;
+	begin(&s, NULL);
+	assert_int_equal(durable_wait_for(s.durable), 0);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(durable_wait_for(s.durable), 5);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.reached, 1);
+	assert_int_equal(s.upto, 5);
+	assert_int_equal(durable_wait_for(s.durable), 0);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(durable_wait_for(s.durable), 6);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.upto, 6);
+	end(&s);
+}
+
+static void what_was_rolled_back_waits_for_nothing(void **state)
+{
+	struct seen s = { .upto = 0 };
+
+	(void)state;
+	begin(&s, NULL);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "", ""), REGISTRY_BAD);
+	assert_int_equal(durable_wait_for(s.durable), 0);
+	end(&s);
+}
+
+static void a_log_that_cannot_be_synced_is_the_end(void **state)
+{
+	struct seen s = { .upto = 0 };
+
+	(void)state;
+	begin(&s, "/nonexistent/registry.db-wal");
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.failed, 1);
+	assert_int_equal(s.reached, 0);
+	assert_int_not_equal(durable_wait_for(s.durable), 0);
+	end(&s);
+}
+
+/* The log is moved into the file while commits go on, and nothing is lost by it. */
+static void a_long_log_is_begun_anew(void **state)
+{
+	struct seen s = { .upto = 0 };
+	char path[160], detail[900];
+	struct registry_by by = site_by;
+	struct stat st;
+	int64_t n = 0, before = 0;
+
+	(void)state;
+	begin(&s, NULL);
+	memset(detail, 'x', sizeof(detail) - 1);
+	detail[sizeof(detail) - 1] = '\0';
+	by.detail = detail;
+	assert_int_equal(registry_audit_last(s.site.registry, &before), REGISTRY_OK);
+	for (int i = 0; i < 3000; i++)
+		assert_int_equal(registry_audit(s.site.registry, &by, "test", ""), REGISTRY_OK);
+	snprintf(path, sizeof(path), "%s-wal", s.site.path);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_size < 20 << 20);
+	assert_int_equal(registry_audit_last(s.site.registry, &n), REGISTRY_OK);
+	assert_int_equal(n, before + 3000);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.upto, 3000);
+	end(&s);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(commits_of_one_turn_are_on_the_disk_by_one_sync),
+		cmocka_unit_test(what_was_rolled_back_waits_for_nothing),
+		cmocka_unit_test(a_log_that_cannot_be_synced_is_the_end),
+		cmocka_unit_test(a_long_log_is_begun_anew),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
