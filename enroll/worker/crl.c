@@ -1,5 +1,6 @@
 /*
- * crl: files of state_dir/crl over HTTP. Each is read once and kept until the file is another one. Worker of easenroll.
+ * crl: files of state_dir/crl over HTTP. Each is mapped, not read, and kept until the file is another one: a list of a million entries has
+ * 40 MB, and is neither copied nor parsed here. The signer replaces files by rename: what is mapped never changes. Worker of easenroll.
  */
 #include "enroll/worker/crl.h"
 
@@ -10,6 +11,7 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,13 +20,13 @@
 #include "enroll/worker/chain.h"
 
 #define FILES_MAX 32	/* issuers of all ages, base and delta */
+#define TAG_BYTES 4096
 #define AGE_MAX	  3600	/* seconds that anybody may keep a list, however long it holds: a revocation makes a new one at once */
 
 struct crl_file {
 	char name[96];			/* "<issuer>.crl" */
 	struct stat st;
-	char *bytes;
-	size_t n;
+	struct http_shared *map;	/* the file's bytes; a reference. NULL: nothing usable */
 	char tag[2 * SHA256_SIZE + 1];
 	int64_t next_update;
 };
@@ -58,11 +60,16 @@ static bool is_our_date(struct strv given, time_t t)
 
 /* --- files --- */
 
+static void unmap(struct http_shared *shared)
+{
+	munmap((void *)(uintptr_t)shared->bytes.p, shared->bytes.n);
+	free(shared);
+}
+
 static void file_clear(struct crl_file *f)
 {
-	free(f->bytes);
-	f->bytes = NULL;
-	f->n = 0;
+	http_shared_drop(f->map);
+	f->map = NULL;
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
@@ -71,58 +78,83 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
 	    a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static int read_whole(int fd, char *p, size_t n)
+/* Steps into the SEQUENCE at *p, or over the value there; NULL: it is none, or goes beyond `end`. */
+static const unsigned char *der_step(const unsigned char **p, const unsigned char *end, bool into, int *tag)
 {
-	size_t at = 0;
+	const unsigned char *at = *p;
+	int class;
+	long n;
 
-	while (at < n) {
-		ssize_t r = read(fd, p + at, n - at);
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r <= 0)
-			return -1;
-		at += (size_t)r;
-	}
-	return 0;
+	if (at >= end || (ASN1_get_object(&at, &n, tag, &class, end - at) & 0x81) != 0 || class != V_ASN1_UNIVERSAL)
+		return NULL;
+	*p = into ? at : at + n;
+	return at + n;
 }
 
-/* When it ends; 0: it is no CRL. */
-static int64_t end_of(const char *bytes, size_t n)
+/*
+ * When it ends; 0: it is no CRL. Only what stands before the entries is looked at (RFC 5280 section 5.1): version, algorithm, issuer, thisUpdate,
+ * nextUpdate.
+ */
+static int64_t end_of(struct strv bytes)
 {
-	const unsigned char *p = (const unsigned char *)bytes;
+	const unsigned char *p = (const unsigned char *)bytes.p, *end = p + bytes.n;
+	ASN1_TIME *time;
 	struct tm tm = { 0 };
-	X509_CRL *crl;
-	int64_t end = 0;
+	int64_t when = 0;
+	int tag = 0;
 
 	ERR_clear_error();
-	crl = d2i_X509_CRL(NULL, &p, (long)n);
-	if (crl != NULL && X509_CRL_get0_nextUpdate(crl) != NULL && ASN1_TIME_to_tm(X509_CRL_get0_nextUpdate(crl), &tm) == 1)
-		end = timegm(&tm);
-	X509_CRL_free(crl);
+	if (der_step(&p, end, true, &tag) != end || tag != V_ASN1_SEQUENCE || (end = der_step(&p, end, true, &tag)) == NULL || tag != V_ASN1_SEQUENCE)
+		return 0;
+	for (int i = 0; i < 4; i++)
+		if (der_step(&p, end, false, &tag) == NULL)
+			return 0;
+	time = d2i_ASN1_TIME(NULL, &p, end - p);
+	if (time != NULL && ASN1_TIME_to_tm(time, &tm) == 1)
+		when = timegm(&tm);
+	ASN1_TIME_free(time);
 	ERR_clear_error();
-	return end;
+	return when;
+}
+
+/* The end of a list is its signature, which is another one with every other content. */
+static bool make_tag(struct strv bytes, char out[2 * SHA256_SIZE + 1])
+{
+	size_t n = bytes.n < TAG_BYTES ? bytes.n : TAG_BYTES;
+	uint8_t hash[SHA256_SIZE];
+
+	if (EVP_Digest(bytes.p + bytes.n - n, n, hash, NULL, EVP_sha256(), NULL) != 1)
+		return false;
+	text_hex(out, hash, sizeof(hash));
+	return true;
 }
 
 /* Takes what stands in the opened file. The one before stays when that fails. */
 static int load(struct crl_file *f, int fd, const struct stat *st)
 {
-	uint8_t hash[SHA256_SIZE];
-	char *bytes;
+	char tag[sizeof(f->tag)];
+	struct http_shared *map;
+	struct strv bytes;
 	int64_t end;
 
-	if (!S_ISREG(st->st_mode) || st->st_size <= 0 || st->st_size > (off_t)CRL_FILE_MAX || (bytes = malloc((size_t)st->st_size)) == NULL)
+	if (!S_ISREG(st->st_mode) || st->st_size <= 0 || st->st_size > (off_t)CRL_FILE_MAX)
 		return -1;
-	if (read_whole(fd, bytes, (size_t)st->st_size) < 0 || (end = end_of(bytes, (size_t)st->st_size)) == 0 ||
-	    EVP_Digest(bytes, (size_t)st->st_size, hash, NULL, EVP_sha256(), NULL) != 1) {
-		free(bytes);
+	bytes.n = (size_t)st->st_size;
+	bytes.p = mmap(NULL, bytes.n, PROT_READ, MAP_SHARED, fd, 0);
+	if (bytes.p == MAP_FAILED)
+		return -1;
+	end = end_of(bytes);
+	map = end != 0 && make_tag(bytes, tag) ? malloc(sizeof(*map)) : NULL;
+	if (map == NULL) {
+		munmap((void *)(uintptr_t)bytes.p, bytes.n);
 		return -1;
 	}
+	*map = (struct http_shared){ .bytes = bytes, .refs = 1, .free = unmap };
 	file_clear(f);
-	f->bytes = bytes;
-	f->n = (size_t)st->st_size;
+	f->map = map;
 	f->st = *st;
 	f->next_update = end;
-	text_hex(f->tag, hash, sizeof(hash));
+	memcpy(f->tag, tag, sizeof(tag));
 	return 0;
 }
 
@@ -151,10 +183,10 @@ static const struct crl_file *look(struct crl_keeper *k, const char *name)
 	if (fd < 0)
 		return NULL;
 	f = slot_of(k, name);
-	if (f != NULL && fstat(fd, &st) == 0 && (f->bytes == NULL || !is_same_file(&f->st, &st)) && load(f, fd, &st) < 0)
+	if (f != NULL && fstat(fd, &st) == 0 && (f->map == NULL || !is_same_file(&f->st, &st)) && load(f, fd, &st) < 0)
 		log_say(LOG_ERROR, "list_unusable", "%s is no CRL: revoke or wait until the next one is made", path);
 	close(fd);
-	return f != NULL && f->bytes != NULL ? f : NULL;
+	return f != NULL && f->map != NULL ? f : NULL;
 }
 
 /* --- answering --- */
@@ -223,7 +255,7 @@ static void serve_list(struct enroll_worker *w, struct http_request *r)
 	if (is_unchanged(r, f))
 		http_reply(r, 304, NULL, (struct strv){ NULL, 0 });
 	else
-		http_reply(r, 200, "application/pkix-crl", (struct strv){ f->bytes, f->n });
+		http_reply_shared(r, 200, "application/pkix-crl", f->map);
 }
 
 static void serve_issuer(struct enroll_worker *w, struct http_request *r)

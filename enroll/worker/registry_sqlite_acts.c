@@ -339,7 +339,8 @@ enum registry_result registry_entries(struct registry *r, const struct registry_
 enum registry_result registry_issuers(struct registry *r, int64_t now, registry_issuer_fn *fn, void *arg)
 {
 	sqlite3_stmt *st = NULL;
-	enum registry_result rc = reg_row(r, &st, "SELECT DISTINCT issuer FROM certificates WHERE not_after>=?", "i", now);
+	enum registry_result rc = reg_row(r, &st, "SELECT issuer FROM (SELECT DISTINCT issuer FROM crls) c WHERE EXISTS (SELECT 1 FROM"
+	    " certificates WHERE issuer=c.issuer AND not_after>=?)", "i", now);
 
 	return walk_issuers(r, rc, st, fn, arg);
 }
