@@ -167,6 +167,8 @@ int profile_check(const struct signer_setup *setup, const struct ca_files *ca, c
 	if (check_serial(&q, r) < 0 || check_times(&q, out->profile, now, r) < 0 ||
 	    check_texts(&q, out->profile, r) < 0)
 		return -1;
+	out->spki = (const uint8_t *)body + sizeof(q);
+	out->spki_n = q.spki_n;
 	return check_key(
 	    out->profile, ca, (const uint8_t *)body + sizeof(q), q.spki_n, &out->key, r);
 }

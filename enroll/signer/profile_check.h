@@ -12,6 +12,8 @@
 
 /* What was checked, for certificate_build. */
 struct issue_order {
+	const uint8_t *spki; /* the key as it was asked for, DER; borrowed from the question */
+	size_t spki_n;
 	const struct signer_profile *profile;
 	EVP_PKEY *key; /* owned; free with EVP_PKEY_free() */
 };

@@ -140,7 +140,7 @@ static void get_ca_certs(struct enroll_worker *w, struct http_request *r)
 	size_t n = 0;
 
 	if (certs != NULL && sk_X509_num(certs) > 0)
-		der = scep_degenerate(certs, NULL, &n);
+		der = scep_degenerate(certs, (struct strv){ NULL, 0 }, (struct strv){ NULL, 0 }, &n);
 	est_reply(r, "application/pkcs7-mime", (struct strv){ (char *)der, n });
 	OPENSSL_free(der);
 	sk_X509_pop_free(certs, X509_free);

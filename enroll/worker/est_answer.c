@@ -51,21 +51,6 @@ void est_reply(struct http_request *r, const char *type, struct strv der)
 	buffer_clear(&body);
 }
 
-static unsigned char *certs_only(struct strv der, size_t *n)
-{
-	const unsigned char *p = (const unsigned char *)der.p;
-	X509 *cert = d2i_X509(NULL, &p, (long)der.n);
-	STACK_OF(X509) *certs = sk_X509_new_null();
-	unsigned char *out = NULL;
-
-	if (cert != NULL && certs != NULL && sk_X509_push(certs, cert) > 0)
-		out = scep_degenerate(certs, NULL, n);
-	sk_X509_free(certs);
-	X509_free(cert);
-	ERR_clear_error();
-	return out;
-}
-
 static int add_part(const struct http_request *r, struct buffer *out, const char *type, struct strv der)
 {
 	if (buffer_printf(out, "--" BOUNDARY "\r\nContent-Type: %s\r\nContent-Transfer-Encoding: base64\r\n\r\n", type) < 0)
@@ -99,7 +84,7 @@ static void reply_with_key(struct est_op *op, struct strv certs)
 void est_reply_certificate(struct est_op *op, struct strv der)
 {
 	size_t n = 0;
-	unsigned char *certs = certs_only(der, &n);
+	unsigned char *certs = scep_degenerate(NULL, der, (struct strv){ NULL, 0 }, &n);
 
 	if (certs == NULL) {
 		est_refuse(op, 503, "the certificate could not be packed");

@@ -85,7 +85,7 @@ static void get_ca_cert(struct enroll_worker *w, struct http_request *r)
 	size_t size = 0;
 
 	if (count > 1) {
-		der = scep_degenerate(certs, NULL, &size);
+		der = scep_degenerate(certs, (struct strv){ NULL, 0 }, (struct strv){ NULL, 0 }, &size);
 	} else if (count == 1) {
 		int one = i2d_X509(sk_X509_value(certs, 0), &der);
 

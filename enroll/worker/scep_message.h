@@ -82,10 +82,11 @@ MUST_CHECK int scep_read_issuer_serial(const void *der, size_t n, X509_NAME **is
 MUST_CHECK int scep_read_issuer_subject(const void *der, size_t n, X509_NAME **issuer, X509_NAME **subject);
 
 /*
- * A degenerate SignedData (RFC 5652 §5.1: certificates and CRL only), in the order given. certs may be NULL; crl may be NULL, else
- * it is one CRL. Returns the DER (free with OPENSSL_free), *n its length, NULL: no memory, or what was given is not well made.
+ * A degenerate SignedData (RFC 5652 §5.1: certificates and CRL only), in the order given: `certs`
+ * (NULL: none), then `cert` and `crl` (n == 0: none), DER of our own making that is not read again. Returns the DER (free with
+ * OPENSSL_free), *n its length, NULL: no memory.
  */
-unsigned char *scep_degenerate(const STACK_OF(X509) *certs, X509_CRL *crl, size_t *n);
+unsigned char *scep_degenerate(const STACK_OF(X509) *certs, struct strv cert, struct strv crl, size_t *n);
 
 /*
  * An EnvelopedData around `bytes` for `recipient` (RSA, PKCS#1 v1.5 key transport: what every client reads), its cipher the one of

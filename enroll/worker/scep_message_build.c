@@ -18,8 +18,8 @@ typedef struct degenerate {
 	ASN1_INTEGER *version;
 	STACK_OF(X509_ALGOR) *digests;
 	NO_CONTENT *content;
-	STACK_OF(X509) *certificates;
-	STACK_OF(X509_CRL) *crls;
+	STACK_OF(ASN1_TYPE) *certificates;
+	STACK_OF(ASN1_TYPE) *crls;
 	STACK_OF(ASN1_TYPE) *signers;
 } DEGENERATE;
 typedef struct degenerate_info {
@@ -31,13 +31,16 @@ ASN1_SEQUENCE(NO_CONTENT) = {
 	ASN1_SIMPLE(NO_CONTENT, type, ASN1_OBJECT),
 } static_ASN1_SEQUENCE_END(NO_CONTENT)
 
-/* SEQUENCE OF where the standard says SET OF: the encoding is the same, and the certificate asked for stays first */
+/*
+ * SEQUENCE OF where the standard says SET OF: the encoding is the same, and the certificate asked for stays first. Bytes, not objects: to
+ * read a certificate costs OpenSSL 3.0 more than to sign one.
+ */
 ASN1_SEQUENCE(DEGENERATE) = {
 	ASN1_SIMPLE(DEGENERATE, version, ASN1_INTEGER),
 	ASN1_SET_OF(DEGENERATE, digests, X509_ALGOR),
 	ASN1_SIMPLE(DEGENERATE, content, NO_CONTENT),
-	ASN1_IMP_SEQUENCE_OF_OPT(DEGENERATE, certificates, X509, 0),
-	ASN1_IMP_SEQUENCE_OF_OPT(DEGENERATE, crls, X509_CRL, 1),
+	ASN1_IMP_SEQUENCE_OF_OPT(DEGENERATE, certificates, ASN1_ANY, 0),
+	ASN1_IMP_SEQUENCE_OF_OPT(DEGENERATE, crls, ASN1_ANY, 1),
 	ASN1_SET_OF(DEGENERATE, signers, ASN1_ANY),
 } static_ASN1_SEQUENCE_END(DEGENERATE)
 
@@ -46,7 +49,40 @@ ASN1_SEQUENCE(DEGENERATE_INFO) = {
 	ASN1_EXP(DEGENERATE_INFO, signed_data, DEGENERATE, 0),
 } static_ASN1_SEQUENCE_END(DEGENERATE_INFO)
 
-unsigned char *scep_degenerate(const STACK_OF(X509) *certs, X509_CRL *crl, size_t *n)
+static int add(STACK_OF(ASN1_TYPE) **list, struct strv der)
+{
+	ASN1_TYPE *value = ASN1_TYPE_new();
+	ASN1_STRING *bytes = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
+
+	if (*list == NULL)
+		*list = sk_ASN1_TYPE_new_null();
+	if (value == NULL || bytes == NULL || *list == NULL || der.n == 0 || der.n > INT_MAX || ASN1_STRING_set(bytes, der.p, (int)der.n) != 1) {
+		ASN1_STRING_free(bytes);
+		ASN1_TYPE_free(value);
+		return -1;
+	}
+	ASN1_TYPE_set(value, V_ASN1_SEQUENCE, bytes);
+	if (sk_ASN1_TYPE_push(*list, value) > 0)
+		return 0;
+	ASN1_TYPE_free(value);
+	return -1;
+}
+
+static int add_all(STACK_OF(ASN1_TYPE) **list, const STACK_OF(X509) *certs)
+{
+	for (int i = 0; i < sk_X509_num(certs); i++) {
+		unsigned char *der = NULL;
+		int n = i2d_X509(sk_X509_value(certs, i), &der);
+		int rc = n > 0 ? add(list, (struct strv){ (char *)der, (size_t)n }) : -1;
+
+		OPENSSL_free(der);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+unsigned char *scep_degenerate(const STACK_OF(X509) *certs, struct strv cert, struct strv crl, size_t *n)
 {
 	DEGENERATE_INFO *d = (DEGENERATE_INFO *)ASN1_item_new(ASN1_ITEM_rptr(DEGENERATE_INFO));
 	unsigned char *der = NULL;
@@ -57,24 +93,9 @@ unsigned char *scep_degenerate(const STACK_OF(X509) *certs, X509_CRL *crl, size_
 		return NULL;
 	d->type = OBJ_nid2obj(NID_pkcs7_signed);
 	d->signed_data->content->type = OBJ_nid2obj(NID_pkcs7_data);
-	if (ASN1_INTEGER_set(d->signed_data->version, 1) != 1)
-		goto out;
-	if (certs != NULL) {
-		d->signed_data->certificates = X509_chain_up_ref((STACK_OF(X509) *)(uintptr_t)certs);
-		if (d->signed_data->certificates == NULL)
-			goto out;
-	}
-	if (crl != NULL) {
-		d->signed_data->crls = sk_X509_CRL_new_null();
-		if (d->signed_data->crls == NULL || X509_CRL_up_ref(crl) != 1)
-			goto out;
-		if (sk_X509_CRL_push(d->signed_data->crls, crl) <= 0) {
-			X509_CRL_free(crl);
-			goto out;
-		}
-	}
-	size = ASN1_item_i2d((const ASN1_VALUE *)d, &der, ASN1_ITEM_rptr(DEGENERATE_INFO));
-out:
+	if (ASN1_INTEGER_set(d->signed_data->version, 1) == 1 && add_all(&d->signed_data->certificates, certs) == 0 &&
+	    (cert.n == 0 || add(&d->signed_data->certificates, cert) == 0) && (crl.n == 0 || add(&d->signed_data->crls, crl) == 0))
+		size = ASN1_item_i2d((const ASN1_VALUE *)d, &der, ASN1_ITEM_rptr(DEGENERATE_INFO));
 	ASN1_item_free((ASN1_VALUE *)d, ASN1_ITEM_rptr(DEGENERATE_INFO));
 	ERR_clear_error();
 	*n = size > 0 ? (size_t)size : 0;

@@ -126,34 +126,13 @@ void scep_pending(struct scep_op *op)
 	sign(op, SIGNER_SCEP_PENDING, SCEP_BAD_REQUEST, "", (struct strv){ NULL, 0 });
 }
 
-/* A degenerate SignedData with the certificate, or the CRL. */
-static unsigned char *wrap(struct strv der, bool is_crl, size_t *n)
-{
-	const unsigned char *p = (const unsigned char *)der.p;
-	X509_CRL *crl = is_crl ? d2i_X509_CRL(NULL, &p, (long)der.n) : NULL;
-	X509 *cert = is_crl ? NULL : d2i_X509(NULL, &p, (long)der.n);
-	STACK_OF(X509) *certs = NULL;
-	unsigned char *out = NULL;
-
-	if (crl != NULL) {
-		out = scep_degenerate(NULL, crl, n);
-	} else if (cert != NULL) {
-		certs = sk_X509_new_null();
-		if (certs != NULL && sk_X509_push(certs, cert) > 0)
-			out = scep_degenerate(certs, NULL, n);
-	}
-	sk_X509_free(certs);
-	X509_free(cert);
-	X509_CRL_free(crl);
-	return out;
-}
-
 void scep_success(struct scep_op *op, struct strv der, bool is_crl)
 {
+	const struct strv none = { NULL, 0 };
 	unsigned char *inside, *envelope = NULL;
 	size_t inside_n = 0, n = 0;
 
-	inside = wrap(der, is_crl, &inside_n);
+	inside = scep_degenerate(NULL, is_crl ? none : der, is_crl ? der : none, &inside_n);
 	if (inside != NULL)
 		envelope = scep_envelope(op->message.signer, op->message.cipher, inside, inside_n, &n);
 	if (envelope != NULL) {

@@ -12,12 +12,22 @@
 static X509 *issue(const struct test_ca *t, struct signer_issue *q, size_t n, struct refusal *r)
 {
 	struct issue_order order = { 0 };
+	unsigned char *der = NULL;
+	const unsigned char *p;
 	X509 *x;
+	int len;
 
 	if (profile_check(&t->setup, &t->files, q, n, t->now, &order, r) < 0)
 		return NULL;
 	x = certificate_build(&t->setup, &t->files.entries[1], q, &order, r);
 	EVP_PKEY_free(order.key);
+	if (x == NULL)
+		return NULL;
+	len = i2d_X509(x, &der);	/* what the device gets */
+	X509_free(x);
+	p = der;
+	x = d2i_X509(NULL, &p, len);
+	OPENSSL_free(der);
 	return x;
 }
 

@@ -305,7 +305,7 @@ static void certificates_come_back_in_the_order_they_were_given(void **state)
 	sk_X509_push(in, ra);
 	sk_X509_push(in, cert);
 	sk_X509_push(in, other);
-	der = scep_degenerate(in, NULL, &n);
+	der = scep_degenerate(in, (struct strv){ NULL, 0 }, (struct strv){ NULL, 0 }, &n);
 	assert_non_null(der);
 	p = der;
 	cms = d2i_CMS_ContentInfo(NULL, &p, (long)n);
