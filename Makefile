@@ -46,6 +46,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c
 MAIL := $(wildcard tests/mail/*.c)
 BENCH_LOAD := $(wildcard bench/load*.c)
 BENCH_ORIGIN := $(wildcard bench/origin*.c)
+BENCH_REPLAY := $(wildcard bench/replay*.c)
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(filter-out tests/tools/faults.c,$(wildcard tests/tools/*.c))) $(BUILD)/tools/faults.so
 
 .PHONY: all help deps quickstart check check-quick check-full check-layers check-clang unit tests-bin bench asan fuzz coverage \
@@ -123,6 +124,14 @@ $(BUILD)/bench-origin: $(BENCH_ORIGIN:%.c=$(BUILD)/%.o)
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs krb5-gssapi)
 
+$(BUILD)/bench-replay: $(BENCH_REPLAY:%.c=$(BUILD)/%.o)
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl) -lm
+
+$(BUILD)/bench-messages: $(BUILD)/bench/messages.o
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl)
+
 unit: $(UNIT)  ## build the unit tests
 
 tests-bin: all unit $(BUILD)/sample-mail $(TOOLS)  ## build all that the tests run
@@ -150,8 +159,9 @@ check-clang:  ## the other compiler has nothing to warn of
 	@printf '%s\0' $(filter-out tests/mail/%,$(COMMON) $(PROXY) $(ENROLL) $(wildcard proxy/main.c enroll/main.c tests/unit/*.c tests/tools/*.c bench/*.c)) | \
 		xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(filter-out -Wno-format-truncation -Wlogical-op -Wduplicated-cond,$(WARN)) $(INC) $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
 
-bench: all $(BUILD)/bench-load $(BUILD)/bench-origin  ## CPU and memory beside HAProxy and nginx, as ratios
+bench: all $(addprefix $(BUILD)/bench-,load origin replay messages)  ## CPU and memory: beside HAProxy and nginx, and beside what the cryptography alone costs
 	@BUILD=$(BUILD) bench/run
+	@BUILD=$(BUILD) bench/enroll
 
 asan:  ## build everything with AddressSanitizer and UndefinedBehaviorSanitizer into build/asan
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SAN=1 tests-bin
