@@ -43,6 +43,7 @@ struct directory {
 	struct loop *loop;
 	const struct directory_setup *setup;
 	struct refused_groups refused;
+	struct vouch *vouch; /* NULL: no key, nobody is vouched for */
 	struct questions *questions;
 	struct sign_ins *sign_ins;
 	struct directory_file *file;
@@ -352,11 +353,12 @@ static int open_questions(struct directory *d)
 	struct strv key;
 
 	if (bundle_get(child_bundle(d->child), VOUCH_KEY_NAME, &key) && key.n == VOUCH_KEY_SIZE) {
-		memcpy(setup.vouch_key, key.p, VOUCH_KEY_SIZE);
-		setup.vouches = true;
+		d->vouch = vouch_new((const uint8_t *)key.p);
+		if (d->vouch == NULL)
+			return -1;
 	}
+	setup.vouch = d->vouch;
 	d->questions = questions_new(&setup);
-	OPENSSL_cleanse(setup.vouch_key, sizeof(setup.vouch_key));
 	d->sign_ins = sign_ins_new(&(struct sign_ins_setup){
 	    .loop = d->loop, .file = d->file, .ldap = d->ldap, .answer = on_sign_in });
 	return d->questions != NULL && d->sign_ins != NULL ? 0 : -1;
@@ -395,6 +397,7 @@ out:
 	while (d.peers != NULL)
 		peer_free(d.peers);
 	questions_free(d.questions);
+	vouch_free(d.vouch);
 	sign_ins_free(d.sign_ins);
 	directory_ldap_free(d.ldap);
 	directory_file_free(d.file);

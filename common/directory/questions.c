@@ -5,7 +5,6 @@
  */
 #include "common/directory/questions.h"
 
-#include <openssl/crypto.h>
 #include <stdlib.h>
 
 #include "common/directory/account_facts.h"
@@ -106,13 +105,13 @@ static void vouch(const struct questions *q, const struct directory_find *find,
 	const struct account *a = &found->account;
 	int64_t seconds = (int64_t)found->ttl_seconds + VOUCHER_SPARE;
 
-	if (!q->setup.vouches || !facts_may_delegate(a, now) || a->realm[0] == '\0')
+	if (q->setup.vouch == NULL || !facts_may_delegate(a, now) || a->realm[0] == '\0')
 		return;
 	if (seconds > VOUCHER_SECONDS_MAX)
 		seconds = VOUCHER_SECONDS_MAX;
 	if (a->expires != 0 && a->expires - now < seconds)
 		seconds = a->expires - now;
-	if (vouch_make(q->setup.vouch_key, a->sam, a->realm, find->certificate, now + seconds,
+	if (vouch_make(q->setup.vouch, a->sam, a->realm, find->certificate, now + seconds,
 		found->voucher) < 0)
 		memset(found->voucher, 0, sizeof(found->voucher));
 }
@@ -441,6 +440,5 @@ void questions_free(struct questions *q)
 		}
 	}
 	cache_free(q->cache);
-	OPENSSL_cleanse(q->setup.vouch_key, sizeof(q->setup.vouch_key));
 	free(q);
 }

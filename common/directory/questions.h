@@ -25,8 +25,7 @@ struct questions_setup {
 	struct directory_file *file; /* one of the two */
 	struct directory_ldap *ldap;
 	const struct directory_metrics *metrics;
-	uint8_t vouch_key[VOUCH_KEY_SIZE];
-	bool vouches; /* there is a key */
+	struct vouch *vouch; /* NULL: nobody is vouched for */
 	questions_answer_fn *answer;
 	void (*idle)(void *arg); /* the last waiting question was answered; may be NULL */
 	void *arg;

@@ -13,10 +13,18 @@
 #define VOUCH_KEY_SIZE 32
 #define VOUCH_KEY_NAME "vouch-key"	/* its name in the bundle */
 
-MUST_CHECK int vouch_make(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *realm,
+/* The key, set up once for many vouchers: finding the algorithm anew costs more than the MAC. */
+struct vouch;
+
+/* Copies the key. NULL: out of memory. */
+struct vouch *vouch_new(const uint8_t key[VOUCH_KEY_SIZE]);
+/* Wipes it; accepts NULL. */
+void vouch_free(struct vouch *v);
+
+MUST_CHECK int vouch_make(struct vouch *v, const char *sam, const char *realm,
     const uint8_t certificate[SHA256_SIZE], time_t expires, uint8_t out[VOUCHER_SIZE]);
 /* True only for a MAC that is right (compared in constant time) and an expiry in the future, at most an hour ahead. */
-MUST_CHECK bool vouch_check(const uint8_t key[VOUCH_KEY_SIZE], const char *sam, const char *realm,
+MUST_CHECK bool vouch_check(struct vouch *v, const char *sam, const char *realm,
     const uint8_t certificate[SHA256_SIZE], time_t now, const uint8_t voucher[VOUCHER_SIZE]);
 
 #endif

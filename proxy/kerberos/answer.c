@@ -64,13 +64,13 @@ int answerer_init(struct answerer *a, const struct settings *settings, struct st
 	char why[256];
 
 	memset(a, 0, sizeof(*a));
-	memcpy(a->key, key, sizeof(a->key));
 	a->timeout_ms = k->timeout_ms;
 	if (take_services(a, &settings->proxy) < 0 || take_groups(a, k) < 0)
 		goto failed;
+	a->vouch = vouch_new(key);
 	a->scratch = malloc(sizeof(*a->scratch));
 	a->cache = ticket_cache_new(k->cache_entries, drop_ticket, a);
-	if (a->scratch == NULL || a->cache == NULL) {
+	if (a->vouch == NULL || a->scratch == NULL || a->cache == NULL) {
 		log_say(LOG_ERROR, "kerberos_unusable", "out of memory for a cache of %u tickets",
 		    k->cache_entries);
 		goto failed;
@@ -98,6 +98,7 @@ void answerer_clear(struct answerer *a)
 		service_clear(&a->service);
 	transport_free(a->transport);
 	free(a->scratch);
+	vouch_free(a->vouch);
 	OPENSSL_cleanse(a, sizeof(*a));
 }
 
@@ -175,7 +176,7 @@ static const char *why_not(struct answerer *a, const struct kerberos_ask *ask, t
 	    !is_terminated(ask->realm, sizeof(ask->realm)) ||
 	    !is_terminated(ask->spn, sizeof(ask->spn)))
 		return "the question is malformed";
-	if (!vouch_check(a->key, ask->sam, ask->realm, ask->certificate, now, ask->voucher))
+	if (!vouch_check(a->vouch, ask->sam, ask->realm, ask->certificate, now, ask->voucher))
 		return "the directory has not vouched for this account, or too long ago";
 	return a->has_service ? krb_name_refused(ask->sam, ask->realm, &a->service.name) : NULL;
 }

@@ -27,7 +27,7 @@ struct answerer {
 	struct pac_identity *scratch;
 	struct ticket_cache *cache;
 	unsigned timeout_ms;
-	uint8_t key[VOUCH_KEY_SIZE];
+	struct vouch *vouch;
 	/* The different SPNs of the upstreams that use Kerberos; borrowed. */
 	const char *spn[ANSWER_SERVICES_MAX];
 	unsigned services;

@@ -40,6 +40,7 @@ struct driver {
 	pid_t child;
 	int control;
 	uint8_t key[VOUCH_KEY_SIZE];
+	struct vouch *vouch;
 	bool drained;
 	/* the answers to the command under way */
 	struct directory_found found;
@@ -253,7 +254,7 @@ static void print_found(const struct driver *d)
 	bool good;
 
 	memset(certificate, 0x5a, sizeof(certificate));
-	good = vouch_check(d->key, a->sam, a->realm, certificate, time(NULL), d->found.voucher);
+	good = vouch_check(d->vouch, a->sam, a->realm, certificate, time(NULL), d->found.voucher);
 	printf("{\"result\": \"%s\", \"wire\": %d, \"ms\": %.3f, \"age\": %u, \"ttl\": %u",
 	    d->status == WIRE_OK ? account_result_text(d->found.result) : "none", d->status,
 	    d->last_ms, d->found.age_seconds, d->found.ttl_seconds);
@@ -432,7 +433,7 @@ int main(int argc, char **argv)
 	free(text);
 	if (start_child(&d)) {
 		d.loop = loop_new();
-		if (d.loop == NULL || make_link(&d) < 0)
+		if (d.loop == NULL || (d.vouch = vouch_new(d.key)) == NULL || make_link(&d) < 0)
 			die("no wire");
 		printf("{\"ready\": true}\n");
 	} else {
@@ -452,6 +453,7 @@ int main(int argc, char **argv)
 	}
 	drain(&d);
 	loop_free(d.loop);
+	vouch_free(d.vouch);
 	close(d.control);
 	settings_free(d.settings);
 	return 0;

@@ -32,7 +32,7 @@ static void command_token(struct answerer *a, const char *sam)
 		die("the name is too long");
 	strcpy(ask.sam, sam);
 	strcpy(ask.realm, a->has_service ? a->service.name.realm : "NONE");
-	if (vouch_make(a->key, ask.sam, ask.realm, ask.certificate, time(NULL) + 60, ask.voucher) <
+	if (vouch_make(a->vouch, ask.sam, ask.realm, ask.certificate, time(NULL) + 60, ask.voucher) <
 	    0)
 		die("no voucher can be made");
 	answerer_ask(a, &ask, time(NULL), &token, &bytes);

@@ -43,6 +43,7 @@ struct driver {
 	pid_t child;
 	int control;
 	uint8_t key[VOUCH_KEY_SIZE];
+	struct vouch *vouch;
 	bool drained;
 };
 
@@ -201,7 +202,7 @@ static void make_ask(struct driver *d, struct kerberos_ask *ask, const char *sam
 	else
 		put_text(ask->spn, sizeof(ask->spn), strcmp(spn, "-") == 0 ? "" : spn);
 	if (vouch_make(
-		d->key, other ? "somebody" : sam, realm, ask->certificate, until, ask->voucher) < 0)
+		d->vouch, other ? "somebody" : sam, realm, ask->certificate, until, ask->voucher) < 0)
 		die("no voucher can be made");
 	if (strcmp(how, "none") == 0)
 		memset(ask->voucher, 0, sizeof(ask->voucher));
@@ -407,7 +408,7 @@ int main(int argc, char **argv)
 	free(text);
 	start_child(&d);
 	d.loop = loop_new();
-	if (d.loop == NULL || make_link(&d) < 0)
+	if (d.loop == NULL || (d.vouch = vouch_new(d.key)) == NULL || make_link(&d) < 0)
 		die("no wire");
 	printf("{\"ready\": true}\n");
 	fflush(stdout);
@@ -424,6 +425,7 @@ int main(int argc, char **argv)
 	}
 	drain(&d);
 	loop_free(d.loop);
+	vouch_free(d.vouch);
 	close(d.control);
 	settings_free(d.settings);
 	return 0;

@@ -88,6 +88,7 @@ static void end_lookup(enum account_result result, const struct account *account
 static struct directory_found last;
 static unsigned answers;
 static const uint8_t key[VOUCH_KEY_SIZE] = { 5 };
+static struct vouch *voucher; /* with it, of the test under way */
 static char one, two; /* two askers */
 
 static void on_answer(void *asker, uint64_t number, const struct directory_found *found)
@@ -102,12 +103,13 @@ struct site {
 	struct loop *loop;
 	struct config_directory config;
 	struct questions *q;
+	struct vouch *vouch;
 };
 
 static int set_up(void **state)
 {
 	struct site *s = calloc(1, sizeof(*s));
-	struct questions_setup setup = { .answer = on_answer, .vouches = true };
+	struct questions_setup setup = { .answer = on_answer };
 
 	assert_non_null(s);
 	s->loop = loop_new();
@@ -117,7 +119,9 @@ static int set_up(void **state)
 		.cache_entries = 100 };
 	setup.loop = s->loop;
 	setup.config = &s->config;
-	memcpy(setup.vouch_key, key, sizeof(key));
+	s->vouch = vouch_new(key);
+	assert_non_null(s->vouch);
+	setup.vouch = voucher = s->vouch;
 	s->q = questions_new(&setup);
 	assert_non_null(s->q);
 	searches = answers = cancelled = 0;
@@ -131,6 +135,7 @@ static int tear_down(void **state)
 	struct site *s = *state;
 
 	questions_free(s->q);
+	vouch_free(s->vouch);
 	assert_null(lookups);
 	loop_free(s->loop);
 	free(s);
@@ -161,7 +166,7 @@ static bool vouched(const struct directory_found *found)
 	static const uint8_t certificate[SHA256_SIZE] = { 7 };
 
 	return vouch_check(
-	    key, found->account.sam, found->account.realm, certificate, time(NULL), found->voucher);
+	    voucher, found->account.sam, found->account.realm, certificate, time(NULL), found->voucher);
 }
 
 /* --- the tests --- */

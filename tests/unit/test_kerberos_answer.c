@@ -11,14 +11,14 @@
 #include "common/log.h"
 #include "proxy/kerberos/answer.h"
 
-static const uint8_t key[VOUCH_KEY_SIZE] = { 3 };
+static struct vouch *vouch;
 
 /* As after answerer_init() with a keytab that is no good: whatever gets past all checks is told so. */
 static struct answerer make(const char *first, const char *second)
 {
 	struct answerer a = { .broken = { .result = KERBEROS_BROKEN, .text = "the keytab is no good" } };
 
-	memcpy(a.key, key, sizeof(key));
+	a.vouch = vouch;
 	a.spn[a.services++] = first;
 	a.spn[a.services++] = second;
 	return a;
@@ -30,7 +30,7 @@ static struct kerberos_ask question(const char *spn)
 
 	assert_true(strlen(spn) < sizeof(ask.spn));
 	strcpy(ask.spn, spn);
-	assert_int_equal(vouch_make(key, ask.sam, ask.realm, ask.certificate, time(NULL) + 60, ask.voucher), 0);
+	assert_int_equal(vouch_make(vouch, ask.sam, ask.realm, ask.certificate, time(NULL) + 60, ask.voucher), 0);
 	return ask;
 }
 
@@ -96,6 +96,22 @@ static void threat_39_a_name_without_an_end_or_without_a_voucher_is_refused_firs
 	assert_int_equal(answer(&a, &ask).result, KERBEROS_REFUSED);
 }
 
+static int set_up(void **state)
+{
+	static const uint8_t key[VOUCH_KEY_SIZE] = { 3 };
+
+	(void)state;
+	vouch = vouch_new(key);
+	return vouch != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	vouch_free(vouch);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,5 +122,5 @@ int main(void)
 	};
 
 	log_setup(LOG_ERROR, "test", -1);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

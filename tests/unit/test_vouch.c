@@ -8,10 +8,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <cmocka.h>
+#include <openssl/hmac.h>
 
 #define NOW 1800000000
 
-static const uint8_t key[VOUCH_KEY_SIZE] = { 1, 2, 3 }, other_key[VOUCH_KEY_SIZE] = { 1, 2, 4 };
+static struct vouch *key, *other_key;
 static const uint8_t cert[SHA256_SIZE] = { 9 }, other_cert[SHA256_SIZE] = { 9, 1 };
 
 static void make(uint8_t out[VOUCHER_SIZE], time_t expires)
@@ -88,6 +89,31 @@ static void two_vouchers_for_the_same_are_not_the_same_bytes(void **state)
 	assert_memory_not_equal(v, w, sizeof(v));
 }
 
+/* RFC 2104, of label, names behind their lengths, fingerprint and the voucher's own head. */
+static void a_voucher_is_the_hmac_of_what_it_says(void **state)
+{
+	static const uint8_t bytes[VOUCH_KEY_SIZE] = { 1, 2, 3 };
+	uint8_t v[VOUCHER_SIZE], text[256] = "easgate voucher 1", right[32];
+	size_t n = sizeof("easgate voucher 1");
+	unsigned right_n = 0;
+
+	(void)state;
+	make(v, NOW + 300);
+	make(v, NOW + 300);	/* a second one by the same context */
+	text[n] = 5;
+	memcpy(text + n + 8, "alice", 5);
+	n += 13;
+	text[n] = 12;
+	memcpy(text + n + 8, "CORP.EXAMPLE", 12);
+	n += 20;
+	memcpy(text + n, cert, sizeof(cert));
+	n += sizeof(cert);
+	memcpy(text + n, v, 24);
+	n += 24;
+	assert_non_null(HMAC(EVP_sha256(), bytes, sizeof(bytes), text, n, right, &right_n));
+	assert_memory_equal(v + 24, right, sizeof(right));
+}
+
 static void zeros_and_names_that_do_not_fit_are_no_voucher(void **state)
 {
 	char longest[ACCOUNT_NAME_MAX + 1];
@@ -107,6 +133,24 @@ static void zeros_and_names_that_do_not_fit_are_no_voucher(void **state)
 	assert_true(vouch_check(key, longest, longest, cert, NOW, v));
 }
 
+static int set_up(void **state)
+{
+	static const uint8_t bytes[VOUCH_KEY_SIZE] = { 1, 2, 3 }, other[VOUCH_KEY_SIZE] = { 1, 2, 4 };
+
+	(void)state;
+	key = vouch_new(bytes);
+	other_key = vouch_new(other);
+	return key != NULL && other_key != NULL ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	vouch_free(key);
+	vouch_free(other_key);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,8 +160,9 @@ int main(void)
 		cmocka_unit_test(names_that_join_to_the_same_text_are_told_apart),
 		cmocka_unit_test(every_changed_bit_is_noticed),
 		cmocka_unit_test(two_vouchers_for_the_same_are_not_the_same_bytes),
+		cmocka_unit_test(a_voucher_is_the_hmac_of_what_it_says),
 		cmocka_unit_test(zeros_and_names_that_do_not_fit_are_no_voucher),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
