@@ -191,6 +191,9 @@ static int play(struct round *r, struct s4u_ticket *out)
 		rc = KRB5_KDCREP_MODIFIED;
 	if (rc != 0)
 		return fail_code(r, rc);
+	rc = krb5_k_create_key(r->context, &r->proxy->keyblock, &out->key);
+	if (rc != 0)
+		return fail_code(r, rc);
 	set_times(r, out);
 	out->creds = r->proxy;
 	r->proxy = NULL;
@@ -239,6 +242,7 @@ int s4u_ticket_get(struct s4u *s, const char *sam, const char *spn, struct s4u_t
 
 void s4u_ticket_clear(struct service *service, struct s4u_ticket *t)
 {
+	krb5_k_free_key(service->context, t->key);
 	if (t->creds != NULL)
 		krb5_free_creds(service->context, t->creds);
 	*t = (struct s4u_ticket){ 0 };
@@ -247,7 +251,7 @@ void s4u_ticket_clear(struct service *service, struct s4u_ticket *t)
 int s4u_token(struct service *service, const struct s4u_ticket *t, struct token *out,
     struct krb_fault *fault)
 {
-	krb5_error_code rc = token_make(service->context, t->creds, out);
+	krb5_error_code rc = token_make(service->context, t->creds, t->key, out);
 
 	if (rc == 0)
 		return 0;

@@ -21,6 +21,7 @@
 /* An account's ticket to one service. */
 struct s4u_ticket {
 	krb5_creds *creds;
+	krb5_key key; /* the session key in it, with what tokens derive from it */
 	/* Seconds since the epoch by the KDC's clock; renew is spread: not all renew at once. */
 	int64_t end, renew;
 };

@@ -101,7 +101,7 @@ static struct der *enc_part(const krb5_keyblock *session, size_t padding)
 	struct der *key, *authorization;
 
 	assert_non_null(zeros);
-	key = of(0x30, of(0xa0, number(ETYPE), NULL),
+	key = of(0x30, of(0xa0, number((uint8_t)session->enctype), NULL),
 	    of(0xa1, der(0x04, session->contents, session->length), NULL), NULL);
 	/* an element of a type that nobody knows */
 	authorization = of(0x30,
@@ -119,8 +119,8 @@ static struct der *enc_part(const krb5_keyblock *session, size_t padding)
 	    NULL);
 }
 
-/* A ticket for alice to the mail server; `padding` makes it larger. */
-static krb5_creds *ticket(struct site *s, size_t padding)
+/* A ticket for alice to the mail server, with a session key of that kind; `padding` makes it larger. */
+static krb5_creds *ticket_of(struct site *s, krb5_enctype session, size_t padding)
 {
 	krb5_creds *creds = calloc(1, sizeof(*creds));
 	krb5_enc_data sealed = { 0 };
@@ -129,7 +129,7 @@ static krb5_creds *ticket(struct site *s, size_t padding)
 	size_t n;
 
 	assert_non_null(creds);
-	assert_int_equal(krb5_c_make_random_key(s->context, ETYPE, &creds->keyblock), 0);
+	assert_int_equal(krb5_c_make_random_key(s->context, session, &creds->keyblock), 0);
 	assert_int_equal(krb5_copy_principal(s->context, s->user, &creds->client), 0);
 	creds->times.endtime = (krb5_timestamp)time(NULL) + 3600;
 	plain = enc_part(&creds->keyblock, padding);
@@ -156,6 +156,23 @@ static krb5_creds *ticket(struct site *s, size_t padding)
 	memcpy(creds->ticket.data, whole->bytes, whole->n);
 	free(whole);
 	return creds;
+}
+
+static krb5_creds *ticket(struct site *s, size_t padding)
+{
+	return ticket_of(s, ETYPE, padding);
+}
+
+/* As the kerberos process does, but that it keeps the key with the ticket. */
+static krb5_error_code make(struct site *s, const krb5_creds *creds, struct token *out)
+{
+	krb5_error_code rc;
+	krb5_key key;
+
+	assert_int_equal(krb5_k_create_key(s->context, &creds->keyblock, &key), 0);
+	rc = token_make(s->context, creds, key, out);
+	krb5_k_free_key(s->context, key);
+	return rc;
 }
 
 /* --- a mail server --- */
@@ -241,7 +258,7 @@ static void a_mail_server_accepts_a_token_of_any_size(void **state)
 		OM_uint32 flags = 0;
 		struct token t;
 
-		assert_int_equal(token_make(s->context, creds, &t), 0);
+		assert_int_equal(make(s, creds, &t), 0);
 		assert_true(t.n > padding[i] && t.n <= TOKEN_MAX);
 		assert_int_equal(accept(s, t.bytes, t.n, &flags), GSS_S_COMPLETE);
 		assert_int_equal(flags & (GSS_C_MUTUAL_FLAG | GSS_C_DELEG_FLAG), 0);
@@ -257,8 +274,8 @@ static void two_tokens_of_one_ticket_differ(void **state)
 	krb5_creds *creds = ticket(s, 100);
 	struct token one, two;
 
-	assert_int_equal(token_make(s->context, creds, &one), 0);
-	assert_int_equal(token_make(s->context, creds, &two), 0);
+	assert_int_equal(make(s, creds, &one), 0);
+	assert_int_equal(make(s, creds, &two), 0);
 	assert_int_equal(accept(s, one.bytes, one.n, NULL), GSS_S_COMPLETE);
 	assert_int_equal(accept(s, two.bytes, two.n, NULL), GSS_S_COMPLETE);
 	/* the ends are the authenticators' */
@@ -268,13 +285,105 @@ static void two_tokens_of_one_ticket_differ(void **state)
 	krb5_free_creds(s->context, creds);
 }
 
+/* Every kind of key that the profile permits. */
+static void a_mail_server_accepts_tokens_under_every_kind_of_key(void **state)
+{
+	static const krb5_enctype session[] = { ENCTYPE_AES128_CTS_HMAC_SHA1_96,
+		ENCTYPE_AES256_CTS_HMAC_SHA1_96, ENCTYPE_AES128_CTS_HMAC_SHA256_128,
+		ENCTYPE_AES256_CTS_HMAC_SHA384_192 };
+	struct site *s = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(session); i++) {
+		krb5_creds *creds = ticket_of(s, session[i], 10);
+		struct token t;
+
+		assert_int_equal(make(s, creds, &t), 0);
+		assert_int_equal(accept(s, t.bytes, t.n, NULL), GSS_S_COMPLETE);
+		token_clear(&t);
+		krb5_free_creds(s->context, creds);
+	}
+}
+
+/* What libkrb5 reads in the token's authenticator, by krb5_free_authenticator() and the caller's time. */
+static krb5_authenticator *authenticator(struct site *s, const struct token *t)
+{
+	static const uint8_t before[] = { 0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02, 1, 0 };
+	uint8_t *at = memmem(t->bytes, t->n, before, sizeof(before));
+	krb5_auth_context context = NULL;
+	krb5_authenticator *a;
+	krb5_data ap_req;
+
+	assert_non_null(at);
+	at += sizeof(before);
+	ap_req = (krb5_data){ .length = (unsigned)(t->bytes + t->n - at), .data = (char *)at };
+	assert_int_equal(krb5_auth_con_init(s->context, &context), 0);
+	assert_int_equal(krb5_auth_con_setflags(s->context, context, 0), 0); /* no replay cache */
+	assert_int_equal(krb5_rd_req(s->context, &context, &ap_req, s->mail, s->keytab, NULL, NULL), 0);
+	assert_int_equal(krb5_auth_con_getauthenticator(s->context, context, &a), 0);
+	krb5_auth_con_free(s->context, context);
+	return a;
+}
+
+static void each_token_has_a_time_a_subkey_and_a_sequence_of_its_own(void **state)
+{
+	struct site *s = *state;
+	krb5_creds *creds = ticket(s, 20);
+	krb5_authenticator *last = NULL;
+
+	for (int i = 0; i < 300; i++) {
+		krb5_authenticator *a;
+		krb5_timestamp now;
+		struct token t;
+
+		assert_int_equal(make(s, creds, &t), 0);
+		a = authenticator(s, &t);
+		token_clear(&t);
+		assert_int_equal(krb5_timeofday(s->context, &now), 0);
+		assert_true(a->ctime <= now && a->ctime >= now - 60);
+		assert_true(a->cusec >= 0 && a->cusec <= 999999);
+		assert_true(krb5_principal_compare(s->context, a->client, s->user));
+		assert_int_equal(a->client->type, s->user->type);
+		assert_int_equal(a->checksum->checksum_type, 0x8003);
+		assert_int_equal(a->checksum->length, 24);
+		assert_int_equal(a->subkey->enctype, creds->keyblock.enctype);
+		assert_int_equal(a->subkey->length, creds->keyblock.length);
+		assert_memory_not_equal(a->subkey->contents, creds->keyblock.contents, 32);
+		assert_true(a->seq_number <= 0x3fffffff);
+		if (last != NULL) {
+			assert_true(a->ctime > last->ctime || (a->ctime == last->ctime && a->cusec > last->cusec));
+			assert_memory_not_equal(a->subkey->contents, last->subkey->contents, 32);
+			assert_int_not_equal(a->seq_number, last->seq_number);
+			krb5_free_authenticator(s->context, last);
+		}
+		last = a;
+	}
+	krb5_free_authenticator(s->context, last);
+	krb5_free_creds(s->context, creds);
+}
+
+/* A name longer than the authenticator's buffer; no KDC gives one. */
+static void a_name_that_does_not_fit_makes_no_token(void **state)
+{
+	struct site *s = *state;
+	krb5_creds *creds = ticket(s, 0);
+	char name[2000];
+	struct token t;
+
+	memset(name, 'x', sizeof(name));
+	krb5_free_principal(s->context, creds->client);
+	assert_int_equal(krb5_build_principal_ext(s->context, &creds->client, strlen(REALM), REALM, sizeof(name), name, 0), 0);
+	assert_int_equal(make(s, creds, &t), KRB5KRB_ERR_FIELD_TOOLONG);
+	assert_null(t.bytes);
+	krb5_free_creds(s->context, creds);
+}
+
 static void a_token_that_was_changed_is_not_accepted(void **state)
 {
 	struct site *s = *state;
 	krb5_creds *creds = ticket(s, 10);
 	struct token t;
 
-	assert_int_equal(token_make(s->context, creds, &t), 0);
+	assert_int_equal(make(s, creds, &t), 0);
 	t.bytes[t.n - 1] ^= 1;
 	assert_int_not_equal(accept(s, t.bytes, t.n, NULL), GSS_S_COMPLETE);
 	token_clear(&t);
@@ -287,7 +396,7 @@ static void a_token_that_is_too_long_is_not_made(void **state)
 	krb5_creds *creds = ticket(s, TOKEN_MAX);
 	struct token t = { (uint8_t *)1, 1 };
 
-	assert_int_equal(token_make(s->context, creds, &t), KRB5KRB_ERR_FIELD_TOOLONG);
+	assert_int_equal(make(s, creds, &t), KRB5KRB_ERR_FIELD_TOOLONG);
 	assert_null(t.bytes);
 	assert_int_equal(t.n, 0);
 	krb5_free_creds(s->context, creds);
@@ -300,7 +409,7 @@ static void a_ticket_that_has_ended_makes_no_token(void **state)
 	struct token t;
 
 	creds->times.endtime = (krb5_timestamp)time(NULL) - 3600;
-	assert_int_equal(token_make(s->context, creds, &t), KRB5KRB_AP_ERR_TKT_EXPIRED);
+	assert_int_equal(make(s, creds, &t), KRB5KRB_AP_ERR_TKT_EXPIRED);
 	assert_null(t.bytes);
 	krb5_free_creds(s->context, creds);
 }
@@ -309,9 +418,12 @@ static void without_a_ticket_there_is_no_token(void **state)
 {
 	struct site *s = *state;
 	krb5_creds none = { .client = s->user };
+	krb5_creds *creds = ticket(s, 0);
 	struct token t;
 
-	assert_int_equal(token_make(s->context, &none, &t), KRB5_NO_TKT_SUPPLIED);
+	none.keyblock = creds->keyblock;
+	assert_int_equal(make(s, &none, &t), KRB5_NO_TKT_SUPPLIED);
+	krb5_free_creds(s->context, creds);
 	assert_null(t.bytes);
 	token_clear(&t);
 }
@@ -321,6 +433,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_mail_server_accepts_a_token_of_any_size),
 		cmocka_unit_test(two_tokens_of_one_ticket_differ),
+		cmocka_unit_test(a_mail_server_accepts_tokens_under_every_kind_of_key),
+		cmocka_unit_test(each_token_has_a_time_a_subkey_and_a_sequence_of_its_own),
+		cmocka_unit_test(a_name_that_does_not_fit_makes_no_token),
 		cmocka_unit_test(a_token_that_was_changed_is_not_accepted),
 		cmocka_unit_test(a_token_that_is_too_long_is_not_made),
 		cmocka_unit_test(a_ticket_that_has_ended_makes_no_token),
