@@ -215,7 +215,7 @@ static void keep_old(struct asker *a, struct wire *w)
 
 void asker_link(struct asker *a, int fd)
 {
-	struct wire_config config = { .verbs = a->verbs, .arg = a, .closed = on_closed, .name = a->name };
+	struct wire_config config = { .verbs = a->verbs, .arg = a, .closed = on_closed, .name = a->name, .gather = true };
 	struct wire *w = wire_new(a->loop, fd, &config);
 
 	if (w == NULL)

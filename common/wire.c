@@ -23,6 +23,9 @@ struct wire_head {
 };
 static_assert(sizeof(struct wire_head) == 16, "wire layout");
 
+#define MESSAGE_MAX	(sizeof(struct wire_head) + WIRE_BODY_MAX)
+#define BATCH		8	/* messages in one system call */
+#define TURN_MAX	32	/* messages of one wire that are served before others have their turn */
 #define QUEUE_MAX_BYTES (4u << 20)	/* messages that the kernel would not take yet */
 
 struct question {
@@ -48,11 +51,15 @@ struct wire {
 	int fd;				/* -1: closed */
 	struct event *readable, *writable;
 	struct event *closing;		/* one-shot: tells `closed` from the loop */
+	struct event *turn_end;		/* one-shot: sends what was gathered; not `writable`, which cannot be added while it is active */
 	uint64_t next_number;
 	unsigned pending;
 	struct question *slot[QUESTION_SLOTS];
 	struct message *queue, **queue_end;
 	size_t queued;
+	bool stuck;			/* the queue waits until the kernel takes more */
+	bool due;			/* the queue leaves at the end of this turn of the loop */
+	bool serving;			/* the queue leaves when what came was served */
 };
 
 int wire_pair(int fds[2])
@@ -138,48 +145,72 @@ static void shut(struct wire *w)
 		return;
 	event_del(w->readable);
 	event_del(w->writable);
+	event_del(w->turn_end);
 	close(w->fd);
 	w->fd = -1;
 	drop_queue(w);
 	event_active(w->closing, EV_TIMEOUT, 0);
 }
 
-static int send_now(struct wire *w, const void *bytes, size_t n)
+/* The first messages of the queue, in one system call. 1: some left; 0: the kernel takes no more now; -1: the wire is no good. */
+static int send_some(struct wire *w)
 {
-	for (;;) {
-		ssize_t sent = send(w->fd, bytes, n, MSG_NOSIGNAL);
-		if (sent == (ssize_t)n)
-			return 1;
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS))
-			return 0;
-		return -1;
+	struct mmsghdr batch[BATCH];
+	struct iovec part[BATCH];
+	unsigned n = 0;
+	int sent;
+
+	for (struct message *m = w->queue; m != NULL && n < BATCH; m = m->next, n++) {
+		part[n] = (struct iovec){ m->bytes, m->n };
+		batch[n] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &part[n], .msg_iovlen = 1 } };
 	}
-}
-
-static void on_writable(evutil_socket_t fd, short what, void *arg)
-{
-	struct wire *w = arg;
-
-	(void)fd;
-	(void)what;
-	while (w->queue != NULL) {
+	do
+		sent = sendmmsg(w->fd, batch, n, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return errno == EAGAIN || errno == ENOBUFS ? 0 : -1;
+	for (int i = 0; i < sent; i++) {
 		struct message *m = w->queue;
-		int rc = send_now(w, m->bytes, m->n);
-		if (rc < 0) {
-			shut(w);
-			return;
-		}
-		if (rc == 0)
-			return;
+		bool whole = batch[i].msg_len == m->n;
+
 		w->queue = m->next;
 		if (w->queue == NULL)
 			w->queue_end = &w->queue;
 		w->queued -= m->n;
 		message_free(m);
+		if (!whole)
+			return -1;
 	}
-	event_del(w->writable);
+	return 1;
+}
+
+static void send_queue(struct wire *w)
+{
+	int rc = 1;
+
+	w->due = false;
+	while (rc > 0 && w->queue != NULL)
+		rc = send_some(w);
+	if (rc < 0 || (rc == 0 && !w->stuck && event_add(w->writable, NULL) < 0)) {
+		shut(w);
+		return;
+	}
+	if (rc > 0 && w->stuck)
+		event_del(w->writable);
+	w->stuck = rc == 0;
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	send_queue(arg);
+}
+
+void wire_flush(struct wire *w)
+{
+	if (wire_is_open(w) && w->queue != NULL && !w->stuck)
+		send_queue(w);
 }
 
 /* No memory for a tell or an answer: lost unnoticed, it would leave the other side waiting or wrong. It is to begin with a new wire. */
@@ -190,37 +221,46 @@ static int lose(struct wire *w, const struct wire_head *head)
 	return -1;
 }
 
-static int post(struct wire *w, const struct wire_head *head, const void *body)
+static struct message *message_new(const struct wire_head *head, struct strv first, struct strv second)
 {
-	struct message *m;
 	size_t n = sizeof(*head) + head->length;
-	int rc;
+	struct message *m = malloc(sizeof(*m) + n);
 
-	if (w->fd < 0 || head->length > WIRE_BODY_MAX || w->queued + n > QUEUE_MAX_BYTES)
-		return -1;
-	m = malloc(sizeof(*m) + n);
 	if (m == NULL)
-		return lose(w, head);
+		return NULL;
 	m->next = NULL;
 	m->n = n;
 	memcpy(m->bytes, head, sizeof(*head));
-	if (head->length > 0)
-		memcpy(m->bytes + sizeof(*head), body, head->length);
-	rc = w->queue == NULL ? send_now(w, m->bytes, n) : 0;
-	if (rc != 0) {
-		message_free(m);
-		if (rc > 0)
-			return 0;
-		shut(w);
+	if (first.n > 0)
+		memcpy(m->bytes + sizeof(*head), first.p, first.n);
+	if (second.n > 0)
+		memcpy(m->bytes + sizeof(*head) + first.n, second.p, second.n);
+	return m;
+}
+
+/* head->length is that of both together. */
+static int post(struct wire *w, const struct wire_head *head, struct strv first, struct strv second)
+{
+	struct message *m;
+	size_t n = sizeof(*head) + head->length;
+
+	if (w->queued + n > QUEUE_MAX_BYTES)
+		wire_flush(w);
+	if (w->fd < 0 || head->length > WIRE_BODY_MAX || w->queued + n > QUEUE_MAX_BYTES)
 		return -1;
-	}
+	m = message_new(head, first, second);
+	if (m == NULL)
+		return lose(w, head);
 	*w->queue_end = m;
 	w->queue_end = &m->next;
 	w->queued += n;
-	if (event_add(w->writable, NULL) == 0)
-		return 0;
-	shut(w);
-	return -1;
+	if (!w->config.gather) {
+		wire_flush(w);
+	} else if (!w->due && !w->stuck && !w->serving) {
+		w->due = true;
+		event_active(w->turn_end, EV_TIMEOUT, 0);	/* behind all that this turn of the loop has still to do */
+	}
+	return w->fd < 0 ? -1 : 0;
 }
 
 static const struct wire_verb *verb_of(const struct wire *w, uint16_t verb)
@@ -269,33 +309,62 @@ static void receive(struct wire *w, const struct wire_head *head, const void *bo
 	}
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void take_message(struct wire *w, char *bytes, size_t n)
 {
-	/* One per process is enough: messages are served one at a time, and a serve() never reads. */
-	static _Alignas(16) char bytes[sizeof(struct wire_head) + WIRE_BODY_MAX];
-	struct wire *w = arg;
 	struct wire_head head;
 
-	(void)what;
-	for (int i = 0; i < 32 && w->fd >= 0; i++) {
-		ssize_t n = recv(fd, bytes, sizeof(bytes), MSG_TRUNC);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			break;
-		if (n <= 0) {
-			shut(w);
-			break;
-		}
-		if ((size_t)n >= sizeof(head))
-			memcpy(&head, bytes, sizeof(head));
-		if ((size_t)n < sizeof(head) || (size_t)n > sizeof(bytes) || head.length != (size_t)n - sizeof(head)) {
-			log_say(LOG_ERROR, "wire_broken", "%s sent a message of a wrong length: the wire is cut", w->config.name);
-			shut(w);
-			break;
-		}
-		receive(w, &head, bytes + sizeof(head));
-		if ((head.verb & WIRE_SECRET) != 0)
-			OPENSSL_cleanse(bytes, (size_t)n);
+	if (n >= sizeof(head))
+		memcpy(&head, bytes, sizeof(head));
+	if (n < sizeof(head) || n > MESSAGE_MAX || head.length != n - sizeof(head)) {
+		log_say(LOG_ERROR, "wire_broken", "%s sent a message of a wrong length: the wire is cut", w->config.name);
+		shut(w);
+		return;
 	}
+	if (w->fd >= 0)		/* else: what came before it cut the wire */
+		receive(w, &head, bytes + sizeof(head));
+	if ((head.verb & WIRE_SECRET) != 0)
+		OPENSSL_cleanse(bytes, n);
+}
+
+/* One set per process is enough: messages are served one at a time, and a serve() never reads. Most pages of it are never touched. */
+static _Alignas(16) char bytes_in[BATCH][MESSAGE_MAX];
+
+/* How many came, 0: none now. */
+static int receive_some(struct wire *w, int fd)
+{
+	struct mmsghdr batch[BATCH];
+	struct iovec part[BATCH];
+	int n;
+
+	for (int i = 0; i < BATCH; i++) {
+		part[i] = (struct iovec){ bytes_in[i], MESSAGE_MAX };
+		batch[i] = (struct mmsghdr){ .msg_hdr = { .msg_iov = &part[i], .msg_iovlen = 1 } };
+	}
+	n = recvmmsg(fd, batch, BATCH, MSG_TRUNC, NULL);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		shut(w);
+	for (int i = 0; i < n; i++) {
+		if (batch[i].msg_len == 0)
+			shut(w);	/* the other side's end */
+		else
+			take_message(w, bytes_in[i], batch[i].msg_len);
+	}
+	return n;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct wire *w = arg;
+	int n = BATCH;
+
+	(void)what;
+	w->serving = true;
+	for (int all = 0; all < TURN_MAX && n == BATCH && w->fd >= 0; all += n)
+		n = receive_some(w, fd);
+	w->serving = false;
+	wire_flush(w);
 }
 
 struct wire *wire_new(struct loop *loop, int fd, const struct wire_config *config)
@@ -313,7 +382,8 @@ struct wire *wire_new(struct loop *loop, int fd, const struct wire_config *confi
 	w->readable = event_new(loop_base(loop), fd, EV_READ | EV_PERSIST, on_readable, w);
 	w->writable = event_new(loop_base(loop), fd, EV_WRITE | EV_PERSIST, on_writable, w);
 	w->closing = event_new(loop_base(loop), -1, 0, on_closing, w);
-	if (!w->readable || !w->writable || !w->closing || event_add(w->readable, NULL) < 0) {
+	w->turn_end = event_new(loop_base(loop), -1, 0, on_writable, w);
+	if (!w->readable || !w->writable || !w->closing || !w->turn_end || event_add(w->readable, NULL) < 0) {
 		wire_free(w);
 		return NULL;
 	}
@@ -328,12 +398,16 @@ void wire_free(struct wire *w)
 		while (w->slot[i] != NULL)
 			free(take(w, w->slot[i]->number));
 	}
+	if (w->due)
+		wire_flush(w);
 	if (w->readable != NULL)
 		event_free(w->readable);
 	if (w->writable != NULL)
 		event_free(w->writable);
 	if (w->closing != NULL)
 		event_free(w->closing);
+	if (w->turn_end != NULL)
+		event_free(w->turn_end);
 	if (w->fd >= 0)
 		close(w->fd);
 	drop_queue(w);
@@ -361,7 +435,7 @@ uint64_t wire_ask(struct wire *w, uint16_t verb, const void *body, size_t n, uns
 		return 0;
 	head.number = q->number = ++w->next_number;
 	head.length = (uint32_t)n;
-	if (post(w, &head, body) < 0) {
+	if (post(w, &head, (struct strv){ body, n }, (struct strv){ NULL, 0 }) < 0) {
 		free(q);
 		return 0;
 	}
@@ -385,12 +459,22 @@ int wire_answer(struct wire *w, uint64_t number, const void *body, size_t n)
 {
 	struct wire_head head = { .number = number, .kind = KIND_ANSWER, .length = (uint32_t)n };
 
-	return n > WIRE_BODY_MAX ? -1 : post(w, &head, body);
+	return n > WIRE_BODY_MAX ? -1 : post(w, &head, (struct strv){ body, n }, (struct strv){ NULL, 0 });
+}
+
+int wire_answer_secret(struct wire *w, uint64_t number, struct strv first, struct strv second)
+{
+	struct wire_head head = { .number = number, .verb = WIRE_SECRET, .kind = KIND_ANSWER };
+
+	if (first.n > WIRE_BODY_MAX || second.n > WIRE_BODY_MAX - first.n)
+		return -1;
+	head.length = (uint32_t)(first.n + second.n);
+	return post(w, &head, first, second);
 }
 
 int wire_tell(struct wire *w, uint16_t verb, const void *body, size_t n)
 {
 	struct wire_head head = { .verb = verb, .kind = KIND_TELL, .length = (uint32_t)n };
 
-	return n > WIRE_BODY_MAX ? -1 : post(w, &head, body);
+	return n > WIRE_BODY_MAX ? -1 : post(w, &head, (struct strv){ body, n }, (struct strv){ NULL, 0 });
 }

@@ -43,9 +43,15 @@ struct wire_config {
 	/* The other side has gone or broke the framing (logged). Pending questions were answered WIRE_CLOSED before. May free w. */
 	void (*closed)(struct wire *w, void *arg);
 	const char *name;		/* "worker 0", for logs */
+	/*
+	 * What is sent in one turn of the loop leaves together at its end, in one system call: for many small messages that are
+	 * made quickly. What is sent by `serve` leaves when all that came with its question was served: one that is about to
+	 * block calls wire_flush() first. Else each message leaves at once.
+	 */
+	bool gather;
 };
 
-/* Takes fd (SOCK_SEQPACKET), also on failure. Borrows config->verbs and name. NULL: out of memory. */
+/* Takes fd (SOCK_SEQPACKET, not blocking), also on failure. Borrows config->verbs and name. NULL: out of memory. */
 struct wire *wire_new(struct loop *loop, int fd, const struct wire_config *config);
 /* Pending questions are dropped, their `done` never runs. Accepts NULL. Must not be called from serve or done of the same wire. */
 void wire_free(struct wire *w);
@@ -60,8 +66,12 @@ MUST_CHECK uint64_t wire_ask(struct wire *w, uint16_t verb, const void *body, si
 void wire_cancel(struct wire *w, uint64_t number);
 /* Answers question `number`; n == 0 with body NULL is a refusal (the asker sees WIRE_FAILED). -1: could not be sent (wire is then closing). */
 int wire_answer(struct wire *w, uint64_t number, const void *body, size_t n);
+/* The same with a body in two parts, of which our copies are overwritten when it was sent, and the asker's when it was served. */
+int wire_answer_secret(struct wire *w, uint64_t number, struct strv first, struct strv second);
 /* A message that awaits no answer. -1: queue full, closed, or no memory (the wire is then closing). */
 int wire_tell(struct wire *w, uint16_t verb, const void *body, size_t n);
+/* Sends what was gathered, as far as the kernel takes it. Accepts NULL. */
+void wire_flush(struct wire *w);
 bool wire_is_open(const struct wire *w);
 
 /* A fresh pair, both ends non-blocking and close-on-exec. 0 or -errno. */

@@ -222,6 +222,8 @@ static struct ticket_entry *ticket_for(struct answerer *a, const struct kerberos
 		*fault = *e->denied;
 		return NULL;
 	}
+	if (a->wait != NULL)
+		a->wait(a->wait_arg);
 	transport_budget(a->transport, a->timeout_ms * ANSWER_TIMEOUTS);
 	if (s4u_ticket_get(&s4u, ask->sam, a->spn[service], &fresh, fault) == 0) {
 		*cached = false;

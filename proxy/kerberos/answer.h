@@ -31,6 +31,9 @@ struct answerer {
 	/* The different SPNs of the upstreams that use Kerberos; borrowed. */
 	const char *spn[ANSWER_SERVICES_MAX];
 	unsigned services;
+	/* Called before each exchange with a KDC that a question brings about; NULL: nobody is. */
+	void (*wait)(void *arg);
+	void *wait_arg;
 	/* Refusals are logged, but a flood of them is not. */
 	uint64_t say_again_ms;
 	unsigned unsaid;

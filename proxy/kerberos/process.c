@@ -3,7 +3,6 @@
  * serves the workers' wires. No listener, no device's byte, and of a worker's bytes only two fixed
  * structures. Blocks on the KDC, with deadlines.
  */
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -43,7 +42,6 @@ static void serve_token(struct wire *w, uint64_t number, const void *body, size_
 	struct kerberos_token head;
 	struct kerberos_ask ask;
 	struct token token;
-	char *answer;
 
 	(void)n;
 	if (number == 0)
@@ -51,18 +49,18 @@ static void serve_token(struct wire *w, uint64_t number, const void *body, size_
 	memcpy(&ask, body, sizeof(ask));
 	answerer_ask(
 	    &peer->k->answerer, &ask, loop_wall(child_loop(peer->k->child)), &head, &token);
-	answer = malloc(sizeof(head) + token.n);
-	if (answer == NULL) {
-		wire_answer(w, number, NULL, 0);
-	} else {
-		memcpy(answer, &head, sizeof(head));
-		if (token.n > 0)
-			memcpy(answer + sizeof(head), token.bytes, token.n);
-		wire_answer(w, number, answer, sizeof(head) + token.n);
-		OPENSSL_cleanse(answer, sizeof(head) + token.n);
-		free(answer);
-	}
+	wire_answer_secret(w, number, (struct strv){ (const char *)&head, sizeof(head) },
+	    (struct strv){ (const char *)token.bytes, token.n });
 	token_clear(&token);
+}
+
+/* Answers that are ready do not wait with us for a KDC. */
+static void on_wait(void *arg)
+{
+	struct kerberos *k = arg;
+
+	for (struct peer *p = k->peers; p != NULL; p = p->next)
+		wire_flush(p->wire);
 }
 
 static void serve_forget(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
@@ -111,7 +109,7 @@ static void on_link(struct child *child, enum role role, unsigned index, int fd,
 {
 	struct kerberos *k = arg;
 	struct peer *peer = calloc(1, sizeof(*peer));
-	struct wire_config config = { .verbs = verbs, .arg = peer, .closed = on_closed };
+	struct wire_config config = { .verbs = verbs, .arg = peer, .closed = on_closed, .gather = true };
 
 	if (peer == NULL || role != ROLE_WORKER) {
 		log_say(LOG_ERROR, "link_failed", "no wire to %s %u: %s", role_name(role), index,
@@ -188,6 +186,8 @@ static int start(struct kerberos *k, const struct settings *settings)
 		return -1;
 	if (answerer_init(&k->answerer, settings, keytab, (const uint8_t *)key.p) < 0)
 		return -1;
+	k->answerer.wait = on_wait;
+	k->answerer.wait_arg = k;
 	/* Names are resolved, the keytab is in memory: from here on no file is opened. */
 	if (child_confine(k->child, NULL, NULL) < 0) {
 		answerer_clear(&k->answerer);

@@ -309,6 +309,21 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	return moves(WRITE) < 0 ? -1 : real(fd, m, flags);
 }
 
+/* Less than all is one message. */
+int recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *timeout)
+{
+	int how = moves(READ);
+	REAL(recvmmsg);
+	return how < 0 ? -1 : real(fd, m, how > 0 && n > 0 ? 1 : n, flags, timeout);
+}
+
+int sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
+{
+	int how = moves(WRITE);
+	REAL(sendmmsg);
+	return how < 0 ? -1 : real(fd, m, how > 0 && n > 0 ? 1 : n, flags);
+}
+
 /* --- descriptors --- */
 
 static mode_t mode_of(int flags, va_list ap)

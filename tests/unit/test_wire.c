@@ -5,6 +5,7 @@
 #include "common/wire.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,11 +16,13 @@
 
 #include "common/log.h"
 
-enum { ECHO = 1, REFUSE, KEEP, TELL };
+enum { ECHO = 1, REFUSE, KEEP, TELL, FLUSH, SECRET };
 
 struct site {
 	struct loop *loop;
 	struct wire *asker, *server;
+	int asker_fd;
+	bool gather;
 	unsigned served, told, closed_asker, closed_server, answers;
 	uint64_t kept[WIRE_PENDING_MAX + 1];
 	unsigned kept_n;
@@ -27,7 +30,8 @@ struct site {
 	char body[128];
 	size_t body_n;
 	unsigned stop_at;		/* answers */
-	struct deadline guard;
+	struct deadline guard, early;
+	int far_fd;
 	bool timed_out;
 };
 
@@ -72,11 +76,41 @@ static void serve_tell(struct wire *w, uint64_t number, const void *body, size_t
 		loop_stop(s->loop);
 }
 
+static bool is_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* As one that is about to block: what it has answered must not wait with it. */
+static void serve_flush(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct site *s = arg;
+
+	assert_false(is_readable(s->asker_fd));
+	assert_int_equal(wire_answer(w, number, body, n), 0);
+	assert_int_equal(is_readable(s->asker_fd), !s->gather);
+	wire_flush(w);
+	assert_true(is_readable(s->asker_fd));
+	s->served++;
+}
+
+static void serve_secret(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct site *s = arg;
+
+	s->served++;
+	assert_int_equal(wire_answer_secret(w, number, STRV("it is "), (struct strv){ body, n }), 0);
+}
+
 static const struct wire_verb verbs[] = {
 	{ ECHO, "echo", 1, 64, serve_echo },
 	{ REFUSE, "refuse", 0, 64, serve_refuse },
 	{ KEEP, "keep", 0, WIRE_BODY_MAX, serve_keep },
 	{ TELL, "tell", 0, WIRE_BODY_MAX, serve_tell },
+	{ FLUSH, "flush", 1, 64, serve_flush },
+	{ SECRET, "secret", 0, WIRE_BODY_MAX - 6, serve_secret },
 	{ 0, NULL, 0, 0, NULL },
 };
 
@@ -132,13 +166,15 @@ static void run(struct site *s, unsigned answers)
 /* An asker; at the other end a server, or a bare socket for hostile bytes (returned). */
 static int open_site(bool with_server)
 {
-	struct wire_config asker = { .arg = site, .closed = on_closed_asker, .name = "server" };
-	struct wire_config server = { .verbs = verbs, .arg = site, .closed = on_closed_server, .name = "asker" };
+	struct wire_config asker = { .arg = site, .closed = on_closed_asker, .name = "server", .gather = site->gather };
+	struct wire_config server = {
+		.verbs = verbs, .arg = site, .closed = on_closed_server, .name = "asker", .gather = site->gather };
 	int fds[2];
 
 	site->loop = loop_new();
 	assert_non_null(site->loop);
 	assert_int_equal(wire_pair(fds), 0);
+	site->asker_fd = fds[0];
 	site->asker = wire_new(site->loop, fds[0], &asker);
 	assert_non_null(site->asker);
 	if (!with_server)
@@ -154,6 +190,14 @@ static int setup(void **state)
 	log_setup(LOG_ERROR, "test", -1);
 	site = calloc(1, sizeof(*site));
 	return site != NULL ? 0 : -1;
+}
+
+static int setup_gathering(void **state)
+{
+	if (setup(state) < 0)
+		return -1;
+	site->gather = true;
+	return 0;
 }
 
 static int teardown(void **state)
@@ -321,6 +365,71 @@ static void a_freed_wire_answers_nobody(void **state)
 	wire_free(NULL);
 }
 
+/* From the loop: two deadlines of one tick ask, and only then anything leaves. */
+static void ask_in_turn(struct deadline *d)
+{
+	struct site *s = CONTAINER_OF(d, struct site, early);
+
+	assert_false(is_readable(s->far_fd));
+	for (char c = 'a'; c < 'k'; c++)
+		assert_int_not_equal(wire_ask(s->asker, ECHO, &c, 1, 5000, on_answer, s), 0);
+	assert_int_equal(is_readable(s->far_fd), !s->gather);
+}
+
+static void what_is_gathered_leaves_at_the_end_of_the_turn_and_in_order(void **state)
+{
+	char frame[64], expected = 'a';
+	ssize_t n;
+
+	(void)state;
+	site->far_fd = open_site(false);
+	deadline_arm(site->loop, &site->early, 0, ask_in_turn);
+	deadline_arm(site->loop, &site->guard, 5000, on_guard);
+	while (!is_readable(site->far_fd) && !site->timed_out)
+		assert_int_equal(event_base_loop(loop_base(site->loop), EVLOOP_ONCE), 0);
+	deadline_disarm(&site->guard);
+	while ((n = recv(site->far_fd, frame, sizeof(frame), 0)) > 0)
+		assert_int_equal(frame[n - 1], expected++);
+	assert_int_equal(expected, 'k');
+	close(site->far_fd);
+}
+
+static void a_secret_answer_comes_whole(void **state)
+{
+	(void)state;
+	open_site(true);
+	for (int i = 0; i < 20; i++)
+		assert_int_not_equal(wire_ask(site->asker, SECRET, "xyz", 3, 2000, on_answer, site), 0);
+	run(site, 20);
+	assert_int_equal(site->status, WIRE_OK);
+	assert_int_equal(site->body_n, 9);
+	assert_memory_equal(site->body, "it is xyz", 9);
+	assert_int_equal(wire_answer_secret(site->server, 1, (struct strv){ site->body, WIRE_BODY_MAX }, STRV("x")), -1);
+}
+
+static void one_that_is_about_to_block_sends_its_answers_first(void **state)
+{
+	(void)state;
+	open_site(true);
+	assert_int_not_equal(wire_ask(site->asker, FLUSH, "a", 1, 2000, on_answer, site), 0);
+	run(site, 1);
+	assert_int_equal(site->served, 1);
+	wire_flush(NULL);
+}
+
+static void what_was_gathered_is_sent_before_a_wire_ends(void **state)
+{
+	(void)state;
+	open_site(true);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(wire_tell(site->asker, TELL, "x", 1), 0);
+	assert_int_equal(is_readable(site->asker_fd), false);
+	wire_free(site->asker);
+	site->asker = NULL;
+	run(site, 0);	/* ends with the server's end */
+	assert_int_equal(site->told, 20);
+}
+
 /* --- a captured peer --- */
 
 struct head {
@@ -473,7 +582,8 @@ static void passed_descriptors_are_not_kept(void **state)
 
 int main(void)
 {
-#define WIRED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WIRED(test) cmocka_unit_test_setup_teardown(test, setup, teardown), \
+	{ #test " (gathered)", test, setup_gathering, teardown, NULL }
 	const struct CMUnitTest tests[] = {
 		WIRED(a_question_is_answered_once_and_not_before_the_call_returned),
 		WIRED(a_refusal_is_a_failure),
@@ -485,11 +595,15 @@ int main(void)
 		WIRED(a_body_over_the_limit_is_refused),
 		WIRED(when_the_other_side_goes_every_question_hears_of_it),
 		WIRED(a_freed_wire_answers_nobody),
+		WIRED(a_secret_answer_comes_whole),
+		WIRED(one_that_is_about_to_block_sends_its_answers_first),
+		WIRED(what_is_gathered_leaves_at_the_end_of_the_turn_and_in_order),
 		WIRED(answers_to_nothing_are_dropped),
 		WIRED(questions_to_one_that_only_asks_are_refused),
 		WIRED(frames_of_a_wrong_form_cut_the_wire),
 		WIRED(noise_harms_nobody),
 		WIRED(passed_descriptors_are_not_kept),
+		cmocka_unit_test_setup_teardown(what_was_gathered_is_sent_before_a_wire_ends, setup_gathering, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
