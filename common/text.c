@@ -265,21 +265,22 @@ size_t text_base64(char *out, const void *bytes, size_t n)
 {
 	static const char alphabet[] =
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *p = bytes;
+	const unsigned char *p = bytes, *whole = p + n / 3 * 3;
 	char *to = out;
 
-	for (size_t i = 0; i < n; i += 3) {
-		size_t have = n - i < 3 ? n - i : 3;
-		uint32_t bits = (uint32_t)p[i] << 16;
+	for (; p < whole; p += 3, to += 4) {
+		to[0] = alphabet[p[0] >> 2];
+		to[1] = alphabet[(p[0] & 3) << 4 | p[1] >> 4];
+		to[2] = alphabet[(p[1] & 15) << 2 | p[2] >> 6];
+		to[3] = alphabet[p[2] & 63];
+	}
+	if (n % 3 > 0) {
+		unsigned second = n % 3 > 1 ? p[1] : 0;
 
-		if (have > 1)
-			bits |= (uint32_t)p[i + 1] << 8;
-		if (have > 2)
-			bits |= p[i + 2];
-		*to++ = alphabet[bits >> 18];
-		*to++ = alphabet[bits >> 12 & 63];
-		*to++ = have > 1 ? alphabet[bits >> 6 & 63] : '=';
-		*to++ = have > 2 ? alphabet[bits & 63] : '=';
+		*to++ = alphabet[p[0] >> 2];
+		*to++ = alphabet[(p[0] & 3u) << 4 | second >> 4];
+		*to++ = n % 3 > 1 ? alphabet[(second & 15) << 2] : '=';
+		*to++ = '=';
 	}
 	*to = '\0';
 	return (size_t)(to - out);

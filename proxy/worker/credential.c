@@ -46,22 +46,22 @@ void credentials_set_timeout(struct credentials *c, unsigned timeout_ms)
 void credential_clear(struct credential *c)
 {
 	if (c->authorization != NULL) {
-		OPENSSL_cleanse(c->authorization, strlen(c->authorization));
+		OPENSSL_cleanse(c->authorization, c->n);
 		free(c->authorization);
 	}
-	c->authorization = NULL;
+	*c = (struct credential){ NULL, 0 };
 }
 
-static char *negotiate(const uint8_t *token, size_t n)
+static struct credential negotiate(const uint8_t *token, size_t n)
 {
 	static const char scheme[] = "Negotiate ";
 	char *text = malloc(sizeof(scheme) + 4 * ((n + 2) / 3) + 1);
 
 	if (text == NULL)
-		return NULL;
+		return (struct credential){ NULL, 0 };
 	memcpy(text, scheme, sizeof(scheme) - 1);
-	text_base64(text + sizeof(scheme) - 1, token, n);
-	return text;
+	n = text_base64(text + sizeof(scheme) - 1, token, n);
+	return (struct credential){ text, sizeof(scheme) - 1 + n };
 }
 
 static enum fact fact_of(uint32_t result)
@@ -83,7 +83,7 @@ static void on_token(void *arg, enum wire_status status, const void *body, size_
 	credential_done_fn *done = op->done;
 	void *done_arg = op->arg;
 	struct kerberos_token t;
-	struct credential credential = { NULL };
+	struct credential credential = { NULL, 0 };
 	bool sound = status == WIRE_OK && n >= sizeof(t);
 
 	metrics_observe_us(M_KERBEROS_SECONDS, 0, (loop_now_ms(c->loop) - op->asked_ms) * 1000);
@@ -101,7 +101,7 @@ static void on_token(void *arg, enum wire_status status, const void *body, size_
 	metrics_add(M_KERBEROS_CALLS, t.result, 1);
 	if (t.result == KERBEROS_OK) {
 		metrics_add(M_KERBEROS_CACHE, t.cached ? CACHE_HIT : CACHE_MISS, 1);
-		credential.authorization = negotiate((const uint8_t *)body + sizeof(t), t.token_n);
+		credential = negotiate((const uint8_t *)body + sizeof(t), t.token_n);
 		if (credential.authorization == NULL) {
 			done(done_arg, FACT_OVERLOADED, "out of memory", &credential);
 			return;

@@ -12,6 +12,7 @@
 
 struct credential {
 	char *authorization;	/* "Negotiate <base64>", heap, wiped and freed by credential_clear(); NULL: none */
+	size_t n;		/* its length */
 };
 void credential_clear(struct credential *c);
 

@@ -346,7 +346,8 @@ void relay_start(struct session *s)
 	const struct http_head *head = session_head(s);
 	/* without a certificate nobody but the mail server has seen the password: it alone may say who this is */
 	bool own_password = !s->peer->has_certificate || settings->credential_kind == CREDENTIAL_PASSTHROUGH;
-	struct relay_identity id = { .host = upstream_host_field(u), .authorization = s->credential.authorization,
+	struct relay_identity id = { .host = upstream_host_field(u),
+		.authorization = { s->credential.authorization, s->credential.n },
 		.pass_authorization = own_password, .client = bare_address(s->client, client), .public_host = s->host_name };
 
 	u->user = &relay_user;

@@ -126,7 +126,7 @@ static int put_identity(struct buffer *out, const struct relay_identity *id)
 {
 	if (id->trusted_value.n > 0 && put_field(out, id->trusted_name, id->trusted_value) < 0)
 		return -1;
-	if (id->authorization != NULL && put_field(out, STRV("Authorization"), strv_from(id->authorization)) < 0)
+	if (id->authorization.n > 0 && put_field(out, STRV("Authorization"), id->authorization) < 0)
 		return -1;
 	return put_field(out, STRV("X-Forwarded-For"), strv_from(id->client)) < 0 ||
 		put_field(out, STRV("X-Forwarded-Host"), strv_from(id->public_host)) < 0 ||

@@ -12,7 +12,7 @@ struct relay_identity {
 	const char *host;		/* Host for the mail server */
 	struct strv trusted_name;	/* the configured user header, n == 0: none */
 	struct strv trusted_value;	/* n == 0: the device's is dropped and none is added */
-	const char *authorization;	/* "Negotiate ..." of ours; NULL: none */
+	struct strv authorization;	/* "Negotiate ..." of ours; n == 0: none */
 	bool pass_authorization;	/* the device's own goes on (credential passthrough, or no certificate) */
 	const char *client;		/* the device's address for X-Forwarded-For */
 	const char *public_host;	/* the name the device used, for X-Forwarded-Host */

@@ -148,7 +148,7 @@ static void a_ticket_takes_the_place_of_what_the_device_sent(void **state)
 	struct buffer out;
 
 	(void)state;
-	id.authorization = "Negotiate YII=";
+	id.authorization = STRV("Negotiate YII=");
 	print_request(&out, &id);
 	assert_non_null(strstr(buffer_data(&out), "\r\nAuthorization: Negotiate YII=\r\n"));
 	assert_null(strstr(buffer_data(&out), "Basic"));
