@@ -77,6 +77,7 @@ static const struct config_fill scep_rows[] = {
 };
 static const struct config_fill est_rows[] = {
 	FILL_TEXT(struct enroll_est, profile, "", NULL),
+	FILL_U32(struct enroll_est, retry_seconds, 60, 1, 86400),
 	{ .key = NULL },
 };
 static const struct config_fill ndes_rows[] = {

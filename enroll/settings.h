@@ -71,6 +71,7 @@ struct enroll_est {
 	char *profile;
 	unsigned profile_index;
 	bool require_pop_link;
+	uint32_t retry_seconds;		/* for whom waits for approval */
 };
 
 struct enroll_ndes {

@@ -94,6 +94,7 @@ static const cyaml_schema_field_t est_fields[] = {
 	GIVEN(struct enroll_est, enabled),
 	STR(struct enroll_est, profile),
 	BOOL(struct enroll_est, require_pop_link),
+	U32(struct enroll_est, retry_seconds),
 	END,
 };
 

@@ -211,20 +211,11 @@ static bool is_list_name(struct strv name)
 /* RFC 9110 section 13.2.2: If-None-Match decides where it is there. */
 static bool is_unchanged(const struct http_request *r, const struct crl_file *f)
 {
-	struct strv tags = http_request_field(r, "If-None-Match"), since = http_request_field(r, "If-Modified-Since");
+	struct strv since = http_request_field(r, "If-Modified-Since");
 
-	if (tags.p == NULL)
-		return since.p != NULL && is_our_date(since, f->st.st_mtim.tv_sec);
-	while (tags.p != NULL) {
-		struct strv tag = text_trim(text_split(&tags, ','));
-		if (strv_eq(tag, STRV("*")))
-			return true;
-		if (text_starts_nocase(tag, STRV("W/")))
-			tag = (struct strv){ tag.p + 2, tag.n - 2 };
-		if (tag.n == strlen(f->tag) + 2 && tag.p[0] == '"' && tag.p[tag.n - 1] == '"' && memcmp(tag.p + 1, f->tag, tag.n - 2) == 0)
-			return true;
-	}
-	return false;
+	if (http_request_field(r, "If-None-Match").p != NULL)
+		return http_request_has_tag(r, f->tag);
+	return since.p != NULL && is_our_date(since, f->st.st_mtim.tv_sec);
 }
 
 static void serve_list(struct enroll_worker *w, struct http_request *r)

@@ -131,7 +131,7 @@ void est_result(void *arg, const struct enrol_result *result)
 		est_refuse(op, 503, result->text);
 		return;
 	case ENROL_PENDING:
-		http_reply_field(op->r, "Retry-After", "60");
+		http_reply_field(op->r, "Retry-After", "%u", op->est->w->settings->enroll.est.retry_seconds);
 		http_reply_text(op->r, 202, "waits for approval\n");
 		est_op_free(op);
 		return;

@@ -144,6 +144,22 @@ bool http_request_cookie(const struct http_request *r, const char *name, struct 
 	return false;
 }
 
+bool http_request_has_tag(const struct http_request *r, const char *tag)
+{
+	struct strv tags = http_request_field(r, "If-None-Match"), one;
+
+	while (tags.p != NULL) {
+		one = text_trim(text_split(&tags, ','));
+		if (strv_eq(one, STRV("*")))
+			return true;
+		if (text_starts_nocase(one, STRV("W/")))
+			one = (struct strv){ one.p + 2, one.n - 2 };
+		if (one.n == strlen(tag) + 2 && one.p[0] == '"' && one.p[one.n - 1] == '"' && memcmp(one.p + 1, tag, one.n - 2) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool http_request_is(const struct http_request *r, const char *type)
 {
 	const struct http_field *f = http_find(r->head, HTTP_CONTENT_TYPE);

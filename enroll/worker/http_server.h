@@ -81,6 +81,8 @@ MUST_CHECK bool http_request_cookie(const struct http_request *r, const char *na
 bool http_request_is(const struct http_request *r, const char *type);
 /* Whether this base64 text names the request's own TLS connection (tls_server.h); false when that is gone, or was none. */
 bool http_request_is_bound(const struct http_request *r, struct strv base64);
+/* Whether If-None-Match names this entity tag (without its quotes; RFC 9110 §13.1.2). False as well where the field is missing. */
+bool http_request_has_tag(const struct http_request *r, const char *tag);
 /* Whether anybody still waits for the answer. */
 bool http_request_is_awaited(const struct http_request *r);
 

@@ -82,7 +82,11 @@ static void reply_cached(struct ocsp *o, struct http_request *r, const struct oc
 	http_reply_field(r, "Expires", "%s", next_update);
 	http_reply_field(r, "ETag", "\"%s\"", c->tag);
 	http_reply_field(r, "Cache-Control", "max-age=%lld, public, no-transform, must-revalidate", (long long)(left < 0 ? 0 : left < half ? left : half));
-	http_reply(r, 200, "application/ocsp-response", (struct strv){ c->response, c->response_n });
+	/* caches that ask again ask by GET */
+	if (strv_eq(r->method, STRV("GET")) && http_request_has_tag(r, c->tag))
+		http_reply(r, 304, NULL, (struct strv){ NULL, 0 });
+	else
+		http_reply(r, 200, "application/ocsp-response", (struct strv){ c->response, c->response_n });
 }
 
 static void keep_and_reply(struct question *q, struct strv response)
