@@ -190,6 +190,8 @@ enum csr_result csr_decode(struct strv bytes, uint8_t out[CSR_BYTES_MAX], size_t
 	long got;
 
 	*n = 0;
+	if (bytes.n == 0)
+		return CSR_MALFORMED;
 	if (bytes.n > CSR_TEXT_MAX)
 		return CSR_TOO_LONG;
 	if (bytes.n > 0 && bytes.p[0] == 0x30 && (bytes.n < 2 || (uint8_t)bytes.p[1] >= 0x80)) {

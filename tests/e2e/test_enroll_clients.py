@@ -121,13 +121,15 @@ def test_certmonger_enrols_with_its_version_1_signer(site):
     site.verify((folder / "c.pem").read_bytes())
 
 
-def scepclient(site):
-    """Single DES and SHA-1, whatever the server can. It would take the CA for its recipient; the fingerprint says which one is."""
-    folder = site.place / "client"
-    folder.mkdir()
+def scepclient(site, folder="client", challenge=None):
+    """Single DES and SHA-1, whatever the server can. It would take the CA for its recipient; the fingerprint says which one is. With a certificate in
+    its folder it renews that.
+    """
+    folder = site.place / folder
+    folder.mkdir(exist_ok=True)
     ra = run("openssl", "x509", "-in", site.ra, "-outform", "DER").stdout
     done = run("scepclient", "-server-url", site.scep, "-private-key", folder / "client.key", "-certificate", folder / "client.pem", "-challenge",
-               site.secret(), "-cn", "Administrator", "-keySize", "2048", "-ca-fingerprint", hashlib.sha256(ra).hexdigest(), good=False, cwd=folder)
+               challenge or site.secret(), "-cn", "Administrator", "-keySize", "2048", "-ca-fingerprint", hashlib.sha256(ra).hexdigest(), good=False, cwd=folder)
     return folder / "client.pem", done
 
 
@@ -135,7 +137,14 @@ def test_scepclient_with_single_des_is_served_behind_the_named_switch_only(place
     with running(place, scep={"legacy_des": True}) as site:
         certificate, done = scepclient(site)
         assert certificate.exists(), done.stderr
+        first = certificate.read_bytes()
+        site.verify(first)
+        # the second time it renews, by a RenewalReq that the old certificate signed: the challenge means nothing
+        scepclient(site, challenge="not asked")
+        assert certificate.read_bytes() != first
         site.verify(certificate.read_bytes())
+        refused, done = scepclient(site, "another", "wrong")
+        assert not refused.exists() and b"badRequest" in done.stderr + done.stdout, done.stderr + done.stdout
 
 
 def test_single_des_is_refused_without_the_switch(site):
