@@ -47,7 +47,7 @@ MAIL := $(wildcard tests/mail/*.c)
 BENCH_LOAD := $(wildcard bench/load*.c)
 BENCH_ORIGIN := $(wildcard bench/origin*.c)
 BENCH_REPLAY := $(wildcard bench/replay*.c)
-TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(filter-out tests/tools/faults.c,$(wildcard tests/tools/*.c))) $(BUILD)/tools/faults.so
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(filter-out tests/tools/faults.c,$(wildcard tests/tools/*.c))) $(BUILD)/tools/faults.so $(BUILD)/tools/easenroll-stops
 
 .PHONY: all help deps quickstart check check-quick check-full check-layers check-clang unit tests-bin bench asan fuzz coverage \
 	install uninstall format lint clean
@@ -104,6 +104,16 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libeasgate.a
 $(BUILD)/tools/%: tests/tools/%.c $(BUILD)/libeasgate.a
 	$(call say,ld)
 	$(Q)$(COMPILE) $< -o $@ $(BUILD)/libeasgate.a $(LINK) $(LIBS)
+
+# easenroll that ends where a crash test says (enroll/worker/stop_at.h): only the files with such steps are compiled anew
+STOPS := $(patsubst %.c,$(BUILD)/stops/%.o,$(shell grep -l 'stop_at.h\|revoke_parts.h' enroll/worker/*.c))
+$(BUILD)/stops/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+$(BUILD)/stops/%.o: %.c
+	$(call say,cc)
+	$(Q)$(COMPILE) -DEASGATE_TEST_HOOKS -c $< -o $@
+$(BUILD)/tools/easenroll-stops: $(BUILD)/enroll/main.o $(STOPS) $(BUILD)/libenroll.a
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(LIBS) $(ENROLL_LIBS)
 
 # Loaded before a program: never instrumented, whatever the program is.
 $(BUILD)/tools/faults.so: tests/tools/faults.c

@@ -232,6 +232,14 @@ struct registry_act {
  */
 MUST_CHECK enum registry_result registry_act_begin(struct registry *r, const struct registry_by *by, enum registry_act_kind kind,
     const uint8_t serial[REGISTRY_SERIAL], int reason, struct registry_act *act);
+/*
+ * One transaction for all certificates of the device that `kind` is for: REVOKE of what is issuing, live or held, and the device is REVOKED from then on;
+ * HOLD of what is live; RELEASE of what is held (STATE when the device is revoked). *n: how many.
+ */
+MUST_CHECK enum registry_result registry_device_act(struct registry *r, const struct registry_by *by, enum registry_act_kind kind, const char *device,
+    int reason, unsigned *n);
+/* One transaction: REVOKE for every device of the account that is not revoked. */
+MUST_CHECK enum registry_result registry_account_revoke(struct registry *r, const struct registry_by *by, int64_t account, int reason, unsigned *n);
 /* Marks steps as done; with the last one REVOKING -> REVOKED or REPLACED. */
 MUST_CHECK enum registry_result registry_act_step(struct registry *r, int64_t id, unsigned steps);
 /* REGISTRY_STEP_LIST of all acts of this issuer up to `id`. */

@@ -61,6 +61,8 @@ void reg_certificate(sqlite3_stmt *st, struct registry_certificate *out);
 /* Inserts an act; *id gets its number. */
 MUST_CHECK enum registry_result reg_act_insert(struct registry *r, enum registry_act_kind kind, const uint8_t *serial, unsigned steps, int64_t at,
     int64_t *id);
+/* registry_device_set_state() inside the caller's transaction. */
+MUST_CHECK enum registry_result reg_device_state(struct registry *r, const struct registry_by *by, const char *id, enum registry_device_state state);
 /* Uses a secret up inside the caller's transaction. */
 MUST_CHECK enum registry_result reg_secret_take(struct registry *r, const uint8_t *mac, int64_t account, const char *device, const char *profile,
     const char *purpose, int64_t now);

@@ -96,6 +96,76 @@ enum registry_result registry_act_begin(struct registry *r, const struct registr
 	return rc == REGISTRY_OK ? reg_end(r, write_act(r, by, kind, serial, reason, act)) : rc;
 }
 
+/* The states that an act of this kind is for. */
+static int64_t acted_on(enum registry_act_kind kind)
+{
+	return kind == REGISTRY_ACT_REVOKE ? 1 << REGISTRY_ISSUING | 1 << REGISTRY_LIVE | 1 << REGISTRY_HOLD :
+	    kind == REGISTRY_ACT_HOLD ? 1 << REGISTRY_LIVE : 1 << REGISTRY_HOLD;
+}
+
+/* Each act takes its certificate out of what is looked for. */
+static enum registry_result act_on_device(struct registry *r, const struct registry_by *by, enum registry_act_kind kind, const char *device, int reason,
+    unsigned *n)
+{
+	enum registry_result rc = REGISTRY_OK;
+	uint8_t serial[REGISTRY_SERIAL];
+	struct registry_act act;
+	sqlite3_stmt *st;
+
+	if (kind == REGISTRY_ACT_REVOKE)
+		rc = reg_device_state(r, by, device, REGISTRY_DEVICE_REVOKED);
+	while (rc == REGISTRY_OK) {
+		rc = reg_row(r, &st, "SELECT serial FROM certificates WHERE device=? AND (?>>state&1)=1 LIMIT 1", "ti", device, acted_on(kind));
+		if (rc != REGISTRY_OK)
+			break;
+		reg_bytes(st, 0, serial, sizeof(serial));
+		reg_done(st);
+		rc = write_act(r, by, kind, serial, reason, &act);
+		*n += rc == REGISTRY_OK;
+	}
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result registry_device_act(struct registry *r, const struct registry_by *by, enum registry_act_kind kind, const char *device, int reason,
+    unsigned *n)
+{
+	struct registry_device d;
+	enum registry_result rc = registry_device_get(r, device, &d);
+
+	*n = 0;
+	if (rc == REGISTRY_OK && d.state == REGISTRY_DEVICE_REVOKED && kind != REGISTRY_ACT_REVOKE)
+		rc = reg_fail(r, REGISTRY_STATE, "the device is revoked");
+	if (rc == REGISTRY_OK)
+		rc = reg_begin(r);
+	return rc == REGISTRY_OK ? reg_end(r, act_on_device(r, by, kind, device, reason, n)) : rc;
+}
+
+static enum registry_result revoke_devices(struct registry *r, const struct registry_by *by, int64_t account, int reason, unsigned *n)
+{
+	char device[REGISTRY_DEVICE];
+	enum registry_result rc;
+	sqlite3_stmt *st;
+
+	for (;;) {
+		rc = reg_row(r, &st, "SELECT id FROM devices WHERE account=? AND state<>3 LIMIT 1", "i", account);
+		if (rc != REGISTRY_OK)
+			return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+		reg_text(st, 0, device, sizeof(device));
+		reg_done(st);
+		rc = act_on_device(r, by, REGISTRY_ACT_REVOKE, device, reason, n);
+		if (rc != REGISTRY_OK)
+			return rc;
+	}
+}
+
+enum registry_result registry_account_revoke(struct registry *r, const struct registry_by *by, int64_t account, int reason, unsigned *n)
+{
+	enum registry_result rc = reg_begin(r);
+
+	*n = 0;
+	return rc == REGISTRY_OK ? reg_end(r, revoke_devices(r, by, account, reason, n)) : rc;
+}
+
 /* What a list and the fleet know is revoked for good; superseded ones have another name. */
 #define SETTLE "UPDATE certificates SET state=CASE WHEN reason=4 AND successor IS NOT NULL THEN 7 ELSE 5 END WHERE state=4 AND NOT EXISTS" \
 	" (SELECT 1 FROM acts WHERE acts.serial=certificates.serial AND steps<>3)"

@@ -225,7 +225,7 @@ enum registry_result registry_device_add(struct registry *r, const struct regist
 	return rc;
 }
 
-static enum registry_result write_state(struct registry *r, const struct registry_by *by, const char *id, enum registry_device_state state)
+enum registry_result reg_device_state(struct registry *r, const struct registry_by *by, const char *id, enum registry_device_state state)
 {
 	static const char *const action[] = { [REGISTRY_DEVICE_ACTIVE] = "device-approved", [REGISTRY_DEVICE_REVOKED] = "device-revoked" };
 	struct registry_device d;
@@ -244,7 +244,7 @@ enum registry_result registry_device_set_state(struct registry *r, const struct 
 {
 	enum registry_result rc = reg_begin(r);
 
-	return rc == REGISTRY_OK ? reg_end(r, write_state(r, by, id, state)) : rc;
+	return rc == REGISTRY_OK ? reg_end(r, reg_device_state(r, by, id, state)) : rc;
 }
 
 static enum registry_result write_description(struct registry *r, const struct registry_by *by, const struct registry_device *d)

@@ -68,14 +68,13 @@ void revoke_soon(struct revoke *v)
 	event_active(v->pump, EV_TIMEOUT, 0);
 }
 
-struct serials { uint8_t row[PORTION][REGISTRY_SERIAL]; unsigned n; unsigned states; };
+struct serials { uint8_t row[PORTION][REGISTRY_SERIAL]; unsigned n; };
 
 static bool take_serial(void *arg, const struct registry_certificate *c)
 {
 	struct serials *s = arg;
 
-	if ((s->states >> c->state & 1) != 0)
-		memcpy(s->row[s->n++], c->serial, REGISTRY_SERIAL);
+	memcpy(s->row[s->n++], c->serial, REGISTRY_SERIAL);
 	return s->n < PORTION;
 }
 
@@ -83,7 +82,7 @@ static void retire_replaced(struct revoke *v)
 {
 	struct registry_by by = { "system", "replaced by a newer one", loop_wall(v->c.loop) };
 	uint32_t patience = v->c.replace_seconds != 0 ? v->c.replace_seconds : REPLACE_SECONDS;
-	struct serials s = { .states = 1u << REGISTRY_LIVE };
+	struct serials s = { .n = 0 };
 	struct registry_act act;
 	enum registry_result rc = registry_superseded(v->c.registry, by.at - (int64_t)patience, PORTION, take_serial, &s);
 
@@ -173,11 +172,9 @@ void revoke_kick(struct revoke *v)
 
 /* --- decisions --- */
 
-static enum registry_result decide(struct revoke *v, const struct registry_by *by, enum registry_act_kind kind, const uint8_t *serial, int reason)
+/* The decision is committed: what has to follow follows from here, or from the next start. */
+static enum registry_result decided(struct revoke *v, enum registry_result rc)
 {
-	struct registry_act act;
-	enum registry_result rc = registry_act_begin(v->c.registry, by, kind, serial, reason, &act);
-
 	if (rc == REGISTRY_OK) {
 		STEP(&v->c, "revoke-row");
 		/* what failed before must not delay who is revoked now */
@@ -189,96 +186,42 @@ static enum registry_result decide(struct revoke *v, const struct registry_by *b
 
 enum registry_result revoke_certificate(struct revoke *v, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL], int reason)
 {
-	return decide(v, by, REGISTRY_ACT_REVOKE, serial, reason);
+	struct registry_act act;
+
+	return decided(v, registry_act_begin(v->c.registry, by, REGISTRY_ACT_REVOKE, serial, reason, &act));
 }
 
-static enum registry_result each(struct revoke *v, const struct registry_by *by, const char *device, unsigned states, enum registry_act_kind kind,
-    int reason, unsigned *count)
+static enum registry_result act_on_device(struct revoke *v, const struct registry_by *by, enum registry_act_kind kind, const char *device, int reason,
+    unsigned *n)
 {
-	struct serials s;
-	enum registry_result rc;
+	unsigned count = 0;
+	enum registry_result rc = decided(v, registry_device_act(v->c.registry, by, kind, device, reason, &count));
 
-	do {
-		s = (struct serials){ .states = states };
-		rc = registry_certificates(v->c.registry, device, take_serial, &s);
-		for (unsigned k = 0; k < s.n && rc == REGISTRY_OK; k++) {
-			rc = decide(v, by, kind, s.row[k], reason);
-			*count += rc == REGISTRY_OK;
-		}
-	} while (rc == REGISTRY_OK && s.n == PORTION);
+	if (n != NULL)
+		*n = count;
 	return rc;
 }
 
 enum registry_result revoke_device(struct revoke *v, const struct registry_by *by, const char *device, int reason, unsigned *n)
 {
-	struct registry_device d;
-	unsigned count = 0;
-	enum registry_result rc = registry_device_get(v->c.registry, device, &d);
-
-	/* first the device: nothing new is issued for it from here on */
-	if (rc == REGISTRY_OK)
-		rc = registry_device_set_state(v->c.registry, by, device, REGISTRY_DEVICE_REVOKED);
-	if (rc == REGISTRY_OK)
-		rc = each(v, by, device, 1u << REGISTRY_ISSUING | 1u << REGISTRY_LIVE | 1u << REGISTRY_HOLD, REGISTRY_ACT_REVOKE, reason, &count);
-	if (n != NULL)
-		*n = count;
-	return rc;
-}
-
-static enum registry_result change_device(struct revoke *v, const struct registry_by *by, const char *device, unsigned states,
-    enum registry_act_kind kind, unsigned *n)
-{
-	struct registry_device d;
-	unsigned count = 0;
-	enum registry_result rc = registry_device_get(v->c.registry, device, &d);
-
-	if (rc == REGISTRY_OK && d.state == REGISTRY_DEVICE_REVOKED)
-		rc = REGISTRY_STATE;
-	if (rc == REGISTRY_OK)
-		rc = each(v, by, device, states, kind, REVOKE_HOLD, &count);
-	if (n != NULL)
-		*n = count;
-	return rc;
+	return act_on_device(v, by, REGISTRY_ACT_REVOKE, device, reason, n);
 }
 
 enum registry_result revoke_hold_device(struct revoke *v, const struct registry_by *by, const char *device, unsigned *n)
 {
-	return change_device(v, by, device, 1u << REGISTRY_LIVE, REGISTRY_ACT_HOLD, n);
+	return act_on_device(v, by, REGISTRY_ACT_HOLD, device, REVOKE_HOLD, n);
 }
 
 enum registry_result revoke_release_device(struct revoke *v, const struct registry_by *by, const char *device, unsigned *n)
 {
-	return change_device(v, by, device, 1u << REGISTRY_HOLD, REGISTRY_ACT_RELEASE, n);
-}
-
-struct devices_of { char row[PORTION][REGISTRY_DEVICE]; unsigned n, seen; };
-
-static bool take_device(void *arg, const struct registry_device *d, const struct registry_account *owner)
-{
-	struct devices_of *s = arg;
-
-	(void)owner;
-	s->seen++;
-	if (d->state != REGISTRY_DEVICE_REVOKED)
-		memcpy(s->row[s->n++], d->id, sizeof(d->id));
-	return true;
+	return act_on_device(v, by, REGISTRY_ACT_RELEASE, device, REVOKE_HOLD, n);
 }
 
 enum registry_result revoke_account(struct revoke *v, const struct registry_by *by, int64_t account, int reason, unsigned *n)
 {
-	struct devices_of s = { .n = 0 };
-	unsigned count = 0, one = 0, skip = 0;
-	enum registry_result rc;
+	unsigned count = 0;
+	enum registry_result rc = decided(v, registry_account_revoke(v->c.registry, by, account, reason, &count));
 
-	do {
-		s.n = s.seen = 0;
-		rc = registry_devices(v->c.registry, account, "", skip, PORTION, take_device, &s);
-		for (unsigned k = 0; k < s.n && rc == REGISTRY_OK; k++) {
-			rc = revoke_device(v, by, s.row[k], reason, &one);
-			count += one;
-		}
-		skip += s.seen;
-	} while (rc == REGISTRY_OK && s.seen == PORTION);
 	if (n != NULL)
 		*n = count;
 	return rc;

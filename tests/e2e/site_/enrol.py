@@ -49,7 +49,7 @@ class Enroll(Proxy):
     def __init__(self, config, place, **kw):
         self.directory = config["state_dir"]
         self.ca_folder = os.path.join(self.directory, "ca")
-        self.program = binary("easenroll")
+        self.program = kw.pop("program", None) or binary("easenroll")
         self.place = str(place)
         self.path = os.path.join(self.place, "easgate.yaml")
         self.write(config)
