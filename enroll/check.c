@@ -146,6 +146,7 @@ static bool is_secret(const struct enroll_settings *s, const char *path)
 			return true;
 	}
 	return strcmp(path, s->enroll.ca.key_password_file) == 0 || strcmp(path, s->enroll.ca.pin_file) == 0 || strcmp(path, s->enroll.scep.static_file) == 0 ||
+	    strcmp(path, s->enroll.mdm.secret_file) == 0 ||
 	    strcmp(path, s->enroll.scep.webhook_token_file) == 0 ||
 	    (s->common.redis != NULL && (strcmp(path, s->common.redis->password_file) == 0 || strcmp(path, s->common.redis->fleet_secret_file) == 0)) ||
 	    (l != NULL && (strcmp(path, l->bind_password_file) == 0 || strcmp(path, l->keytab) == 0));

@@ -80,6 +80,8 @@ static void worker_files(struct plan_role *r, const struct enroll_settings *s)
 		add_file(r, e->scep.webhook_token_file);
 		add_file(r, e->scep.webhook_ca);
 	}
+	if (e->mdm.enabled)
+		add_file(r, e->mdm.secret_file);
 	add_file(r, e->apple.device_cas_file);
 	add_file(r, e->apple.trust_file);
 	if (s->common.redis == NULL)

@@ -80,6 +80,11 @@ static const struct config_fill est_rows[] = {
 	FILL_U32(struct enroll_est, retry_seconds, 60, 1, 86400),
 	{ .key = NULL },
 };
+static const struct config_fill mdm_rows[] = {
+	FILL_TEXT(struct enroll_mdm, secret_file, "", NULL),
+	FILL_TEXT(struct enroll_mdm, action, "revoke", NULL),
+	{ .key = NULL },
+};
 static const struct config_fill ndes_rows[] = {
 	FILL_TEXT(struct enroll_ndes, group, "", NULL),
 	FILL_U32(struct enroll_ndes, seconds, 3600, 1, 604800),
@@ -338,11 +343,24 @@ static int check_apple(struct enroll_section *e, const struct config_place *at)
 	return 0;
 }
 
+static int check_mdm(struct enroll_mdm *m, const struct config_place *at)
+{
+	static const char *const actions[] = { "revoke", "hold", NULL };
+	int action;
+
+	if (config_fill(m, mdm_rows, "enroll.mdm", at) < 0 || (action = config_choice(m->action, actions, "enroll.mdm.action", at)) < 0)
+		return -1;
+	m->hold = action == 1;
+	if (m->enabled && m->secret_file[0] == '\0')
+		return fail(at, "enroll.mdm.secret_file", "is missing: expected a file of one line, NAME:PASSWORD");
+	return 0;
+}
+
 static int check_ways_in(struct enroll_section *e, const struct config_place *at)
 {
 	struct address address;
 
-	if (config_fill(&e->ndes, ndes_rows, "enroll.ndes", at) < 0 || check_scep(e, at) < 0)
+	if (config_fill(&e->ndes, ndes_rows, "enroll.ndes", at) < 0 || check_scep(e, at) < 0 || check_mdm(&e->mdm, at) < 0)
 		return -1;
 	if (e->ndes.enabled && e->ndes.group[0] == '\0')
 		return fail(at, "enroll.ndes.group", "is missing: expected the DN of the group whose members may fetch challenges");

@@ -81,6 +81,13 @@ struct enroll_ndes {
 	uint32_t seconds, cache;
 };
 
+struct enroll_mdm {
+	bool enabled;
+	char *secret_file;		/* one line, NAME:PASSWORD */
+	char *action;
+	bool hold;			/* parsed from it */
+};
+
 struct enroll_mail {
 	char *host, *display_name, *organization;
 	uint32_t past_days;
@@ -121,6 +128,7 @@ struct enroll_section {
 	struct enroll_scep scep;
 	struct enroll_est est;
 	struct enroll_ndes ndes;
+	struct enroll_mdm mdm;
 	struct enroll_mail mail;
 	struct enroll_apple apple;
 	struct enroll_admin admin;

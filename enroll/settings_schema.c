@@ -106,6 +106,13 @@ static const cyaml_schema_field_t ndes_fields[] = {
 	END,
 };
 
+static const cyaml_schema_field_t mdm_fields[] = {
+	BOOL(struct enroll_mdm, enabled),
+	STR(struct enroll_mdm, secret_file),
+	STR(struct enroll_mdm, action),
+	END,
+};
+
 static const cyaml_schema_field_t mail_fields[] = {
 	STR(struct enroll_mail, host),
 	STR(struct enroll_mail, display_name),
@@ -157,6 +164,7 @@ static const cyaml_schema_field_t enroll_fields[] = {
 	MAP(struct enroll_section, scep, scep_fields),
 	MAP(struct enroll_section, est, est_fields),
 	MAP(struct enroll_section, ndes, ndes_fields),
+	MAP(struct enroll_section, mdm, mdm_fields),
 	MAP(struct enroll_section, mail, mail_fields),
 	MAP(struct enroll_section, apple, apple_fields),
 	MAP(struct enroll_section, admin, admin_fields),

@@ -9,6 +9,7 @@
 #include "enroll/worker/delivery.h"
 #include "enroll/worker/est.h"
 #include "enroll/worker/health.h"
+#include "enroll/worker/mdm.h"
 #include "enroll/worker/ndes.h"
 #include "enroll/worker/ocsp.h"
 #include "enroll/worker/ota_service.h"
@@ -19,7 +20,7 @@
 void parts_routes(const struct enroll_worker *w, const struct route **tables, size_t max)
 {
 	const struct route *const all[] = { health_routes, crl_routes, ocsp_routes, w->ota != NULL ? ota_routes : NULL,
-		w->scep != NULL ? scep_routes : NULL, w->est != NULL ? est_routes : NULL, w->ndes != NULL ? ndes_routes : NULL,
+		w->scep != NULL ? scep_routes : NULL, w->est != NULL ? est_routes : NULL, w->ndes != NULL ? ndes_routes : NULL, w->mdm != NULL ? mdm_routes : NULL,
 		portal_session_routes, portal_user_routes, portal_admin_routes, delivery_routes, portal_page_routes };
 	size_t n = 0;
 
@@ -50,6 +51,10 @@ int parts_new(struct enroll_worker *w)
 		log_say(LOG_ERROR, "start_failed", "NDES: %s", why);
 		return -1;
 	}
+	if (w->settings->enroll.mdm.enabled && (w->mdm = mdm_new(w, why, sizeof(why))) == NULL) {
+		log_say(LOG_ERROR, "start_failed", "MDM: %s", why);
+		return -1;
+	}
 	w->ota = ota_service_new(w);
 	w->watch = account_watch_new(w);
 	return w->ota != NULL && w->watch != NULL ? 0 : -1;
@@ -61,6 +66,7 @@ void parts_free(struct enroll_worker *w)
 	w->watch = NULL;
 	ota_service_free(w->ota);
 	w->ota = NULL;
+	mdm_free(w->mdm);
 	ndes_free(w->ndes);
 	est_free(w->est);
 	scep_free(w->scep);

@@ -114,6 +114,10 @@ MUST_CHECK enum registry_result registry_devices(struct registry *r, int64_t acc
 MUST_CHECK enum registry_result registry_devices_in(struct registry *r, enum registry_device_state state, int64_t account, const char *text, unsigned skip,
     unsigned limit, registry_device_fn *fn, void *arg);
 
+/* Not revoked, with this serial number or this UDID ("": not asked for), whatever their case. */
+MUST_CHECK enum registry_result registry_devices_of_hardware(struct registry *r, const char *serial_number, const char *udid, registry_device_fn *fn,
+    void *arg);
+
 /* --- certificates --- */
 enum registry_state {
 	REGISTRY_ISSUING = 1,	/* the serial is taken, no certificate came yet: never good */

@@ -56,7 +56,12 @@ static const char step_1[] =
     "CREATE TRIGGER certificates_stay_revoked BEFORE UPDATE OF state ON certificates WHEN OLD.state IN (4, 5, 7) AND NEW.state NOT IN (4, 5, 7)"
     " BEGIN SELECT RAISE(ABORT, 'a revoked certificate stays revoked'); END;";
 
-static const char *const steps[] = { step_1 };
+/* device managers name devices by them */
+static const char step_2[] =
+    "CREATE INDEX devices_serial ON devices(serial_number COLLATE NOCASE) WHERE serial_number <> '';"
+    "CREATE INDEX devices_udid ON devices(udid COLLATE NOCASE) WHERE udid <> '';";
+
+static const char *const steps[] = { step_1, step_2 };
 
 int registry_schema_version(void)
 {

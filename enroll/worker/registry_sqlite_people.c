@@ -287,6 +287,22 @@ enum registry_result registry_device_describe(struct registry *r, const struct r
 	return rc == REGISTRY_OK ? reg_end(r, write_description(r, by, &d)) : rc;
 }
 
+static enum registry_result walk_devices(struct registry *r, enum registry_result rc, sqlite3_stmt *st, registry_device_fn *fn, void *arg)
+{
+	struct registry_device row;
+	struct registry_account owner;
+
+	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
+		take_device(st, &row);
+		take_account(st, DEVICE_WIDTH, &owner);
+		if (!fn(arg, &row, &owner)) {
+			reg_done(st);
+			return REGISTRY_OK;
+		}
+	}
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
 enum registry_result registry_devices(struct registry *r, int64_t account, const char *text, unsigned skip, unsigned limit, registry_device_fn *fn,
     void *arg)
 {
@@ -297,8 +313,6 @@ enum registry_result registry_devices_in(struct registry *r, enum registry_devic
     unsigned limit, registry_device_fn *fn, void *arg)
 {
 	char like[REGISTRY_LIKE];
-	struct registry_device row;
-	struct registry_account owner;
 	enum registry_result rc = reg_like(r, text, like);
 	sqlite3_stmt *st = NULL;
 
@@ -308,13 +322,18 @@ enum registry_result registry_devices_in(struct registry *r, enum registry_devic
 		    " AND (name LIKE ?2 ESCAPE '\\' OR sam LIKE ?2 ESCAPE '\\' OR upn LIKE ?2 ESCAPE '\\' OR mail LIKE ?2 ESCAPE '\\' OR"
 		    " display_name LIKE ?2 ESCAPE '\\') ORDER BY d.created DESC,d.id LIMIT ?3 OFFSET ?4", "itiii", account, like, (int64_t)limit, (int64_t)skip,
 		    (int64_t)state);
-	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
-		take_device(st, &row);
-		take_account(st, DEVICE_WIDTH, &owner);
-		if (!fn(arg, &row, &owner)) {
-			reg_done(st);
-			return REGISTRY_OK;
-		}
-	}
-	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+	return walk_devices(r, rc, st, fn, arg);
+}
+
+enum registry_result registry_devices_of_hardware(struct registry *r, const char *serial_number, const char *udid, registry_device_fn *fn, void *arg)
+{
+	enum registry_result rc = reg_check(r, "the device's serial number", serial_number, REGISTRY_UDID_MAX, false);
+	sqlite3_stmt *st = NULL;
+
+	if (rc == REGISTRY_OK)
+		rc = reg_check(r, "the device's UDID", udid, REGISTRY_UDID_MAX, false);
+	if (rc == REGISTRY_OK)
+		rc = reg_row(r, &st, "SELECT " DEVICE_COLUMNS "," ACCOUNT_COLUMNS " FROM devices d JOIN accounts a ON a.id=d.account WHERE d.state<>3 AND"
+		    " ((serial_number<>'' AND serial_number=?1 COLLATE NOCASE) OR (udid<>'' AND udid=?2 COLLATE NOCASE)) ORDER BY d.id", "tt", serial_number, udid);
+	return walk_devices(r, rc, st, fn, arg);
 }

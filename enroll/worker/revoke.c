@@ -159,7 +159,7 @@ void revoke_wake(struct revoke *v)
 static void forget_failures(struct revoke *v)
 {
 	for (unsigned k = 0; k < v->issuers; k++)
-		v->issuer[k].not_before = 0;
+		v->issuer[k].not_before_ms = 0;
 }
 
 void revoke_kick(struct revoke *v)

@@ -14,7 +14,8 @@
 #include "enroll/worker/revoke_parts.h"
 
 #define PORTION	       2000	/* two to three milliseconds */
-#define RETRY_SECONDS  5
+#define RETRY_MS       200	/* doubled with each failure in a row */
+#define RETRY_MAX_MS   6400
 /* With more entries a revocation makes a delta at once, and the full list when it is due. */
 #define FULL_AT_ONCE   20000
 
@@ -51,11 +52,22 @@ static void end_list(struct revoke *v)
 	v->list.issuer = NULL;
 }
 
+static void on_again(struct deadline *d)
+{
+	revoke_soon(CONTAINER_OF(d, struct revoke, list.again));
+}
+
+/* Soon at first: whoever was revoked is missing on the list meanwhile. */
 static void fail_list(struct revoke *v, const char *what)
 {
-	snprintf(v->problem, sizeof(v->problem), "the list of %.16s... could not be made: %s", v->list.issuer->name, what);
-	log_say(LOG_ERROR, "crl_not_made", "%s; tried again in %d seconds", v->problem, RETRY_SECONDS);
-	v->list.issuer->not_before = loop_wall(v->c.loop) + RETRY_SECONDS;
+	struct revoke_issuer *i = v->list.issuer;
+	unsigned wait = i->failures < 5 ? RETRY_MS << i->failures : RETRY_MAX_MS;
+
+	snprintf(v->problem, sizeof(v->problem), "the list of %.16s... could not be made: %s", i->name, what);
+	log_say(LOG_ERROR, "crl_not_made", "%s; tried again in %u ms", v->problem, wait);
+	i->failures++;
+	i->not_before_ms = loop_now_ms(v->c.loop) + wait;
+	deadline_arm(v->c.loop, &v->list.again, wait, on_again);
 	unlink(v->list.path);
 	end_list(v);
 }
@@ -73,6 +85,7 @@ static void note_made(struct revoke *v)
 		i->delta_made = v->list.crl.this_update;
 	}
 	i->newest = v->list.crl.number;
+	i->failures = 0;
 	/* whoever came meanwhile is not on it: the pump wants the next one */
 	i->wanted = false;
 	v->problem[0] = '\0';
@@ -195,7 +208,7 @@ static bool look_at(struct revoke *v, struct revoke_issuer *i, int64_t now)
 	/* half of the overlap is left for trouble */
 	bool due = !have || i->full.next_update - (int64_t)v->c.crl_overlap_seconds <= now;
 
-	if (now < i->not_before)
+	if (loop_now_ms(v->c.loop) < i->not_before_ms)
 		return false;
 	if (due || (i->wanted && (!deltas || i->full_entries <= FULL_AT_ONCE))) {
 		start_list(v, i, false);
@@ -246,6 +259,7 @@ int revoke_list_init(struct revoke *v)
 void revoke_list_clear(struct revoke *v)
 {
 	end_list(v);
+	deadline_disarm(&v->list.again);
 	if (v->list.next != NULL)
 		event_free(v->list.next);
 }

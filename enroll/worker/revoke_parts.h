@@ -27,7 +27,8 @@ struct revoke_issuer {
 	uint64_t newest;		/* number of the newest list, full or delta; 0: none */
 	int64_t delta_made;
 	bool wanted;			/* an act waits for a list */
-	int64_t not_before;		/* after a failure */
+	uint64_t not_before_ms;		/* after a failure */
+	unsigned failures;		/* in a row */
 	bool syncing;			/* all entries are being written to Redis */
 	uint8_t after[REGISTRY_SERIAL];
 };
@@ -42,6 +43,7 @@ struct revoke_list {
 	uint64_t entries;
 	uint8_t after[REGISTRY_SERIAL];
 	struct event *next;
+	struct deadline again;		/* after a failure */
 };
 
 struct revoke {

@@ -59,9 +59,32 @@ static void a_file_of_a_newer_program_is_refused(void **state)
 	s->registry = registry_open(s->path, why, sizeof(why));
 	assert_null(s->registry);
 	assert_non_null(strstr(why, "newer"));
-	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=1", NULL, NULL, NULL), SQLITE_OK);
+	/* nothing of it was touched: what stood there serves whoever knows it */
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=2", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	site_open(s);
+}
+
+/* As the first release wrote it: step 2 is done once, and what was in it is there. */
+static void a_file_of_an_older_program_is_brought_up_to_date(void **state)
+{
+	struct registry_site *s = *state;
+	struct registry_device d;
+	struct audit_trail_report report;
+	sqlite3 *db;
+
+	registry_close(s->registry);
+	assert_int_equal(sqlite3_open(s->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "DROP INDEX devices_serial; DROP INDEX devices_udid; PRAGMA user_version=1", NULL, NULL, NULL), SQLITE_OK);
+	site_open(s);
+	assert_true(registry_is_up(s->registry));
+	assert_int_equal(sqlite3_exec(db, "DROP INDEX devices_serial; DROP INDEX devices_udid", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=1", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	registry_close(s->registry);
+	site_open(s);
+	assert_int_equal(registry_device_get(s->registry, s->device.id, &d), REGISTRY_OK);
+	assert_int_equal(audit_trail_verify(s->registry, &report), 0);
 }
 
 static void texts_that_are_no_clean_utf8_or_too_long_are_refused(void **state)
@@ -293,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_file_is_for_its_owner_alone_and_keeps_what_it_was_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_file_of_a_newer_program_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_file_of_an_older_program_is_brought_up_to_date, setup, teardown),
 		cmocka_unit_test_setup_teardown(texts_that_are_no_clean_utf8_or_too_long_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_account_has_no_more_devices_than_its_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_be_audited_does_not_happen, setup, teardown),

@@ -268,6 +268,20 @@ static void a_signer_that_fails_is_asked_again_and_the_act_waits(void **state)
 	assert_int_equal(site_state(&s->site, s->serial), REGISTRY_REVOKED);
 }
 
+/* By itself: nobody is revoked meanwhile, nothing comes back, and who was revoked must not be missing for seconds. */
+static void a_list_that_could_not_be_made_for_a_moment_is_made_within_a_second(void **state)
+{
+	struct state *s = *state;
+
+	turn_for(s->site.loop, 300);
+	s->site.refuses = true;
+	assert_int_equal(revoke_certificate(s->revoke, &site_by, s->serial, REVOKE_KEY_COMPROMISE), REGISTRY_OK);
+	turn_for(s->site.loop, 100);
+	s->site.refuses = false;
+	assert_in_range(finish(s), 0, 1000);
+	assert_int_equal(site_listed(&s->site, "full", s->serial), REVOKE_KEY_COMPROMISE);
+}
+
 /* Not before the next try: who is revoked after a failure waits for none. */
 static void an_act_soon_after_a_list_that_failed_is_listed_at_once(void **state)
 {
@@ -648,6 +662,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_device_is_held_released_and_revoked_with_all_it_has, setup, end),
 		cmocka_unit_test_setup_teardown(the_first_use_of_a_new_certificate_retires_the_old_as_superseded, setup, end),
 		cmocka_unit_test_setup_teardown(a_signer_that_fails_is_asked_again_and_the_act_waits, setup, end),
+		cmocka_unit_test_setup_teardown(a_list_that_could_not_be_made_for_a_moment_is_made_within_a_second, setup, end),
 		cmocka_unit_test_setup_teardown(an_act_soon_after_a_list_that_failed_is_listed_at_once, setup, end),
 		cmocka_unit_test_setup_teardown(an_act_while_a_list_is_made_and_one_right_after_are_on_the_full_list_at_once, setup, end),
 		cmocka_unit_test_setup_teardown(deltas_are_made_where_they_are_wanted, setup, end),
