@@ -26,6 +26,8 @@ struct publish_op {
 	void *arg;
 };
 
+#define PUBLISH_SAID 64
+
 struct publish {
 	struct redis *redis;		/* NULL: none */
 	struct proxy_link *link;	/* NULL: none */
@@ -39,6 +41,8 @@ struct publish {
 	char whole[WHOLE_MAX][REGISTRY_HEX], lost[WHOLE_MAX][REGISTRY_HEX];
 	size_t secret_n;
 	char secret[SECRET_MAX];
+	uint8_t said[PUBLISH_SAID][SHA256_SIZE];	/* MACs of the newest events: none is said twice */
+	unsigned said_next;
 };
 
 /* NULL: too many, no memory, or nobody is there. */

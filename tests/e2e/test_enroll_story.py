@@ -1,18 +1,19 @@
-"""The whole life of a device, thinly: sign in on the portal's API, add a device, get its certificate, sync through easproxy, revoke, be refused."""
+"""The whole life of a device: sign in on the portal, add a device, get its certificate, sync through easproxy, be held and released, be revoked."""
 import os
+import plistlib
+import re
 import subprocess
+import time
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 
 from site_ import answers, enrol, settings
 from site_.accounts import USERS
+from site_.portal import PASSWORD, browser, start_enroll  # noqa: F401 (fixtures)
 from site_.pki import Identity
 from site_.process import wait_until
-
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture
 def people(accounts):
@@ -60,6 +61,7 @@ def from_pkcs12(data, password):
     return Identity(certificate, key)
 
 
+@pytest.mark.quick
 def test_a_device_is_added_on_the_portal_syncs_by_its_certificate_and_is_revoked_there(
         enroll, issued_ca, proxy, phone, backend, place):
     browser = enrol.Browser(enroll, place)
@@ -87,6 +89,7 @@ def test_a_device_is_added_on_the_portal_syncs_by_its_certificate_and_is_revoked
     assert enroll.run("audit", "verify")
 
 
+@pytest.mark.quick
 def test_what_est_issues_syncs_and_a_revoked_one_is_neither_accepted_nor_renewed(enroll, issued_ca, proxy, phone, place):
     device = enroll.ask("device", "add", "--account", "alice", "--kind", "windows", "a laptop")["device"]["id"]
     secret = enroll.ask("secret", "add", "--account", "alice", "--device", device, "--purpose", "est")["secret"]
@@ -106,6 +109,7 @@ def test_what_est_issues_syncs_and_a_revoked_one_is_neither_accepted_nor_renewed
     assert enrol.ocsp_status(enroll, newer, place)[0] == "revoked"
 
 
+@pytest.mark.quick
 def test_scep_by_strongswans_client_with_a_one_time_secret_gives_a_certificate_of_the_directorys_words(enroll, place):
     device = enroll.ask("device", "add", "--account", "alice", "--kind", "iphone", "a phone")["device"]["id"]
     secret = enroll.ask("secret", "add", "--account", "alice", "--device", device, "--purpose", "scep")["secret"]
@@ -123,3 +127,161 @@ def test_scep_by_strongswans_client_with_a_one_time_secret_gives_a_certificate_o
     assert "Alice Example" in certificate.subject.rfc4514_string() and "administrator" not in certificate.subject.rfc4514_string()
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.RFC822Name) == ["alice@example.com"]
+
+
+# --- with Redis, so that several proxies hear of it
+
+class Fleet:
+    """An easenroll and what easproxy needs of it: both follow one Redis."""
+
+    def __init__(self, enroll, redis, place):
+        self.enroll, self.redis = enroll, redis
+        self.folder = os.path.join(enroll.config["state_dir"], "ca")
+        shown = [c for c in enroll.command("ca", "show")["certificates"] if c["kind"] == "issuing"]
+        self.name = shown[0]["spki_sha256"]
+        lists = os.path.join(enroll.config["state_dir"], "crl", self.name + ".crl")
+        wait_until(lambda: os.path.exists(lists), 10)
+        self.proxy = dict(settings.redis(redis, place), **{"proxy.hosts.0.client_ca": [self.pem("issuing-1")],
+                          "proxy.revocation.crls": [{"issuer_ca": self.pem("issuing-1"), "file": lists}], "proxy.revocation.refresh_seconds": 3600})
+
+    def pem(self, name):
+        return os.path.join(self.folder, name + ".pem")
+
+    def run(self, *words, data=None):
+        """A program where easenroll is."""
+        done = subprocess.run(self.enroll.netns.command([str(w) for w in words]), input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == 0, (words, done.stderr.decode())
+        return done.stdout
+
+    def list_holds(self, serial):
+        """The CRL as the plain listener serves it, its signature checked."""
+        der = self.run("curl", "-sSf", "http://%s/crl/%s.crl" % (self.enroll.address("plain"), self.name))
+        text = self.run("openssl", "crl", "-inform", "DER", "-noout", "-text", "-CAfile", self.pem("issuing-1"), data=der).decode()
+        return ("%x" % serial) in text.lower().replace("serial number: 0", "serial number: ")
+
+    def ocsp(self, path):
+        text = self.run("openssl", "ocsp", "-issuer", self.pem("issuing-1"), "-cert", path, "-CAfile", self.pem("root-1"), "-verify_other", self.pem("issuing-1"),
+                        "-url", "http://%s/ocsp" % self.enroll.address("plain"), "-no_nonce").decode()
+        return re.search(r": (good|revoked|unknown)$", text, re.M)[1]
+
+
+def ended(held):
+    """Seconds until a held Ping was ended with 403, and for good."""
+    began = time.monotonic()
+    answer = held.wait(5)
+    assert answer is not None and answer.status == 403
+    return time.monotonic() - began
+
+
+def iphone(fleet, profile, place):
+    """What an iPhone makes of a profile: a key of its own kind, SCEP with the profile's values, and an account that uses the certificate."""
+    payloads = {p["PayloadType"]: p for p in profile["PayloadContent"]}
+    scep, account = payloads["com.apple.security.scep"], payloads["com.apple.eas.account"]
+    assert account["PayloadCertificateUUID"] == scep["PayloadUUID"] and "Password" not in account
+    values, at = scep["PayloadContent"], lambda name: os.path.join(place, name)
+    assert values["Key Type"] == "RSA" and values["URL"].startswith("http://enroll.example.com/")
+    url = values["URL"].replace("enroll.example.com", fleet.enroll.address("plain"))
+    fleet.run("pki", "--scepca", "--url", url, "--caout", at("scep-ca"), "--raout", at("scep-ra"), "--outform", "pem")
+    fleet.run("openssl", "genrsa", "-traditional", "-out", at("iphone.key"), values["Keysize"])
+    ca = [at(name) for name in sorted(os.listdir(place)) if name.startswith("scep-ca")]
+    ra = [at(name) for name in sorted(os.listdir(place)) if name.startswith("scep-ra")]
+    issuing = next(path for path in ca if b"Issuing" in fleet.run("openssl", "x509", "-noout", "-subject", "-in", path))
+    dn = ", ".join("%s=%s" % tuple(pair) for rdn in values["Subject"] for pair in rdn)
+    pem = fleet.run("pki", "--scep", "--url", url, "--in", at("iphone.key"), "--dn", dn, "--password", values["Challenge"], "--cacert-enc", ra[0], "--cacert-sig", issuing,
+                    *[word for path in ca for word in ("--cacert", path)], "--outform", "pem")
+    with open(at("iphone.pem"), "wb") as f:
+        f.write(pem)
+    with open(at("iphone.key"), "rb") as f:
+        return Identity(x509.load_pem_x509_certificate(pem), load_pem_private_key(f.read(), None)), account
+
+
+def test_the_whole_story_from_a_sign_in_with_the_ad_password_to_a_revoked_iphone(
+        ad, start_enroll, browser, kerberos_proxy, redis_server, phone, place):
+    sam, old, new = ad.account(), None, "An0ther.Passw0rd"
+    old = "Passw0rd." + sam
+    redis = {key: value for key, value in settings.redis(redis_server, place).items() if key == "redis"}
+    fleet = Fleet(start_enroll(redis, ad=ad), redis_server, place)
+    proxy = kerberos_proxy(changes=fleet.proxy)
+
+    # signs in, gets a profile, once
+    me = browser(fleet.enroll)
+    assert me.sign_in(sam, old).status == 200
+    device = me.post("/api/devices", {"name": "My iPhone", "kind": "iphone"}).json["device"]
+    offer = me.post("/api/devices/%s/delivery" % device["id"]).json
+    signed = browser(fleet.enroll).get(offer["path"])
+    assert signed.status == 200 and signed.get("Content-Type") == "application/x-apple-aspen-config"
+    assert browser(fleet.enroll).get(offer["path"]).status == 404
+    profile = plistlib.loads(fleet.run("openssl", "cms", "-verify", "-binary", "-inform", "DER", "-CAfile", fleet.pem("root-1"), "-purpose", "any", data=signed.body))
+    identity, account = iphone(fleet, profile, place)
+    assert account["Host"] == "mail.example.com" and account["EmailAddress"] == ad.get(sam, "mail")
+    assert fleet.ocsp(os.path.join(place, "iphone.pem")) == "good" and not fleet.list_holds(identity.cert.serial_number)
+
+    # syncs from the Kerberos mail server, by its certificate alone
+    with_it = phone(proxy, identity, user=sam)
+    log = ad.mail.mark()
+    assert with_it.sync().status == 200
+    ad.mail.wait_access(user="%s@%s" % (sam, ad.realm), status=200, since=log)
+    wait_until(lambda: me.get("/api/devices").json["devices"][0].get("last_sync"), 10)          # the portal has it from Redis
+    mine = me.get("/api/devices").json["devices"][0]
+    assert mine["eas_device_id"] == "ApplTEST0001" and mine["certificates"][0]["state"] == "live"
+
+    # the password changes, mail goes on
+    ad.change_password(sam, new)
+    log = ad.mail.mark()
+    assert with_it.sync().status == 200
+    ad.mail.wait_access(user="%s@%s" % (sam, ad.realm), status=200, since=log)
+    assert ad.get(sam, "badPwdCount") in (None, "0")
+    again = browser(fleet.enroll)
+    assert again.sign_in(sam, new).status == 200
+
+    # revoked on the portal: out at once, everywhere
+    held = with_it.ping()
+    assert held.waiting
+    began = time.monotonic()
+    assert again.post("/api/devices/%s/revoke" % device["id"], {"reason": "lost"}).json["device"]["state"] == "revoked"
+    ended(held)
+    assert time.monotonic() - began < 1.0
+    assert phone(proxy, identity, user=sam).sync().status == 403
+    assert fleet.ocsp(os.path.join(place, "iphone.pem")) == "revoked"
+    wait_until(lambda: fleet.list_holds(identity.cert.serial_number), 5)
+    assert again.get("/api/devices").json["devices"][0]["certificates"][0]["state"] == "revoked"
+    assert fleet.enroll.command("audit", "verify")["whole"]
+    for program in (fleet.enroll, proxy):
+        program.assert_never(old, new, offer["path"])
+
+
+def test_approved_held_and_released_by_page_and_command_and_the_proxies_follow(
+        start_enroll, browser, accounts, redis_server, start_proxy, configure, backend, phone, place):
+    backend.default = answers.eas(b"\x03\x01\x6a\x00 mail")
+    hold = backend.when("Ping", answers.hold())
+    redis = {key: value for key, value in settings.redis(redis_server, place).items() if key == "redis"}
+    fleet = Fleet(start_enroll({**redis, "enroll.profiles.0.approve": True}), redis_server, place)
+    proxies = [start_proxy(configure(backend, changes=fleet.proxy, node=node)) for node in ("one", "two")]
+    alice, root = browser(fleet.enroll), browser(fleet.enroll)
+    assert alice.sign_in("alice", PASSWORD).status == root.sign_in("root", PASSWORD).status == 200
+    device = alice.post("/api/devices", {"name": "Tablet", "kind": "windows"}).json["device"]
+    assert device["state"] == "waiting" and alice.post("/api/devices/%s/delivery" % device["id"]).json["error"] == "waiting"
+    act = lambda word: root.post("/api/admin/devices/%s/%s" % (device["id"], word)).status
+    assert act("hold") == 200 and act("approve") == 200            # there was nothing to hold yet
+    offer = alice.post("/api/devices/%s/delivery" % device["id"]).json
+    identity = from_pkcs12(browser(fleet.enroll).get(offer["path"]).body, offer["password"])
+
+    def says(status):
+        for proxy in proxies:
+            wait_until(lambda: phone(proxy, identity, user="alice").sync().status == status, 5)
+    says(200)
+    for how in (act, lambda word: fleet.enroll.command("device", word, device["id"]) and 200):
+        held = [phone(proxy, identity, user="alice").ping() for proxy in proxies]
+        hold.wait_waiting(backend, 2)
+        began = time.monotonic()
+        assert how("hold") == 200
+        assert [ended(one) >= 0 for one in held] and time.monotonic() - began < 1.0
+        says(403)
+        assert alice.get("/api/devices").json["devices"][0]["certificates"][0]["state"] == "hold"
+        assert root.get("/api/admin/devices").json["devices"][0]["held"] is True
+        assert how("release") == 200
+        says(200)
+        assert alice.get("/api/devices").json["devices"][0]["certificates"][0]["state"] == "live"
+    assert alice.get("/api/devices").json["devices"][0]["last_sync"] is not None
+    assert act("revoke") == 200 and act("release") == 409
+    says(403)
