@@ -35,7 +35,7 @@ HARDEN += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 COMPILE = $(CC) $(STD) $(CFLAGS) $(WARN) $(WERROR) $(HARDEN) $(INC) -MMD -MP
 
-COMMON := $(wildcard common/*.c common/directory/*.c)
+COMMON := $(wildcard common/*.c common/directory/*.c common/lockout/*.c)
 PROXY := $(filter-out proxy/main.c,$(wildcard proxy/*.c proxy/*/*.c))
 ENROLL := $(filter-out enroll/main.c,$(wildcard enroll/*.c enroll/*/*.c))
 LIB := $(COMMON:%.c=$(BUILD)/%.o) $(PROXY:%.c=$(BUILD)/%.o)

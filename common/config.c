@@ -236,6 +236,19 @@ const cyaml_schema_field_t config_directory_fields[] = {
 	CYAML_FIELD_END,
 };
 
+const cyaml_schema_field_t config_lockout_fields[] = {
+	F_STR("mode", struct config_lockout, mode),
+	F_U32("margin", struct config_lockout, margin),
+	F_U32("attempts", struct config_lockout, attempts),
+	F_U32("window_seconds", struct config_lockout, window_seconds),
+	F_U32("address_attempts", struct config_lockout, address_attempts),
+	F_U32("good_seconds", struct config_lockout, good_seconds),
+	F_U32("memory_mib", struct config_lockout, memory_mib),
+	F_U32("queue", struct config_lockout, queue),
+	F_U32("entries", struct config_lockout, entries),
+	CYAML_FIELD_END,
+};
+
 static const struct config_fill common_rows[] = {
 	FILL_TEXT(struct config_common, user, "easgate", "the name of an unprivileged user"),
 	FILL_TEXT(struct config_common, state_dir, "/var/lib/easgate", "a directory"),
@@ -265,6 +278,18 @@ static const struct config_fill ldap_rows[] = {
 	FILL_TEXT(struct config_ldap, keytab, "", NULL),
 	FILL_U32(struct config_ldap, timeout_ms, 3000, 50, 60000),
 	FILL_U32(struct config_ldap, watch_seconds, 5, 1, 3600),
+	{ .key = NULL },
+};
+static const struct config_fill lockout_rows[] = {
+	FILL_TEXT(struct config_lockout, mode, "enforce", NULL),
+	FILL_U32(struct config_lockout, margin, 2, 1, 100),
+	FILL_U32(struct config_lockout, attempts, 0, 0, 1000),
+	FILL_U32(struct config_lockout, window_seconds, 0, 0, 604800),
+	FILL_U32(struct config_lockout, address_attempts, 50, 1, 100000),
+	FILL_U32(struct config_lockout, good_seconds, 3600, 1, 86400),
+	FILL_U32(struct config_lockout, memory_mib, 16, 1, 256),
+	FILL_U32(struct config_lockout, queue, 64, 1, 1024),
+	FILL_U32(struct config_lockout, entries, 10000, 64, 1000000),
 	{ .key = NULL },
 };
 static const struct config_fill directory_rows[] = {
@@ -348,6 +373,25 @@ static int check_redis(struct config_redis *r, const struct config_place *place)
 	return 0;
 }
 
+static int check_lockout(struct config_lockout *l, const struct config_place *place)
+{
+	static const char *const modes[] = { [LOCKOUT_ENFORCE] = "enforce", [LOCKOUT_LOG] = "log", [LOCKOUT_OFF] = "off", NULL };
+	int mode;
+
+	if (config_fill(l, lockout_rows, "lockout", place) < 0)
+		return -1;
+	mode = config_choice(l->mode, modes, "lockout.mode", place);
+	if (mode < 0)
+		return -1;
+	l->parsed_mode = (enum lockout_mode)mode;
+	if ((l->memory_mib & (l->memory_mib - 1)) != 0) {
+		config_fail(place->error, place->name, place->text, "lockout.memory_mib", "%u is no power of two: expected 1, 2, 4, 8 ... 256",
+		    l->memory_mib);
+		return -1;
+	}
+	return 0;
+}
+
 int config_check_common(struct config_common *c, const char *name, struct strv text, struct config_error *error)
 {
 	struct config_place place = { name, text, error };
@@ -360,6 +404,8 @@ int config_check_common(struct config_common *c, const char *name, struct strv t
 	}
 	c->log.access = c->log.access_given == NULL || *c->log.access_given;
 	if (c->redis != NULL && check_redis(c->redis, &place) < 0)
+		return -1;
+	if (check_lockout(&c->lockout, &place) < 0)
 		return -1;
 	return check_directory(&c->directory, &place);
 }

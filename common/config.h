@@ -42,11 +42,24 @@ struct config_directory {
 	uint32_t ttl_seconds, negative_ttl_seconds, stale_seconds, cache_entries;
 };
 
+enum lockout_mode { LOCKOUT_ENFORCE = 0, LOCKOUT_LOG, LOCKOUT_OFF };
+
+struct config_lockout {
+	char *mode;			/* "enforce", "log", "off" */
+	enum lockout_mode parsed_mode;	/* filled by config_check_common */
+	uint32_t margin;
+	uint32_t attempts, window_seconds;	/* 0: as the domain's policy has it */
+	uint32_t address_attempts, good_seconds;
+	uint32_t memory_mib;		/* a power of two */
+	uint32_t queue, entries;
+};
+
 struct config_common {
 	char *user, *state_dir, *run_dir;
 	struct config_log log;
 	struct config_redis *redis;	/* NULL: one machine, no Redis */
 	struct config_directory directory;
+	struct config_lockout lockout;
 };
 
 /* What a loader needs to say where it failed. */
@@ -70,7 +83,7 @@ bool config_names_key(struct strv text, const char *key_path);
 PRINTF(5, 6) void config_fail(struct config_error *error, const char *name, struct strv text, const char *key_path, const char *fmt, ...);
 
 /* Schema rows of the common sections, for a program's own top-level mapping. */
-extern const cyaml_schema_field_t config_log_fields[], config_redis_fields[], config_directory_fields[];
+extern const cyaml_schema_field_t config_log_fields[], config_redis_fields[], config_directory_fields[], config_lockout_fields[];
 /* Fills defaults and checks limits of the common part. 0 or -1 with error. */
 MUST_CHECK int config_check_common(struct config_common *c, const char *name, struct strv text, struct config_error *error);
 

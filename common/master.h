@@ -19,7 +19,7 @@ struct plan_role {
 	int (*run)(struct child *c);
 	const char *files[PLAN_FILES];	/* what it may read; borrowed from the settings */
 	size_t files_n;
-	bool vouch_key;			/* gets the key of vouchers (directory, kerberos) */
+	bool vouch_key;			/* gets the key of vouchers (directory, kerberos, lockout) */
 	bool reloads;			/* takes a new configuration in place (workers); others are replaced */
 	uint32_t peers;			/* bit per enum role: it has a wire to each process of those */
 };

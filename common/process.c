@@ -25,6 +25,7 @@ const char *role_name(enum role role)
 	static const char *const names[ROLE_COUNT] = {
 		[ROLE_MASTER] = "master",	[ROLE_WORKER] = "worker",     [ROLE_REVOCATION] = "revocation",
 		[ROLE_DIRECTORY] = "directory", [ROLE_KERBEROS] = "kerberos", [ROLE_SIGNER] = "signer",
+		[ROLE_LOCKOUT] = "lockout",
 	};
 	return (unsigned)role < ROLE_COUNT ? names[role] : "?";
 }

@@ -13,7 +13,7 @@
 #include "common/bundle.h"
 #include "common/loop.h"
 
-enum role { ROLE_MASTER = 0, ROLE_WORKER, ROLE_REVOCATION, ROLE_DIRECTORY, ROLE_KERBEROS, ROLE_SIGNER, ROLE_COUNT };
+enum role { ROLE_MASTER = 0, ROLE_WORKER, ROLE_REVOCATION, ROLE_DIRECTORY, ROLE_KERBEROS, ROLE_SIGNER, ROLE_LOCKOUT, ROLE_COUNT };
 const char *role_name(enum role role);
 
 struct child;

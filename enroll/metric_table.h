@@ -15,6 +15,14 @@ enum enroll_metric {
 	EM_DIRECTORY_SEARCHES,	/* histogram, result */
 	EM_DIRECTORY_SERVERS,	/* gauge */
 	EM_DIRECTORY_ENTRIES,	/* gauge */
+	EM_LOCKOUT_CHECKS,	/* enum lockout_result */
+	EM_LOCKOUT_BINDS,	/* enum lockout_bind */
+	EM_LOCKOUT_REMEMBERED,	/* enum lockout_memory */
+	EM_LOCKOUT_WOULD_REFUSE,	/* enum lockout_result: mode log */
+	EM_LOCKOUT_STRETCH,	/* histogram */
+	EM_LOCKOUT_WAITING,	/* gauge */
+	EM_REDIS_COMMANDS,	/* result: of the lockout process */
+	EM_REDIS_CONNECTIONS,	/* found, lost, failed */
 	EM_PROCESS_RESTARTS,
 	EM_COUNT
 };

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/directory/process.h"
+#include "common/lockout/process.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "enroll/listen.h"
@@ -34,6 +35,19 @@ static int run_directory(struct child *child)
 
 	setup.groups_count = enroll_settings_groups(s, groups);
 	return directory_process(child, &setup);
+}
+
+static struct shared_table *lockout_table;	/* made before the fork; NULL: with Redis */
+
+static int run_lockout(struct child *child)
+{
+	const struct enroll_settings *s = child_settings(child);
+	static const struct lockout_metrics metrics = { EM_LOCKOUT_CHECKS, EM_LOCKOUT_BINDS, EM_LOCKOUT_REMEMBERED, EM_LOCKOUT_WOULD_REFUSE,
+		EM_LOCKOUT_STRETCH, EM_LOCKOUT_WAITING, { EM_REDIS_COMMANDS, EM_REDIS_CONNECTIONS } };
+	struct lockout_setup setup = { .config = &s->common.lockout, .redis = s->common.redis, .directory = &s->common.directory,
+		.table = lockout_table, .metrics = &metrics };
+
+	return lockout_process(child, &setup);
 }
 
 void enroll_signer_setup(const struct enroll_settings *s, struct enroll_signer_setup *out)
@@ -66,6 +80,15 @@ static void add_file(struct plan_role *r, const char *path)
 		r->files[r->files_n++] = path;
 }
 
+static void add_redis(struct plan_role *r, const struct enroll_settings *s)
+{
+	if (s->common.redis == NULL)
+		return;
+	add_file(r, s->common.redis->password_file);
+	add_file(r, s->common.redis->fleet_secret_file);
+	add_file(r, s->common.redis->ca);
+}
+
 static void worker_files(struct plan_role *r, const struct enroll_settings *s)
 {
 	const struct enroll_section *e = &s->enroll;
@@ -84,11 +107,7 @@ static void worker_files(struct plan_role *r, const struct enroll_settings *s)
 		add_file(r, e->mdm.secret_file);
 	add_file(r, e->apple.device_cas_file);
 	add_file(r, e->apple.trust_file);
-	if (s->common.redis == NULL)
-		return;
-	add_file(r, s->common.redis->password_file);
-	add_file(r, s->common.redis->fleet_secret_file);
-	add_file(r, s->common.redis->ca);
+	add_redis(r, s);
 }
 
 static void directory_files(struct plan_role *r, const struct enroll_settings *s)
@@ -149,6 +168,9 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	r = add_role(plan, ROLE_DIRECTORY, run_directory, 1u << ROLE_WORKER);
 	r->vouch_key = true;
 	directory_files(r, s);
+	r = add_role(plan, ROLE_LOCKOUT, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+	r->vouch_key = true;
+	add_redis(r, s);
 	r = add_role(plan, ROLE_SIGNER, run_signer, 1u << ROLE_WORKER);
 	signer_files(r, s);
 	r = add_role(plan, ROLE_WORKER, enroll_worker_process, 0);
@@ -273,6 +295,10 @@ static int prepare(struct plan *plan)
 		log_say(LOG_ERROR, "memory", "no memory for metrics");
 		return -1;
 	}
+	if (s->common.redis == NULL && (lockout_table = lockout_table_new(&s->common.lockout)) == NULL) {
+		log_say(LOG_ERROR, "memory", "no memory for lockout.entries: %s", strerror(errno));
+		return -1;
+	}
 	return enroll_listen_all(plan, pw);
 }
 
@@ -314,6 +340,10 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 		return "enroll.registry";
 	if (strcmp(a->enroll.admin.address, b->enroll.admin.address) != 0)
 		return "enroll.admin.address";
+	if (a->common.lockout.entries != b->common.lockout.entries)
+		return "lockout.entries";
+	if ((a->common.redis == NULL) != (b->common.redis == NULL))
+		return "redis (put in or left out as a whole)";
 	if (a->enroll.limits.connections < b->enroll.limits.connections)
 		return "enroll.limits.connections (upwards)";
 	if (a->enroll.listeners_count != b->enroll.listeners_count)

@@ -54,13 +54,6 @@ static const struct config_fill portal_rows[] = {
 	FILL_U32(struct enroll_portal, devices_per_user, 10, 1, 1000),
 	{ .key = NULL },
 };
-static const struct config_fill guard_rows[] = {
-	FILL_U32(struct enroll_guard, attempts, 3, 1, 100),
-	FILL_U32(struct enroll_guard, margin, 2, 1, 100),
-	FILL_U32(struct enroll_guard, window_seconds, 1800, 1, 604800),
-	FILL_U32(struct enroll_guard, address_attempts, 20, 1, 100000),
-	{ .key = NULL },
-};
 static const struct config_fill secrets_rows[] = {
 	FILL_U32(struct enroll_secrets, seconds, 900, 1, 2592000),
 	{ .key = NULL },
@@ -368,7 +361,7 @@ static int check_ways_in(struct enroll_section *e, const struct config_place *at
 	    resolve_profile(e, &e->est.profile, &e->est.profile_index, "enroll.est.profile", at) < 0)
 		return -1;
 	e->est.enabled = given(e->est.enabled_given);
-	if (config_fill(&e->portal, portal_rows, "enroll.portal", at) < 0 || config_fill(&e->guard, guard_rows, "enroll.guard", at) < 0 ||
+	if (config_fill(&e->portal, portal_rows, "enroll.portal", at) < 0 ||
 	    config_fill(&e->secrets, secrets_rows, "enroll.secrets", at) < 0 || config_fill(&e->mail, mail_rows, "enroll.mail", at) < 0 ||
 	    check_apple(e, at) < 0 || config_fill(&e->admin, admin_rows, "enroll.admin", at) < 0 ||
 	    config_fill(&e->limits, limits_rows, "enroll.limits", at) < 0)

@@ -42,10 +42,6 @@ struct enroll_portal {
 	uint32_t idle_seconds, session_seconds, devices_per_user;
 };
 
-struct enroll_guard {
-	uint32_t attempts, margin, window_seconds, address_attempts;
-};
-
 struct enroll_secrets {
 	uint32_t seconds;
 };
@@ -123,7 +119,6 @@ struct enroll_section {
 	struct enroll_profile *profiles;
 	unsigned profiles_count;
 	struct enroll_portal portal;
-	struct enroll_guard guard;
 	struct enroll_secrets secrets;
 	struct enroll_scep scep;
 	struct enroll_est est;

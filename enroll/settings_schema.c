@@ -61,14 +61,6 @@ static const cyaml_schema_field_t portal_fields[] = {
 	END,
 };
 
-static const cyaml_schema_field_t guard_fields[] = {
-	U32(struct enroll_guard, attempts),
-	U32(struct enroll_guard, margin),
-	U32(struct enroll_guard, window_seconds),
-	U32(struct enroll_guard, address_attempts),
-	END,
-};
-
 static const cyaml_schema_field_t secrets_fields[] = {
 	U32(struct enroll_secrets, seconds),
 	END,
@@ -159,7 +151,6 @@ static const cyaml_schema_field_t enroll_fields[] = {
 	MAP(struct enroll_section, ca, ca_fields),
 	SEQ(struct enroll_section, profiles, profile_entry),
 	MAP(struct enroll_section, portal, portal_fields),
-	MAP(struct enroll_section, guard, guard_fields),
 	MAP(struct enroll_section, secrets, secrets_fields),
 	MAP(struct enroll_section, scep, scep_fields),
 	MAP(struct enroll_section, est, est_fields),
@@ -179,6 +170,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_MAPPING("log", CYAML_FLAG_OPTIONAL, struct enroll_settings, common.log, config_log_fields),
 	CYAML_FIELD_MAPPING_PTR("redis", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct enroll_settings, common.redis, config_redis_fields),
 	CYAML_FIELD_MAPPING("directory", CYAML_FLAG_DEFAULT, struct enroll_settings, common.directory, config_directory_fields),
+	CYAML_FIELD_MAPPING("lockout", CYAML_FLAG_OPTIONAL, struct enroll_settings, common.lockout, config_lockout_fields),
 	CYAML_FIELD_MAPPING("enroll", CYAML_FLAG_DEFAULT, struct enroll_settings, enroll, enroll_fields),
 	CYAML_FIELD_IGNORE("proxy", CYAML_FLAG_OPTIONAL),	/* the other program's section */
 	END,

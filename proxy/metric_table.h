@@ -29,6 +29,12 @@ enum metric {
 	M_KERBEROS_CACHE,	/* hit, miss */
 	M_KERBEROS_SECONDS,
 	M_DEVICE_CHECKS,	/* result */
+	M_LOCKOUT_CHECKS,	/* enum lockout_result */
+	M_LOCKOUT_BINDS,	/* enum lockout_bind */
+	M_LOCKOUT_REMEMBERED,	/* enum lockout_memory */
+	M_LOCKOUT_WOULD_REFUSE,	/* enum lockout_result: mode log */
+	M_LOCKOUT_STRETCH,	/* histogram */
+	M_LOCKOUT_WAITING,	/* gauge */
 	M_UPSTREAM_CONNECTIONS, /* state */
 	M_UPSTREAM_FAILURES,	/* kind */
 	M_REDIS_COMMANDS,	/* result: workers (device state) and the revocation process */

@@ -15,6 +15,7 @@
 
 #include "common/device.h"
 #include "common/directory/process.h"
+#include "common/lockout/process.h"
 #include "common/shared_table.h"
 #include "common/tls.h"
 #include "proxy/kerberos/ask.h"
@@ -37,6 +38,18 @@ static unsigned workers_of(const struct settings *s)
 	return n < 1 ? 1 : n > 48 ? 48 : (unsigned)n;
 }
 
+/* Some device may come with a password: then there is somebody to judge it. */
+static bool takes_passwords(const struct settings *s)
+{
+	for (unsigned i = 0; i < s->proxy.policies_count; i++) {
+		if (settings_takes(&s->proxy.policies[i], METHOD_PASSWORD))
+			return true;
+	}
+	return false;
+}
+
+static struct shared_table *lockout_table;	/* made before the fork; NULL: with Redis, or without passwords */
+
 /* --- the roles --- */
 
 static int run_directory(struct child *child)
@@ -46,7 +59,8 @@ static int run_directory(struct child *child)
 	const struct kerberos_settings *k = s->proxy.kerberos;
 	static const struct directory_metrics metrics = { M_DIRECTORY_QUESTIONS, M_DIRECTORY_CACHE, M_DIRECTORY_SEARCHES,
 		M_DIRECTORY_SERVERS, M_DIRECTORY_ENTRIES };
-	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics };
+	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics,
+		.signs_in = takes_passwords(s) };
 
 	worker_forget_sessions();
 	setup.groups_count = settings_groups(s, groups);
@@ -57,6 +71,18 @@ static int run_directory(struct child *child)
 		setup.kdcs_count = k->kdcs_count;
 	}
 	return directory_process(child, &setup);
+}
+
+static int run_lockout(struct child *child)
+{
+	const struct settings *s = child_settings(child);
+	static const struct lockout_metrics metrics = { M_LOCKOUT_CHECKS, M_LOCKOUT_BINDS, M_LOCKOUT_REMEMBERED, M_LOCKOUT_WOULD_REFUSE,
+		M_LOCKOUT_STRETCH, M_LOCKOUT_WAITING, { M_REDIS_COMMANDS, M_REDIS_CONNECTIONS } };
+	struct lockout_setup setup = { .config = &s->common.lockout, .redis = s->common.redis, .directory = &s->common.directory,
+		.table = lockout_table, .metrics = &metrics };
+
+	worker_forget_sessions();
+	return lockout_process(child, &setup);
 }
 
 static int run_revocation(struct child *child)
@@ -165,6 +191,11 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	r = add_role(plan, ROLE_DIRECTORY, 1, run_directory, 1u << ROLE_WORKER);
 	r->vouch_key = true;
 	directory_files(r, s);
+	if (takes_passwords(s)) {
+		r = add_role(plan, ROLE_LOCKOUT, 1, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+		r->vouch_key = true;
+		add_redis(r, s);
+	}
 	r = add_role(plan, ROLE_REVOCATION, 1, run_revocation, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
 	revocation_files(r, s);
 	if (s->proxy.kerberos != NULL) {
@@ -308,6 +339,10 @@ static int prepare(struct plan *plan)
 		}
 	}
 	worker_use_tables(records, devices);
+	if (s->common.redis == NULL && takes_passwords(s) && (lockout_table = lockout_table_new(&s->common.lockout)) == NULL) {
+		log_say(LOG_ERROR, "memory", "no memory for lockout.entries: %s", strerror(errno));
+		return -1;
+	}
 	return listen_all(plan, pw);
 }
 
@@ -369,6 +404,10 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 	if ((a->proxy.kerberos == NULL) != (b->proxy.kerberos == NULL) ||
 	    (a->proxy.kerberos != NULL && a->proxy.kerberos->processes != b->proxy.kerberos->processes))
 		return "proxy.kerberos.processes";
+	if (takes_passwords(a) != takes_passwords(b))
+		return "proxy.policies.methods.password (the first that is switched on, or the last that is switched off)";
+	if (a->common.lockout.entries != b->common.lockout.entries)
+		return "lockout.entries";
 	if (a->proxy.listeners_count != b->proxy.listeners_count)
 		return "proxy.listeners";
 	for (unsigned i = 0; i < a->proxy.listeners_count; i++) {

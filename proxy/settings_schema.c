@@ -165,6 +165,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CYAML_FIELD_MAPPING("log", CYAML_FLAG_OPTIONAL, struct settings, common.log, config_log_fields),
 	CYAML_FIELD_MAPPING_PTR("redis", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct settings, common.redis, config_redis_fields),
 	CYAML_FIELD_MAPPING("directory", CYAML_FLAG_DEFAULT, struct settings, common.directory, config_directory_fields),
+	CYAML_FIELD_MAPPING("lockout", CYAML_FLAG_OPTIONAL, struct settings, common.lockout, config_lockout_fields),
 	CYAML_FIELD_MAPPING("proxy", CYAML_FLAG_DEFAULT, struct settings, proxy, proxy_fields),
 	CYAML_FIELD_IGNORE("enroll", CYAML_FLAG_OPTIONAL),	/* the other program's section */
 	END,

@@ -12,6 +12,7 @@
 #define VOUCHER_SIZE		56
 #define DIRECTORY_CLAIM_MAX	640
 #define DIRECTORY_PASSWORD_MAX	256
+#define DIRECTORY_NO_MARGIN	UINT32_MAX
 
 enum directory_verb {
 	DIRECTORY_FIND = 1,	/* worker -> directory: struct directory_find; answer: struct directory_found */
@@ -20,7 +21,7 @@ enum directory_verb {
 };
 
 /* also: */
-#define DIRECTORY_SIGN_IN 0x8011u /* worker -> directory (easenroll only): struct directory_sign_in; answer: struct directory_signed_in.
+#define DIRECTORY_SIGN_IN 0x8011u /* lockout -> directory: struct directory_sign_in; answer: struct directory_signed_in.
 				     The high bit is WIRE_SECRET. */
 #define DIRECTORY_STATE 16	/* directory -> worker, tell: struct directory_state; at every change and at each new link */
 
@@ -57,8 +58,12 @@ struct account {
 	char display_name[ACCOUNT_TEXT_MAX];
 	uint64_t groups;			/* bit i: member (nested too) of group i of settings_groups() */
 	uint32_t flags;
-	uint32_t bad_password_count, lockout_threshold;	/* as the directory says; 0: not known */
+	uint32_t bad_password_count;		/* of the server that was asked; 0 once the observation window is over */
+	uint32_t lockout_threshold;		/* of the account: its password settings object's, else the domain's; 0: it is never locked */
+	uint32_t lockout_window;		/* lockOutObservationWindow likewise, in seconds; 0: not known */
+	uint32_t lockout_known;			/* 0: the threshold could not be read; then the 0 above says nothing */
 	int64_t expires;			/* accountExpires, seconds since the epoch; 0: never */
+	int64_t pwd_last_set;			/* pwdLastSet as it stands: another number, another password; 0: must be changed */
 };
 
 struct directory_find {
@@ -75,13 +80,15 @@ struct directory_found {
 	uint32_t ttl_seconds;			/* how long the worker may keep this answer */
 	uint32_t reserved;
 	struct account account;
-	uint8_t voucher[VOUCHER_SIZE];		/* all zero unless enabled and neither expired nor protected nor not-delegated */
+	/* all zero unless enabled and neither expired nor protected nor not-delegated; always for CLAIM_USER: a name proves nothing */
+	uint8_t voucher[VOUCHER_SIZE];
 };
 
 /* A name and a password as typed. The directory process overwrites its copies as soon as the attempt is over. */
 struct directory_sign_in {
 	char name[DIRECTORY_CLAIM_MAX];		/* "user", "user@domain" or "DOMAIN\\user" */
-	uint32_t margin;	/* no attempt once badPwdCount >= the lock-out limit - margin */
+	uint32_t margin;	/* no attempt once badPwdCount >= the lock-out limit - margin, nor where the limit is not known and one was made;
+				   DIRECTORY_NO_MARGIN: whatever the count */
 	uint32_t password_n;	/* 1 to DIRECTORY_PASSWORD_MAX bytes */
 	char password[DIRECTORY_PASSWORD_MAX];
 };

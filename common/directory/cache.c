@@ -23,8 +23,8 @@ struct entry {
 	uint32_t packed; /* bytes of text */
 	struct {
 		uint64_t groups;
-		uint32_t flags, bad_password_count, lockout_threshold;
-		int64_t expires;
+		uint32_t flags, bad_password_count, lockout_threshold, lockout_window, lockout_known;
+		int64_t expires, pwd_last_set;
 	} number;
 	char text[]; /* the account's texts in order, each with its NUL */
 };
@@ -185,7 +185,10 @@ static struct entry *pack(const struct cached *item)
 	e->number.flags = item->account.flags;
 	e->number.bad_password_count = item->account.bad_password_count;
 	e->number.lockout_threshold = item->account.lockout_threshold;
+	e->number.lockout_window = item->account.lockout_window;
+	e->number.lockout_known = item->account.lockout_known;
 	e->number.expires = item->account.expires;
+	e->number.pwd_last_set = item->account.pwd_last_set;
 	return e;
 }
 
@@ -206,7 +209,10 @@ static void unpack(const struct entry *e, struct cached *out)
 	out->account.flags = e->number.flags;
 	out->account.bad_password_count = e->number.bad_password_count;
 	out->account.lockout_threshold = e->number.lockout_threshold;
+	out->account.lockout_window = e->number.lockout_window;
+	out->account.lockout_known = e->number.lockout_known;
 	out->account.expires = e->number.expires;
+	out->account.pwd_last_set = e->number.pwd_last_set;
 }
 
 void cache_doubt_all(struct cache *c)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -192,12 +193,33 @@ void directory_file_free(struct directory_file *f)
 	free(f);
 }
 
+/* Stands for pwdLastSet: another hash, another number. */
+static int64_t generation_of(const char *hash)
+{
+	uint8_t digest[SHA256_SIZE];
+	int64_t number = 0;
+
+	if (hash == NULL || EVP_Digest(hash, strlen(hash), digest, NULL, EVP_sha256(), NULL) != 1)
+		return 0;
+	memcpy(&number, digest, sizeof(number));
+	return number & INT64_MAX;
+}
+
 enum account_result directory_file_find(
     struct directory_file *f, uint32_t kind, const char *value, struct account *out)
 {
+	const char *any;
+	enum account_result result;
+
 	memset(out, 0, sizeof(*out));
-	return f->accounts == NULL ? ACCOUNT_UNAVAILABLE
-				   : accounts_find(f->accounts, kind, value, out);
+	if (f->accounts == NULL)
+		return ACCOUNT_UNAVAILABLE;
+	result = accounts_find(f->accounts, kind, value, out);
+	if (result == ACCOUNT_FOUND) {
+		out->lockout_known = 1; /* a file locks nobody */
+		out->pwd_last_set = generation_of(accounts_password(f->accounts, out->sid, &any));
+	}
+	return result;
 }
 
 void directory_file_hashes(const struct directory_file *f, const char *sid, char *own, char *like)

@@ -49,6 +49,23 @@ bool ldap_entry_number(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t 
 	return good;
 }
 
+bool ldap_entry_time(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t *out)
+{
+	char text[32];
+	struct tm t;
+	const char *end;
+
+	*out = 0;
+	memset(&t, 0, sizeof(t));
+	if (!ldap_entry_text(ld, e, attribute, text, sizeof(text)))
+		return false;
+	end = strptime(text, "%Y%m%d%H%M%S", &t);
+	if (end == NULL || (end[0] != 'Z' && end[0] != '.') || text[strlen(text) - 1] != 'Z')
+		return false;
+	*out = timegm(&t);
+	return *out > 0;
+}
+
 bool ldap_entry_sid(LDAP *ld, LDAPMessage *e, const char *attribute, struct sid *out)
 {
 	struct berval **values = ldap_get_values_len(ld, e, attribute);

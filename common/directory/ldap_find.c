@@ -14,7 +14,7 @@
 #include "common/log.h"
 #include "common/text.h"
 
-#define CLOCKS_APART 300 /* seconds that the server's clock may differ */
+#define WINDOW_SPARE 5 /* seconds that we wait longer than the observation window: times are read in whole seconds, twice */
 #define TOKEN_MAX 4096 /* SIDs in tokenGroups; Kerberos gives up at about 1,000 */
 
 struct ldap_finding {
@@ -33,6 +33,7 @@ struct ldap_finding {
 	bool unusable;	/* some entry was no account that can be used */
 	struct sid sid;
 	char dn[LDAP_DN_MAX], pso[256];
+	int64_t bad_password_time; /* as it stands; 0: never, or not readable */
 	struct account account;
 	struct sid *token;
 	size_t token_count;
@@ -85,17 +86,19 @@ static void fail(struct ldap_finding *f, int code, const char *diagnostic)
 
 /* --- the entry --- */
 
-static uint32_t threshold_of(const struct ldap_conn *c, const char *pso, bool *known)
+/* The account's own policy, as far as it is known by now. */
+static void policy_of(const struct ldap_conn *c, const char *pso, struct account *a)
 {
-	*known = true;
-	if (pso[0] == '\0')
-		return c->domain.lockout_threshold;
-	for (unsigned i = 0; i < c->domain.pso_count; i++) {
-		if (strcmp(c->domain.pso[i].dn, pso) == 0)
-			return c->domain.pso[i].lockout_threshold;
+	a->lockout_known = c->domain.lockout_known && pso[0] == '\0';
+	a->lockout_threshold = pso[0] == '\0' ? c->domain.lockout_threshold : 0;
+	a->lockout_window = pso[0] == '\0' ? c->domain.lockout_window : 0;
+	for (unsigned i = 0; pso[0] != '\0' && i < c->domain.pso_count; i++) {
+		if (strcmp(c->domain.pso[i].dn, pso) != 0)
+			continue;
+		a->lockout_known = 1;
+		a->lockout_threshold = c->domain.pso[i].lockout_threshold;
+		a->lockout_window = c->domain.pso[i].lockout_window;
 	}
-	*known = false;
-	return 0;
 }
 
 static bool number_of(LDAP *ld, LDAPMessage *e, const char *attribute, uint32_t *out)
@@ -110,15 +113,12 @@ static bool number_of(LDAP *ld, LDAPMessage *e, const char *attribute, uint32_t 
 
 /*
  * AD leaves badPwdCount as it is when the observation window is over, and begins anew at the next wrong password
- * (MS-ADTS 3.1.1.4.5: lockoutObservationWindow). Not for accounts with a password settings object: theirs is another window.
+ * (MS-ADTS 3.1.1.4.5: lockoutObservationWindow). By the server's clock, which wrote the time.
  */
-static bool is_long_ago(const struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
+static bool is_long_ago(const struct ldap_finding *f)
 {
-	uint32_t window = f->conn->domain.lockout_window;
-	int64_t when;
-
-	return window != 0 && f->pso[0] == '\0' && ldap_entry_number(ld, e, "badPasswordTime", &when) && when > 0 &&
-	       loop_wall(f->conn->pool->loop) - facts_unix_time(when) > (int64_t)window + CLOCKS_APART;
+	return f->account.lockout_window != 0 && f->bad_password_time > 0 &&
+	    ldap_conn_clock(f->conn) - facts_unix_time(f->bad_password_time) > (int64_t)f->account.lockout_window + WINDOW_SPARE;
 }
 
 /* False: this is no account that can be used. */
@@ -146,8 +146,9 @@ static bool fill(struct ldap_finding *f, LDAP *ld, LDAPMessage *e)
 	numbers.has_computed = number_of(
 	    ld, e, "msDS-User-Account-Control-Computed", &numbers.computed);
 	numbers.has_expires = ldap_entry_number(ld, e, "accountExpires", &numbers.expires);
-	if (!number_of(ld, e, "badPwdCount", &a->bad_password_count) || is_long_ago(f, ld, e))
-		a->bad_password_count = 0;
+	(void)number_of(ld, e, "badPwdCount", &a->bad_password_count);
+	(void)ldap_entry_number(ld, e, "badPasswordTime", &f->bad_password_time);
+	(void)ldap_entry_number(ld, e, "pwdLastSet", &a->pwd_last_set);
 	facts_from_numbers(a, &numbers, loop_wall(f->conn->pool->loop));
 	return true;
 }
@@ -194,11 +195,12 @@ static void on_account(void *arg, struct ldap_conn *c, LDAPMessage *e)
 static void conclude(struct ldap_finding *f)
 {
 	struct directory_ldap *d = f->conn->pool;
-	bool known;
 
 	facts_from_token(&f->account, &f->sid, f->token, f->token_count, f->conn->domain.group,
 	    d->setup.groups_count, d->setup.refused);
-	f->account.lockout_threshold = threshold_of(f->conn, f->pso, &known);
+	policy_of(f->conn, f->pso, &f->account);
+	if (is_long_ago(f))
+		f->account.bad_password_count = 0;
 	f->conn->told_code = LDAP_SUCCESS;
 	finish(f, true, ACCOUNT_FOUND);
 }
@@ -207,10 +209,15 @@ static void on_pso(void *arg, struct ldap_conn *c, LDAPMessage *e)
 {
 	struct ldap_finding *f = ((struct asking *)arg)->finding;
 	struct ldap_domain *d = &c->domain;
+	int64_t window = 0;
 	uint32_t threshold;
 
 	if (!number_of(c->ld, e, "msDS-LockoutThreshold", &threshold))
 		return;
+	/* 100 ns, negative */
+	if (!ldap_entry_number(c->ld, e, "msDS-LockoutObservationWindow", &window) || window >= 0 || window / -10000000 > INT32_MAX)
+		window = 0;
+	d->pso[d->pso_next].lockout_window = (uint32_t)(window / -10000000);
 	memcpy(d->pso[d->pso_next].dn, f->pso, sizeof(f->pso));
 	d->pso[d->pso_next].lockout_threshold = threshold;
 	d->pso_next = (d->pso_next + 1) % LDAP_PSO_MAX;
@@ -275,10 +282,9 @@ static bool ask_one(struct ldap_finding *f, unsigned which, struct ldap_query *q
 static void token_done(
     void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
 {
-	static const char *const attributes[] = { "msDS-LockoutThreshold", NULL };
+	static const char *const attributes[] = { "msDS-LockoutThreshold", "msDS-LockoutObservationWindow", NULL };
 	struct asking *asking = arg;
 	struct ldap_finding *f = asking->finding;
-	bool known;
 
 	(void)result;
 	asking->op = NULL;
@@ -286,8 +292,8 @@ static void token_done(
 		fail(f, code != LDAP_SUCCESS ? code : f->code, diagnostic);
 		return;
 	}
-	(void)threshold_of(c, f->pso, &known);
-	if (known || !ask_one(f, ASK_PSO,
+	policy_of(c, f->pso, &f->account);
+	if (f->pso[0] == '\0' || f->account.lockout_known || !ask_one(f, ASK_PSO,
 			 &(struct ldap_query){ .base = f->pso,
 			     .scope = LDAP_SCOPE_BASE,
 			     .attributes = attributes,
@@ -344,7 +350,8 @@ static bool ask_all(struct ldap_finding *f, unsigned n)
 		 * before. */
 		const char *attributes[] = { "objectSid", "sAMAccountName", "userPrincipalName",
 			"mail", "displayName", "userAccountControl", "accountExpires",
-			"msDS-User-Account-Control-Computed", "badPwdCount", "badPasswordTime", "msDS-ResultantPSO",
+			"msDS-User-Account-Control-Computed", "badPwdCount", "badPasswordTime", "pwdLastSet",
+			"msDS-ResultantPSO",
 			NULL, NULL };
 		struct ldap_query q = { .base = f->conn->pool->setup.config->base,
 			.scope = LDAP_SCOPE_SUBTREE,
@@ -375,6 +382,7 @@ int ldap_finding_start(struct ldap_conn *c, uint32_t kind, const char *value, ld
 	*out = NULL;
 	if (f == NULL)
 		return -1;
+	ldap_prepare_policy(c);
 	f->conn = c;
 	f->done = done;
 	f->arg = arg;

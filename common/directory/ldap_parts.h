@@ -84,15 +84,18 @@ enum ldap_conn_state {
 struct ldap_domain {
 	char naming_context[LDAP_DN_MAX], configuration[LDAP_DN_MAX], service[LDAP_DN_MAX];
 	char dns[ACCOUNT_NAME_MAX], netbios[32];
+	bool lockout_known;
 	uint32_t lockout_threshold;
 	uint32_t lockout_window; /* lockOutObservationWindow in seconds; 0: not known */
+	uint64_t policy_ms;	 /* when these and the clock were read */
+	int64_t clock_ms;	 /* the server's clock less our monotonic one; 0: not known */
 	uint8_t invocation[16];
 	bool has_invocation;
 	uint64_t usn; /* highestCommittedUSN when the connection was prepared */
 	struct sid group[LDAP_GROUPS_MAX]; /* n == 0: not found */
 	struct {
 		char dn[256];
-		uint32_t lockout_threshold;
+		uint32_t lockout_threshold, lockout_window;
 	} pso[LDAP_PSO_MAX];
 	unsigned pso_count, pso_next;
 };
@@ -193,6 +196,11 @@ void ldap_bind_stop(struct ldap_conn *c);
 /* ldap_prepare.c */
 void ldap_prepare(struct ldap_conn *c); /* ends with ldap_conn_prepared() or ldap_conn_fail() */
 void ldap_prepare_groups(struct ldap_conn *c); /* again, on a ready connection */
+/* On a ready connection: reads the lock-out policy and the server's clock again where they are older than a minute; what was known
+ * counts until the answer is there. */
+void ldap_prepare_policy(struct ldap_conn *c);
+/* Seconds since the epoch by the server's clock, which no jump of ours moves; by ours where it did not say. */
+time_t ldap_conn_clock(const struct ldap_conn *c);
 
 /* ldap_find.c */
 struct ldap_finding;
@@ -236,6 +244,8 @@ bool ldap_pool_other_watches(const struct ldap_conn *c);
 /* ldap_entry.c: values of an entry. False: not there, or not usable as that. */
 bool ldap_entry_text(LDAP *ld, LDAPMessage *e, const char *attribute, char *out, size_t size);
 bool ldap_entry_number(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t *out);
+/* GeneralizedTime as AD writes it, "20261129123000.0Z": seconds since the epoch. */
+bool ldap_entry_time(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t *out);
 bool ldap_entry_sid(LDAP *ld, LDAPMessage *e, const char *attribute, struct sid *out);
 bool ldap_entry_has(LDAP *ld, LDAPMessage *e, const struct claim_search *search);
 bool ldap_entry_has_text(LDAP *ld, LDAPMessage *e, const char *attribute, const char *value);

@@ -9,6 +9,8 @@
 #include "common/log.h"
 #include "common/text.h"
 
+#define POLICY_MS 60000
+
 static void one_done(
     void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result);
 
@@ -56,8 +58,9 @@ static void take_head(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	int64_t threshold, window;
 
 	(void)arg;
-	if (ldap_entry_number(c->ld, e, "lockoutThreshold", &threshold) && threshold >= 0 &&
-	    threshold <= UINT32_MAX)
+	c->domain.lockout_known = ldap_entry_number(c->ld, e, "lockoutThreshold", &threshold) && threshold >= 0 &&
+	    threshold <= UINT32_MAX;
+	if (c->domain.lockout_known)
 		c->domain.lockout_threshold = (uint32_t)threshold;
 	/* 100 ns, negative; the longest possible is "until an administrator" */
 	if (ldap_entry_number(c->ld, e, "lockOutObservationWindow", &window) && window < 0 &&
@@ -177,6 +180,48 @@ void ldap_prepare_groups(struct ldap_conn *c)
 	}
 }
 
+/* --- the policy, again --- */
+
+static void take_clock(void *arg, struct ldap_conn *c, LDAPMessage *e)
+{
+	int64_t seconds;
+
+	(void)arg;
+	if (ldap_entry_time(c->ld, e, "currentTime", &seconds))
+		c->domain.clock_ms = seconds * 1000 - (int64_t)loop_now_ms(c->pool->loop);
+}
+
+time_t ldap_conn_clock(const struct ldap_conn *c)
+{
+	if (c->domain.clock_ms == 0)
+		return loop_wall(c->pool->loop);
+	return (time_t)((c->domain.clock_ms + (int64_t)loop_now_ms(c->pool->loop)) / 1000);
+}
+
+static void policy_done(void *arg, struct ldap_conn *c, int code, const char *diagnostic, LDAPMessage *result)
+{
+	(void)arg;
+	(void)c;
+	(void)code;
+	(void)diagnostic;
+	(void)result;
+}
+
+void ldap_prepare_policy(struct ldap_conn *c)
+{
+	static const char *const head[] = { "lockoutThreshold", "lockOutObservationWindow", NULL }, *const root[] = { "currentTime", NULL };
+	uint64_t now = loop_now_ms(c->pool->loop);
+
+	if (c->state != CONN_READY || now - c->domain.policy_ms < POLICY_MS)
+		return;
+	c->domain.policy_ms = now;
+	c->domain.pso_count = c->domain.pso_next = 0; /* they are asked for again when they are needed */
+	(void)ldap_conn_search(c, &(struct ldap_query){ .base = "", .scope = LDAP_SCOPE_BASE, .attributes = root, .entry = take_clock,
+	    .done = policy_done });
+	(void)ldap_conn_search(c, &(struct ldap_query){ .base = c->domain.naming_context, .scope = LDAP_SCOPE_BASE, .attributes = head,
+	    .entry = take_head, .done = policy_done });
+}
+
 /* --- the server --- */
 
 static void take_root(void *arg, struct ldap_conn *c, LDAPMessage *e)
@@ -190,6 +235,7 @@ static void take_root(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	(void)ldap_entry_text(
 	    c->ld, e, "configurationNamingContext", d->configuration, sizeof(d->configuration));
 	(void)ldap_entry_text(c->ld, e, "dsServiceName", d->service, sizeof(d->service));
+	take_clock(NULL, c, e);
 	if (ldap_entry_number(c->ld, e, "highestCommittedUSN", &usn) && usn >= 0)
 		d->usn = (uint64_t)usn;
 	if (!ldap_dn_domain(d->naming_context, d->dns, sizeof(d->dns)))
@@ -219,9 +265,10 @@ static void root_done(
 void ldap_prepare(struct ldap_conn *c)
 {
 	static const char *const attributes[] = { "defaultNamingContext",
-		"configurationNamingContext", "dsServiceName", "highestCommittedUSN", NULL };
+		"configurationNamingContext", "dsServiceName", "highestCommittedUSN", "currentTime", NULL };
 
 	memset(&c->domain, 0, sizeof(c->domain));
+	c->domain.policy_ms = loop_now_ms(c->pool->loop);
 	c->preparing = 0;
 	c->prepare_why[0] = '\0';
 	if (ldap_conn_search(c, &(struct ldap_query){ .base = "",

@@ -127,7 +127,8 @@ static bool is_being_tried(const struct ldap_sign_in *s)
 static enum sign_in_result look(const struct ldap_sign_in *s)
 {
 	const struct account *a = &s->answer.account;
-	uint32_t limit = a->lockout_threshold;
+	/* Not known: as if the next one but the margin locked it. */
+	uint64_t limit = a->lockout_known ? a->lockout_threshold : (uint64_t)s->ask.margin + 1;
 
 	if ((a->flags & ACCOUNT_ENABLED) == 0)
 		return SIGN_IN_DISABLED;
@@ -136,7 +137,7 @@ static enum sign_in_result look(const struct ldap_sign_in *s)
 	if ((a->flags & ACCOUNT_EXPIRED) != 0)
 		return SIGN_IN_EXPIRED;
 	/* One more wrong password must leave it at the limit less margin at most. */
-	if (limit != 0 && (uint64_t)a->bad_password_count + s->ask.margin >= limit)
+	if (s->ask.margin != DIRECTORY_NO_MARGIN && limit != 0 && (uint64_t)a->bad_password_count + s->ask.margin >= limit)
 		return SIGN_IN_GUARDED;
 	return SIGNED_IN;
 }

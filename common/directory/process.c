@@ -66,7 +66,7 @@ static void tell(struct directory *d, enum directory_change change, const char *
 	changed.change = change;
 	snprintf(changed.sid, sizeof(changed.sid), "%s", sid);
 	for (struct peer *p = d->peers; p != NULL; p = p->next) {
-		if ((p->role == ROLE_WORKER || p->role == ROLE_KERBEROS) && wire_is_open(p->wire))
+		if ((p->role == ROLE_WORKER || p->role == ROLE_KERBEROS || p->role == ROLE_LOCKOUT) && wire_is_open(p->wire))
 			(void)wire_tell(p->wire, DIRECTORY_CHANGED, &changed, sizeof(changed));
 	}
 }
@@ -171,7 +171,7 @@ static void serve_sign_in(struct wire *w, uint64_t number, const void *body, siz
 	if (number == 0)
 		return;
 	memcpy(&ask, body, sizeof(ask));
-	if (!d->setup->signs_in || p->role != ROLE_WORKER || d->draining ||
+	if (!d->setup->signs_in || p->role != ROLE_LOCKOUT || d->draining ||
 	    sign_ins_ask(d->sign_ins, p, number, &ask) < 0)
 		(void)wire_answer(w, number, NULL, 0);
 	OPENSSL_cleanse(&ask, sizeof(ask));

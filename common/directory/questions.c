@@ -9,6 +9,7 @@
 
 #include "common/directory/account_facts.h"
 #include "common/directory/cache.h"
+#include "common/directory/claim_kind.h"
 #include "common/directory/file.h"
 #include "common/directory/ldap.h"
 #include "common/directory/sid.h"
@@ -105,7 +106,8 @@ static void vouch(const struct questions *q, const struct directory_find *find,
 	const struct account *a = &found->account;
 	int64_t seconds = (int64_t)found->ttl_seconds + VOUCHER_SPARE;
 
-	if (q->setup.vouch == NULL || !facts_may_delegate(a, now) || a->realm[0] == '\0')
+	/* A name that somebody typed proves nothing: *lockout* vouches, once the password was right. */
+	if (q->setup.vouch == NULL || find->kind == CLAIM_USER || !facts_may_delegate(a, now) || a->realm[0] == '\0')
 		return;
 	if (seconds > VOUCHER_SECONDS_MAX)
 		seconds = VOUCHER_SECONDS_MAX;

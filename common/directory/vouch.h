@@ -2,7 +2,7 @@
  * vouch: the voucher by which *directory* tells *kerberos* that an account may have a ticket.
  *
  * HMAC-SHA-256 over (sam, realm, certificate fingerprint, expiry) with a key that the master draws anew at
- * each start and gives to these two roles only. Workers carry it and cannot make one.
+ * each start and gives to these two roles and *lockout* only. Workers carry it and cannot make one.
  * Layout of the VOUCHER_SIZE bytes: expiry (8 bytes, little endian, seconds since the epoch), 16 random bytes, MAC (32).
  */
 #ifndef EASGATE_DIRECTORY_VOUCH_H

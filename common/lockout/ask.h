@@ -11,6 +11,8 @@
 
 #define LOCKOUT_ADDRESS_MAX 64
 #define LOCKOUT_DEVICE_MAX  80
+#define LOCKOUT_TIMEOUT_MS  20000	/* for the asker: every question is answered within this */
+#define LOCKOUT_GOOD_MAX    3500	/* seconds that one answer holds; its voucher lives a little longer */
 
 /* worker -> lockout: struct lockout_check; answer: struct lockout_checked. The high bit is WIRE_SECRET. */
 #define LOCKOUT_CHECK 0x8021u

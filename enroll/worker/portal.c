@@ -159,10 +159,8 @@ struct portal *portal_new(struct enroll_worker *w)
 	struct session_limits sessions = { SESSIONS_MAX, SESSIONS_OF_ONE, e->portal.idle_seconds,
 		e->portal.session_seconds };
 	struct sign_in_config sign_in = { .loop = w->loop,
-		.directory = w->directory,
-		.limits = { e->guard.attempts, e->guard.address_attempts, e->guard.window_seconds },
-		.margin = e->guard.margin,
-		.timeout_ms = 2 * DIRECTORY_TIMEOUT_MS,
+		.lockout = w->lockout,
+		.timeout_ms = LOCKOUT_TIMEOUT_MS,
 		.floor_ms = FLOOR_MS };
 	struct portal *p = calloc(1, sizeof(*p));
 

@@ -1,6 +1,6 @@
 /*
- * sign_in: whose name is it (DIRECTORY_FIND), may it be tried (guard), is it right (DIRECTORY_SIGN_IN), and an answer that says no more than it
- * must. Never keeps a password longer than until it was sent. Worker process.
+ * sign_in: LOCKOUT_CHECK for a person who typed a password, and an answer that says no more than it must. Never keeps a password longer than
+ * until it was sent. Worker process.
  */
 #include "enroll/worker/sign_in.h"
 
@@ -8,16 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/directory/claim_kind.h"
 #include "common/text.h"
 
 struct attempt {
 	struct attempt *next;
 	struct sign_in *owner;
-	struct directory_sign_in ask;
-	char address[GUARD_ADDRESS_MAX];
-	char account[DIRECTORY_CLAIM_MAX]; /* SID, or the name where nobody has it */
-	bool known, counted;
+	struct lockout_check ask;
 	uint64_t began_ms, number;
 	struct deadline due;
 	struct sign_in_answer answer;
@@ -28,7 +24,6 @@ struct attempt {
 
 struct sign_in {
 	struct sign_in_config config;
-	struct guard *guard;
 	struct attempt *attempts;
 	unsigned count;
 };
@@ -41,7 +36,7 @@ static void attempt_free(struct attempt *a)
 		at = &(*at)->next;
 	*at = a->next;
 	a->owner->count--;
-	asker_cancel(a->owner->config.directory, a->number);
+	asker_cancel(a->owner->config.lockout, a->number);
 	deadline_disarm(&a->due);
 	OPENSSL_cleanse(a, sizeof(*a));
 	free(a);
@@ -70,7 +65,7 @@ static void end(struct attempt *a, enum sign_in_verdict verdict, const char *rea
 	deadline_arm(s->config.loop, &a->due, rest, on_due);
 }
 
-/* --- the password --- */
+/* --- the answer --- */
 
 static bool ends(const char *text, size_t size) { return memchr(text, '\0', size) != NULL; }
 
@@ -82,91 +77,59 @@ static bool is_whole(const struct account *a)
 	    ends(a->display_name, sizeof(a->display_name));
 }
 
-static void give_back(struct attempt *a, bool right)
+/* What is not named here refuses, without a word why. */
+static enum sign_in_verdict verdict_of(uint32_t result)
 {
-	if (a->counted)
-		guard_give_back(a->owner->guard, strv_from(a->account), a->known, a->address, right,
-		    loop_wall(a->owner->config.loop));
-	a->counted = false;
+	switch (result) {
+	case LOCKOUT_RIGHT:
+		return SIGN_IN_OK;
+	case LOCKOUT_MUST_CHANGE:
+		return SIGN_IN_CHANGE;
+	case LOCKOUT_ACCOUNT_BUDGET:
+	case LOCKOUT_ADDRESS_BUDGET:
+		return SIGN_IN_WAIT;
+	case LOCKOUT_UNAVAILABLE:
+	case LOCKOUT_OVERLOADED:
+		return SIGN_IN_LATER;
+	default:
+		return SIGN_IN_REFUSED;
+	}
 }
 
-static void on_signed_in(void *arg, enum wire_status status, const void *body, size_t n)
+static void on_checked(void *arg, enum wire_status status, const void *body, size_t n)
 {
 	struct attempt *a = arg;
-	struct directory_signed_in answer;
+	struct lockout_checked answer;
 
 	a->number = 0;
 	if (status != WIRE_OK || n != sizeof(answer)) {
-		end(a, SIGN_IN_LATER,
-		    "directory-unavailable"); /* it may have been tried: it counts */
+		end(a, SIGN_IN_LATER, lockout_result_text(LOCKOUT_UNAVAILABLE));
 		return;
 	}
 	memcpy(&answer, body, sizeof(answer));
-	if (!is_whole(&answer.account) ||
-	    (answer.result == SIGNED_IN && answer.account.sid[0] == '\0')) {
-		end(a, SIGN_IN_LATER, "directory-answer-bad");
+	if (!is_whole(&answer.account) || (answer.result == LOCKOUT_RIGHT && answer.account.sid[0] == '\0')) {
+		end(a, SIGN_IN_LATER, "lockout-answer-bad");
 		return;
 	}
 	a->who = answer.account;
-	/* Another account than the one that was counted: the name has moved meanwhile. */
-	if (answer.result == SIGNED_IN && (!a->known || strcmp(a->account, a->who.sid) != 0)) {
-		end(a, SIGN_IN_REFUSED, "account-changed-meanwhile");
-		return;
-	}
-	if (answer.result == SIGNED_IN || answer.result == SIGN_IN_MUST_CHANGE)
-		give_back(a, answer.result == SIGNED_IN);
-	else if (!answer.tried && answer.result == SIGN_IN_UNAVAILABLE)
-		give_back(a, false);
-	end(a,
-	    answer.result == SIGNED_IN		     ? SIGN_IN_OK :
-		answer.result == SIGN_IN_MUST_CHANGE ? SIGN_IN_CHANGE :
-		answer.result == SIGN_IN_UNAVAILABLE ? SIGN_IN_LATER :
-						       SIGN_IN_REFUSED,
-	    sign_in_result_text(answer.result));
+	a->answer.wait_seconds = answer.wait_seconds;
+	end(a, verdict_of(answer.result), lockout_result_text(answer.result));
 }
 
-static void try_password(struct attempt *a)
+/* --- the question --- */
+
+void sign_in_address(const char *client, char out[LOCKOUT_ADDRESS_MAX])
 {
-	struct sign_in *s = a->owner;
-	enum guard_verdict verdict;
+	const char *end = strrchr(client, ':');
+	size_t n = strlen(client);
 
-	verdict = guard_take(s->guard, strv_from(a->account), a->known, a->address,
-	    loop_wall(s->config.loop), &a->answer.wait_seconds);
-	if (verdict != GUARD_GO) {
-		end(a, SIGN_IN_WAIT,
-		    verdict == GUARD_ADDRESS ? "too-many-from-address" : "too-many-for-account");
-		return;
+	if (client[0] == '[' && strchr(client, ']') != NULL) {
+		client++;
+		n = (size_t)(strchr(client, ']') - client);
+	} else if (end != NULL && strchr(client, ':') == end) {
+		n = (size_t)(end - client);
 	}
-	a->counted = true;
-	a->number = asker_ask(s->config.directory, DIRECTORY_SIGN_IN, &a->ask, sizeof(a->ask),
-	    s->config.timeout_ms, on_signed_in, a);
-	OPENSSL_cleanse(a->ask.password, sizeof(a->ask.password));
-	if (a->number != 0)
-		return;
-	give_back(a, false);
-	end(a, SIGN_IN_LATER, "too-busy");
-}
-
-/* --- whose name it is --- */
-
-static void on_found(void *arg, enum wire_status status, const void *body, size_t n)
-{
-	struct attempt *a = arg;
-	struct directory_found found;
-
-	a->number = 0;
-	if (status != WIRE_OK || n != sizeof(found)) {
-		end(a, SIGN_IN_LATER, "directory-unavailable");
-		return;
-	}
-	memcpy(&found, body, sizeof(found));
-	if (found.result == ACCOUNT_UNAVAILABLE || !is_whole(&found.account)) {
-		end(a, SIGN_IN_LATER, "directory-unavailable");
-		return;
-	}
-	a->known = found.result == ACCOUNT_FOUND && found.account.sid[0] != '\0';
-	snprintf(a->account, sizeof(a->account), "%s", a->known ? found.account.sid : a->ask.name);
-	try_password(a);
+	snprintf(out, LOCKOUT_ADDRESS_MAX, "%.*s", (int)n, client);
 }
 
 static void on_refused(struct deadline *d)
@@ -174,16 +137,12 @@ static void on_refused(struct deadline *d)
 	end(CONTAINER_OF(d, struct attempt, due), SIGN_IN_REFUSED, "name-or-password-impossible");
 }
 
-static void ask_whose(struct attempt *a)
+static void ask(struct attempt *a)
 {
 	struct sign_in *s = a->owner;
-	struct directory_find find;
 
-	memset(&find, 0, sizeof(find));
-	find.kind = CLAIM_USER;
-	memcpy(find.value, a->ask.name, sizeof(find.value));
-	a->number = asker_ask(s->config.directory, DIRECTORY_FIND, &find, sizeof(find),
-	    s->config.timeout_ms, on_found, a);
+	a->number = asker_ask(s->config.lockout, LOCKOUT_CHECK, &a->ask, sizeof(a->ask), s->config.timeout_ms, on_checked, a);
+	OPENSSL_cleanse(a->ask.password, sizeof(a->ask.password));
 	if (a->number == 0)
 		end(a, SIGN_IN_LATER, "too-busy");
 }
@@ -203,7 +162,7 @@ int sign_in_start(struct sign_in *s, struct strv name, struct strv password, con
 	a->done = done;
 	a->arg = arg;
 	a->began_ms = loop_now_ms(s->config.loop);
-	guard_address(client, a->address);
+	sign_in_address(client, a->ask.address);
 	a->next = s->attempts;
 	s->attempts = a;
 	s->count++;
@@ -216,8 +175,8 @@ int sign_in_start(struct sign_in *s, struct strv name, struct strv password, con
 	}
 	memcpy(a->ask.password, password.p, password.n);
 	a->ask.password_n = (uint32_t)password.n;
-	a->ask.margin = s->config.margin;
-	ask_whose(a);
+	a->ask.interactive = 1;
+	ask(a);
 	return 0;
 }
 
@@ -230,11 +189,6 @@ struct sign_in *sign_in_new(const struct sign_in_config *config)
 	if (s == NULL)
 		return NULL;
 	s->config = *config;
-	s->guard = guard_new(&config->limits);
-	if (s->guard == NULL) {
-		free(s);
-		return NULL;
-	}
 	return s;
 }
 
@@ -244,6 +198,5 @@ void sign_in_free(struct sign_in *s)
 		return;
 	while (s->attempts != NULL)
 		attempt_free(s->attempts);
-	guard_free(s->guard);
 	free(s);
 }

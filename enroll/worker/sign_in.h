@@ -1,13 +1,12 @@
 /*
- * sign_in: a name and a password to an account, under the guard, by the *directory* process. Every failure takes the same time, whatever
+ * sign_in: a name and a password to an account, by the *lockout* process, which guards the account. Every failure takes the same time, whatever
  * its reason, and the reason is for the log and the audit trail only. Worker process.
  */
 #ifndef EASGATE_ENROLL_SIGN_IN_H
 #define EASGATE_ENROLL_SIGN_IN_H
 
 #include "common/asker.h"
-#include "common/directory/ask.h"
-#include "enroll/worker/guard.h"
+#include "common/lockout/ask.h"
 
 #define SIGN_IN_UNDER_WAY_MAX 256
 
@@ -33,17 +32,17 @@ typedef void sign_in_done_fn(void *arg, const struct sign_in_answer *answer);
 
 struct sign_in_config {
 	struct loop *loop;
-	struct asker *directory;
-	struct guard_limits limits;
-	uint32_t margin;
+	struct asker *lockout;
 	unsigned timeout_ms;
 	unsigned floor_ms; /* no failure is told before so long */
 };
 
-/* NULL: out of memory. Borrows loop and directory. */
+/* NULL: out of memory. Borrows loop and lockout. */
 struct sign_in *sign_in_new(const struct sign_in_config *config);
 /* No callback runs any more. Accepts NULL. */
 void sign_in_free(struct sign_in *s);
+/* "192.0.2.1:4711" -> "192.0.2.1"; "[2001:db8::4]:4711" -> "2001:db8::4"; anything else as it is. */
+void sign_in_address(const char *client, char out[LOCKOUT_ADDRESS_MAX]);
 /* name and password are as typed and copied; the copy of the password is overwritten as soon as it was sent. client: "192.0.2.1:4711". 0, or -1:
  * too many under way, no memory. */
 MUST_CHECK int sign_in_start(struct sign_in *s, struct strv name, struct strv password,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/lockout/ask.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "enroll/listen.h"
@@ -134,6 +135,25 @@ static const struct wire_verb directory_verbs[] = {
 	{ 0, NULL, 0, 0, NULL },
 };
 
+/* The same word by another way: whoever was let in by that account's password is looked at again. */
+static void serve_lockout_forget(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct enroll_worker *w = asker_owner(arg);
+	struct lockout_forget forget;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&forget, body, sizeof(forget));
+	if (memchr(forget.sid, '\0', sizeof(forget.sid)) != NULL)
+		parts_directory_changed(w, forget.sid);
+}
+
+static const struct wire_verb lockout_verbs[] = {
+	{ LOCKOUT_FORGET, "forget", sizeof(struct lockout_forget), sizeof(struct lockout_forget), serve_lockout_forget },
+	{ 0, NULL, 0, 0, NULL },
+};
+
 /* Client certificates of these CAs count on our TLS listeners. */
 static void trust_chain(struct enroll_worker *w)
 {
@@ -182,6 +202,9 @@ static void on_link(struct child *child, enum role peer, unsigned index, int fd,
 	case ROLE_DIRECTORY:
 		asker_link(w->directory, fd);
 		return;
+	case ROLE_LOCKOUT:
+		asker_link(w->lockout, fd);
+		return;
 	case ROLE_SIGNER:
 		asker_link(w->signer, fd);
 		chain_ask(w->chain);
@@ -198,6 +221,8 @@ static void on_links_due(struct deadline *d)
 
 	if (!asker_is_up(w->directory))
 		child_ask_link(w->child, ROLE_DIRECTORY, 0);
+	if (!asker_is_up(w->lockout))
+		child_ask_link(w->child, ROLE_LOCKOUT, 0);
 	if (!asker_is_up(w->signer))
 		child_ask_link(w->child, ROLE_SIGNER, 0);
 	deadline_arm(w->loop, &w->links, LINKS_MS, on_links_due);
@@ -258,6 +283,7 @@ static void tear_down(struct enroll_worker *w)
 	for (unsigned i = 0; i < w->tls_n; i++)
 		SSL_CTX_free(w->tls[i]);
 	asker_free(w->directory);
+	asker_free(w->lockout);
 	asker_free(w->signer);
 	durable_free(w->durable);
 	registry_close(w->registry);
@@ -337,12 +363,13 @@ static int set_up_parts(struct enroll_worker *w)
 	char why[512] = "out of memory";
 
 	w->directory = asker_new(w->loop, "directory", directory_verbs, w);
+	w->lockout = asker_new(w->loop, "lockout", lockout_verbs, w);
 	w->signer = asker_new(w->loop, "signer", NULL, w);
 	w->chain = w->signer != NULL ? chain_new(w->loop, w->signer, on_chain, w) : NULL;
 	w->issuer = w->signer != NULL ? issuer_embedded_new(w->signer) : NULL;
 	w->ocsp = ocsp_new(w);
 	w->crl = crl_keeper_new(w);
-	if (w->directory == NULL || w->chain == NULL || w->issuer == NULL || w->ocsp == NULL || w->crl == NULL || make_rules(w) < 0 ||
+	if (w->directory == NULL || w->lockout == NULL || w->chain == NULL || w->issuer == NULL || w->ocsp == NULL || w->crl == NULL || make_rules(w) < 0 ||
 	    secret_key_load(s->common.state_dir, &w->secret_key, why, sizeof(why)) < 0 ||
 	    (w->publish = publish_new(&publish, why, sizeof(why))) == NULL) {
 		log_say(LOG_ERROR, "start_failed", "%s", why);

@@ -33,6 +33,7 @@ struct enroll_worker {
 	struct bundle *files;		/* TLS keys, static challenge, Redis secrets: what program.c lists for workers */
 	struct asker *signer;		/* verbs: enroll/signer/ask.h */
 	struct asker *directory;	/* verbs: common/directory/ask.h */
+	struct asker *lockout;		/* verbs: common/lockout/ask.h */
 	struct http_server *http;
 	const struct route *routes[32];	/* tables, NULL-terminated */
 	route_admit_fn *admit;		/* NULL: nobody can sign in */

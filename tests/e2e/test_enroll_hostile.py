@@ -32,7 +32,7 @@ def site(site_dir):
     place = tempfile.mkdtemp(prefix="m-", dir=site_dir)
     os.chmod(place, 0o755)
     with running(place, profiles=[{"name": "mail"}, {"name": "wifi"}], portal={"devices_per_user": 1000},
-                 guard={"attempts": 100, "address_attempts": 10000}) as site:
+                 lockout={"attempts": 100, "address_attempts": 10000}) as site:
         site.accounts.add("bob", display_name="Bob Example")
         assert site.program.reload()["event"] == "reloaded"
         yield site

@@ -22,7 +22,7 @@ def people(accounts):
 
 @pytest.fixture
 def start_enroll(made, place, pki, people):
-    def start(action="revoke", **changes):
+    def start(action="revoke", lockout=None, **changes):
         path = os.path.join(place, "mdm.secret")
         with open(path, "w") as f:
             f.write(SECRET + "\n")
@@ -30,6 +30,7 @@ def start_enroll(made, place, pki, people):
         user = "nobody" if os.getuid() == 0 else None
         config = enrol.configuration(os.path.join(place, "enrol"), pki.root.server("enroll.example.com"), people, user,
                                      mdm={"enabled": True, "secret_file": path, "action": action}, **changes)
+        config["lockout"] = lockout or {}
         enroll = enrol.Enroll(config, place)
         enroll.close = enroll.stop
         made(enroll)
@@ -120,7 +121,7 @@ def test_on_hold_instead_if_so_configured_and_two_devices_of_one_name_are_left_a
 
 
 def test_who_has_no_secret_or_sends_no_notification_changes_nothing_and_leaves_a_line(start_enroll):
-    enroll = start_enroll(guard={"address_attempts": 6})
+    enroll = start_enroll(lockout={"address_attempts": 6})
     device, _ = device_of(enroll, serial_number="F2LONE")
     event = workspace_one(SerialNumber="F2LONE", EnrollmentStatus="Unenrolled")
     hostile = b'<!DOCTYPE Eventlog [<!ENTITY a SYSTEM "file:///etc/passwd">]><Eventlog><EventType>&a;</EventType></Eventlog>'

@@ -1,5 +1,5 @@
 /*
- * Sign-in in the worker: what is asked of the directory process, what the guard keeps away from it, and what the client learns. The directory behind the
+ * Sign-in in the worker: what is asked of the lockout process, and what the client learns of its answer. The lockout process behind the
  * wire is this file.
  */
 #include "enroll/worker/sign_in.h"
@@ -14,60 +14,40 @@
 
 struct site {
 	struct loop *loop;
-	struct wire *directory;
+	struct wire *lockout;
 	struct asker *asker;
 	struct sign_in *sign_in;
-	unsigned finds, tries;
-	char password[DIRECTORY_PASSWORD_MAX + 1];
-	uint32_t result, margin; /* what the directory says; what it was told */
-	bool known, silent;
+	unsigned tries;
+	struct lockout_check asked;
+	uint32_t result; /* what lockout says */
+	bool nameless, silent;
 	unsigned answers, awaited;
 	enum sign_in_verdict verdict;
+	uint32_t wait;
 	char reason[64], who[ACCOUNT_SID_MAX];
 	uint64_t answered_ms;
 };
 
-static void serve_find(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+static void serve_check(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
 {
 	struct site *s = arg;
-	struct directory_found found;
+	struct lockout_checked answer;
 
-	(void)body;
-	(void)n;
-	s->finds++;
-	memset(&found, 0, sizeof(found));
-	found.result = s->known ? ACCOUNT_FOUND : ACCOUNT_UNKNOWN;
-	if (s->known)
-		snprintf(found.account.sid, sizeof(found.account.sid), ALICE);
-	wire_answer(w, number, &found, sizeof(found));
-}
-
-static void serve_sign_in(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
-{
-	struct site *s = arg;
-	struct directory_sign_in ask;
-	struct directory_signed_in answer;
-
-	assert_int_equal(n, sizeof(ask));
-	memcpy(&ask, body, sizeof(ask));
+	assert_int_equal(n, sizeof(s->asked));
+	memcpy(&s->asked, body, sizeof(s->asked));
 	s->tries++;
-	s->margin = ask.margin;
-	snprintf(s->password, sizeof(s->password), "%.*s", (int)ask.password_n, ask.password);
 	if (s->silent)
 		return;
 	memset(&answer, 0, sizeof(answer));
 	answer.result = s->result;
-	answer.tried = s->result != SIGN_IN_UNAVAILABLE && s->result != SIGN_IN_GUARDED;
-	if (s->known)
+	answer.wait_seconds = 77;
+	if (!s->nameless)
 		snprintf(answer.account.sid, sizeof(answer.account.sid), ALICE);
 	wire_answer(w, number, &answer, sizeof(answer));
 }
 
 static const struct wire_verb verbs[] = {
-	{ DIRECTORY_FIND, "find", sizeof(struct directory_find), sizeof(struct directory_find),
-	    serve_find },
-	{ DIRECTORY_SIGN_IN, "sign_in", sizeof(struct directory_sign_in),
-	    sizeof(struct directory_sign_in), serve_sign_in },
+	{ LOCKOUT_CHECK, "check", sizeof(struct lockout_check), sizeof(struct lockout_check), serve_check },
 	{ .name = NULL },
 };
 
@@ -84,22 +64,21 @@ static int set_up(void **state)
 		.verbs = verbs, .arg = s, .closed = on_closed, .name = "worker"
 	};
 	struct sign_in_config setup = {
-		.limits = { 3, 20, 1800 }, .margin = 2, .timeout_ms = 300, .floor_ms = 100
+		.timeout_ms = 300, .floor_ms = 100
 	};
 	int fds[2];
 
 	assert_non_null(s);
 	s->loop = loop_new();
 	assert_int_equal(wire_pair(fds), 0);
-	s->directory = wire_new(s->loop, fds[0], &config);
-	s->asker = asker_new(s->loop, "directory", NULL, s);
+	s->lockout = wire_new(s->loop, fds[0], &config);
+	s->asker = asker_new(s->loop, "lockout", NULL, s);
 	asker_link(s->asker, fds[1]);
 	setup.loop = s->loop;
-	setup.directory = s->asker;
+	setup.lockout = s->asker;
 	s->sign_in = sign_in_new(&setup);
 	assert_non_null(s->sign_in);
-	s->known = true;
-	s->result = SIGNED_IN;
+	s->result = LOCKOUT_RIGHT;
 	*state = s;
 	return 0;
 }
@@ -110,7 +89,7 @@ static int tear_down(void **state)
 
 	sign_in_free(s->sign_in);
 	asker_free(s->asker);
-	wire_free(s->directory);
+	wire_free(s->lockout);
 	loop_free(s->loop);
 	free(s);
 	return 0;
@@ -121,6 +100,7 @@ static void on_done(void *arg, const struct sign_in_answer *answer)
 	struct site *s = arg;
 
 	s->verdict = answer->verdict;
+	s->wait = answer->wait_seconds;
 	snprintf(s->reason, sizeof(s->reason), "%s", answer->reason);
 	snprintf(s->who, sizeof(s->who), "%s", answer->account != NULL ? answer->account->sid : "");
 	s->answered_ms = loop_now_fresh();
@@ -148,74 +128,63 @@ static void the_right_password_gives_the_account_at_once(void **state)
 	assert_true(try_from(s, "alice", "right", "192.0.2.1:1") < 100);
 	assert_int_equal(s->verdict, SIGN_IN_OK);
 	assert_string_equal(s->who, ALICE);
-	assert_string_equal(s->password, "right");
-	assert_int_equal(s->margin, 2);
+	assert_string_equal(s->asked.name, "alice");
+	assert_int_equal(s->asked.password_n, 5);
+	assert_memory_equal(s->asked.password, "right", 5);
+	assert_int_equal(s->asked.interactive, 1);
+}
+
+static void the_lockout_process_is_told_the_address_without_its_port(void **state)
+{
+	static const char *const cases[][2] = { { "192.0.2.1:4711", "192.0.2.1" }, { "[2001:db8:1:2:3::4]:4711", "2001:db8:1:2:3::4" },
+		{ "local", "local" }, { "[::1]:9", "::1" } };
+	struct site *s = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		(void)try_from(s, "alice", "right", cases[i][0]);
+		assert_string_equal(s->asked.address, cases[i][1]);
+	}
 }
 
 static void threat_47_every_refusal_looks_the_same_and_takes_as_long(void **state)
 {
-	static const uint32_t results[] = { SIGN_IN_WRONG, SIGN_IN_UNKNOWN, SIGN_IN_DISABLED,
-		SIGN_IN_EXPIRED, SIGN_IN_LOCKED, SIGN_IN_NOT_NOW, SIGN_IN_GUARDED };
+	static const uint32_t results[] = { LOCKOUT_WRONG, LOCKOUT_KNOWN_WRONG, LOCKOUT_UNKNOWN, LOCKOUT_DISABLED, LOCKOUT_EXPIRED,
+		LOCKOUT_LOCKED, LOCKOUT_NOT_NOW, LOCKOUT_GUARDED, LOCKOUT_RESULTS, 4711 };
 	struct site *s = *state;
-	char client[32];
 
 	for (size_t i = 0; i < ARRAY_LEN(results); i++) {
 		s->result = results[i];
-		s->known = false; /* an own budget for each name */
-		snprintf(client, sizeof(client), "192.0.2.%zu:1", i);
-		snprintf(s->reason, sizeof(s->reason), "user%zu", i);
-		assert_true(try_from(s, s->reason, "wrong", client) >= 100);
+		assert_true(try_from(s, "alice", "wrong", "192.0.2.1:1") >= 100);
 		assert_int_equal(s->verdict, SIGN_IN_REFUSED);
 	}
 }
 
-static void a_thousand_wrong_passwords_reach_the_directory_three_times(void **state)
+static void who_has_used_up_a_budget_is_told_when_to_come_again(void **state)
 {
+	static const uint32_t results[] = { LOCKOUT_ACCOUNT_BUDGET, LOCKOUT_ADDRESS_BUDGET };
 	struct site *s = *state;
-	char client[32];
 
-	s->result = SIGN_IN_WRONG;
-	s->awaited = 1000;
-	for (int i = 0; i < 1000; i += 100) {
-		s->awaited = s->answers + 100;
-		for (int k = 0; k < 100; k++) {
-			snprintf(client, sizeof(client), "10.0.%d.%d:1", i / 100, k);
-			assert_int_equal(sign_in_start(s->sign_in, STRV("alice"), STRV("wrong"),
-					     client, on_done, s),
-			    0);
-		}
-		assert_int_equal(loop_run(s->loop), 0);
+	for (size_t i = 0; i < ARRAY_LEN(results); i++) {
+		s->result = results[i];
+		(void)try_from(s, "alice", "wrong", "192.0.2.1:1");
+		assert_int_equal(s->verdict, SIGN_IN_WAIT);
+		assert_int_equal(s->wait, 77);
 	}
-	assert_int_equal(s->answers, 1000);
-	assert_int_equal(s->tries, 3);
-	assert_int_equal(s->verdict, SIGN_IN_WAIT);
 }
 
-static void the_owner_gets_in_from_a_known_address_while_strangers_are_kept_out(void **state)
+static void a_lockout_process_that_knows_nothing_or_says_nothing_is_later(void **state)
 {
+	static const uint32_t results[] = { LOCKOUT_UNAVAILABLE, LOCKOUT_OVERLOADED };
 	struct site *s = *state;
 
+	for (size_t i = 0; i < ARRAY_LEN(results); i++) {
+		s->result = results[i];
+		(void)try_from(s, "alice", "right", "192.0.2.1:1");
+		assert_int_equal(s->verdict, SIGN_IN_LATER);
+	}
+	s->silent = true;
 	(void)try_from(s, "alice", "right", "192.0.2.1:1");
-	s->result = SIGN_IN_WRONG;
-	for (int i = 0; i < 5; i++)
-		(void)try_from(s, "alice", "wrong", "203.0.113.7:1");
-	assert_int_equal(s->verdict, SIGN_IN_WAIT);
-	s->result = SIGNED_IN;
-	(void)try_from(s, "alice", "right", "192.0.2.1:9");
-	assert_int_equal(s->verdict, SIGN_IN_OK);
-}
-
-static void other_spellings_of_a_name_are_no_new_attempts(void **state)
-{
-	struct site *s = *state;
-
-	s->result = SIGN_IN_WRONG;
-	(void)try_from(s, "alice", "w", "192.0.2.1:1");
-	(void)try_from(s, "CORP\\alice", "w", "192.0.2.2:1");
-	(void)try_from(s, "alice@corp.example", "w", "192.0.2.3:1");
-	(void)try_from(s, "ALICE", "w", "192.0.2.4:1");
-	assert_int_equal(s->tries, 3);
-	assert_int_equal(s->verdict, SIGN_IN_WAIT);
+	assert_int_equal(s->verdict, SIGN_IN_LATER);
 }
 
 static void threat_35_an_empty_or_impossible_password_is_never_sent(void **state)
@@ -232,67 +201,40 @@ static void threat_35_an_empty_or_impossible_password_is_never_sent(void **state
 	(void)try_from(s, "", "right", "192.0.2.1:1");
 	(void)try_from(s, "ali\nce", "right", "192.0.2.1:1");
 	assert_int_equal(s->verdict, SIGN_IN_REFUSED);
-	assert_int_equal(s->finds + s->tries, 0);
+	assert_int_equal(s->tries, 0);
 }
 
-static void a_directory_that_says_nothing_is_later_and_the_attempt_counts(void **state)
+static void a_password_to_be_changed_is_told(void **state)
 {
 	struct site *s = *state;
 
-	s->silent = true;
-	for (int i = 0; i < 3; i++) {
-		(void)try_from(s, "alice", "right", "192.0.2.1:1");
-		assert_int_equal(s->verdict, SIGN_IN_LATER);
-	}
+	s->result = LOCKOUT_MUST_CHANGE;
 	(void)try_from(s, "alice", "right", "192.0.2.1:1");
-	assert_int_equal(s->verdict, SIGN_IN_WAIT); /* it may have been tried three times */
-	assert_int_equal(s->tries, 3);
-}
-
-static void a_password_to_be_changed_is_told_and_does_not_count(void **state)
-{
-	struct site *s = *state;
-
-	s->result = SIGN_IN_MUST_CHANGE;
-	for (int i = 0; i < 5; i++)
-		(void)try_from(s, "alice", "right", "192.0.2.1:1");
 	assert_int_equal(s->verdict, SIGN_IN_CHANGE);
-	assert_int_equal(s->tries, 5);
 }
 
-static void an_answer_for_another_account_than_the_one_counted_lets_nobody_in(void **state)
+static void a_right_password_of_nobody_lets_nobody_in(void **state)
 {
 	struct site *s = *state;
 
-	s->known = false;
+	s->nameless = true;
 	(void)try_from(s, "alice", "right", "192.0.2.1:1");
-	assert_int_not_equal(s->verdict, SIGN_IN_OK);
+	assert_int_equal(s->verdict, SIGN_IN_LATER);
 }
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(
-		    the_right_password_gives_the_account_at_once, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    threat_47_every_refusal_looks_the_same_and_takes_as_long, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_thousand_wrong_passwords_reach_the_directory_three_times, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    the_owner_gets_in_from_a_known_address_while_strangers_are_kept_out, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    other_spellings_of_a_name_are_no_new_attempts, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    threat_35_an_empty_or_impossible_password_is_never_sent, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_directory_that_says_nothing_is_later_and_the_attempt_counts, set_up,
-		    tear_down),
-		cmocka_unit_test_setup_teardown(
-		    a_password_to_be_changed_is_told_and_does_not_count, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(
-		    an_answer_for_another_account_than_the_one_counted_lets_nobody_in, set_up,
-		    tear_down),
+		CASE(the_right_password_gives_the_account_at_once),
+		CASE(the_lockout_process_is_told_the_address_without_its_port),
+		CASE(threat_47_every_refusal_looks_the_same_and_takes_as_long),
+		CASE(who_has_used_up_a_budget_is_told_when_to_come_again),
+		CASE(a_lockout_process_that_knows_nothing_or_says_nothing_is_later),
+		CASE(threat_35_an_empty_or_impossible_password_is_never_sent),
+		CASE(a_password_to_be_changed_is_told),
+		CASE(a_right_password_of_nobody_lets_nobody_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,10 @@ static const char base[] =
 	"    headers: 100\n"
 	"  admin:\n"
 	"    #proxy.admin\n"
-	"    address: \"127.0.0.1:9180\"\n";
+	"    address: \"127.0.0.1:9180\"\n"
+	"lockout:\n"
+	"  #lockout\n"
+	"  mode: enforce\n";
 
 /* base with the first `old` replaced; the caller frees. */
 static char *with(const char *old, const char *new)
@@ -247,6 +250,8 @@ static void references_to_nothing_are_refused(void **state)
 	(void)state;
 	refused("policy: staff", "policy: stuff", "x.yaml:23: proxy.hosts[0]: policy \"stuff\" is not in proxy.policies");
 	refused("upstream: mail", "upstream: male", "x.yaml:23: proxy.hosts[0]: upstream \"male\" is not in proxy.upstreams");
+	refused("mode: enforce", "mode: maybe", "lockout.mode: \"maybe\" is none of: enforce, log, off");
+	refused("#lockout\n", "memory_mib: 12\n", "lockout.memory_mib: 12 is no power of two");
 	refused("#proxy.revocation\n", "redis: true\n    unknown: maybe\n", "proxy.revocation.unknown: \"maybe\" is none of: refuse, allow");
 	refused("redis:\n  #redis\n  servers: [\"127.0.0.1:6379\"]\ndirectory:\n  #directory\n", "directory:\n  ttl_seconds: 0\n",
 	    "directory.ttl_seconds: 0 is out of range");

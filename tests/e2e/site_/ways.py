@@ -30,7 +30,7 @@ def text_of(certificate):
 class Site:
     """easenroll with a CA of its own, one account, and what its clients need to know of it."""
 
-    def __init__(self, place, **enroll):
+    def __init__(self, place, lockout=None, **enroll):
         self.place = place
         self.accounts = AccountsFile(place / "accounts.yaml")
         hashed = run("openssl", "passwd", "-6", PASSWORD).stdout.decode().strip()
@@ -41,7 +41,7 @@ class Site:
             (place / name).mkdir()
         config = {
             "state_dir": str(place / "state"), "run_dir": str(place / "run"),
-            "directory": {"kind": "file", "file": self.accounts.path},
+            "lockout": lockout or {}, "directory": {"kind": "file", "file": self.accounts.path},
             "enroll": {
                 "listeners": [{"address": "127.0.0.1:0", "certificate": str(place / "tls.pem"), "key": str(place / "tls.key")},
                               {"address": "127.0.0.1:0", "plain": True}],

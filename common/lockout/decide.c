@@ -1,0 +1,318 @@
+/*
+ * decide: see decide.h. Every doubt counts against trying. Pure. *lockout* process.
+ */
+#include "common/lockout/decide.h"
+
+#include <openssl/crypto.h>
+
+#define COUNT_MAX 1000000u
+
+uint32_t lockout_limit(bool known, uint32_t threshold, uint32_t margin)
+{
+	if (!known)
+		return 1;
+	if (threshold == 0)
+		return LOCKOUT_UNLIMITED;
+	return threshold > margin ? threshold - margin : 0;
+}
+
+static bool same(const uint8_t a[LOCKOUT_TAG], const uint8_t b[LOCKOUT_TAG])
+{
+	return CRYPTO_memcmp(a, b, LOCKOUT_TAG) == 0;
+}
+
+/* A time that is still to come is now: a clock that was set back must not make a count last for ever, nor end it early. */
+static int64_t no_later(int64_t then, int64_t now)
+{
+	return then > now ? now : then;
+}
+
+/* --- lists --- */
+
+static int find_bad(const struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG])
+{
+	for (uint32_t i = 0; i < r->bad_n; i++) {
+		if (same(r->bad[i].tag, tag))
+			return (int)i;
+	}
+	return -1;
+}
+
+static void drop_bad(struct lockout_record *r, int i)
+{
+	if (i >= 0)
+		r->bad[i] = r->bad[--r->bad_n];
+}
+
+/* Where the list is full, what nobody has sent for longest goes. */
+static void add_bad(struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG], int64_t now)
+{
+	uint32_t at = 0;
+	int known = find_bad(r, tag);
+
+	if (known >= 0)
+		at = (uint32_t)known;
+	else if (r->bad_n < RECORD_BAD)
+		at = r->bad_n++;
+	else
+		for (uint32_t i = 1; i < RECORD_BAD; i++)
+			at = r->bad[i].used < r->bad[at].used ? i : at;
+	memcpy(r->bad[at].tag, tag, LOCKOUT_TAG);
+	r->bad[at].used = now;
+}
+
+static int find_good(const struct lockout_record *r, int64_t generation, const uint8_t tag[LOCKOUT_TAG])
+{
+	for (uint32_t i = 0; i < r->good_n; i++) {
+		if (r->good[i].generation == generation && same(r->good[i].tag, tag))
+			return (int)i;
+	}
+	return -1;
+}
+
+static void add_good(struct lockout_record *r, const struct record_good *good)
+{
+	uint32_t at = 0;
+	int known = find_good(r, good->generation, good->tag);
+
+	if (known >= 0)
+		at = (uint32_t)known;
+	else if (r->good_n < RECORD_GOOD)
+		at = r->good_n++;
+	else
+		for (uint32_t i = 1; i < RECORD_GOOD; i++)
+			at = r->good[i].made < r->good[at].made ? i : at;
+	r->good[at] = *good;
+}
+
+static void drop_pending(struct lockout_record *r, uint32_t i)
+{
+	r->pending[i] = r->pending[--r->pending_n];
+}
+
+static int find_address(const struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG])
+{
+	for (uint32_t i = 0; i < r->addresses_n; i++) {
+		if (same(r->address[i].tag, tag))
+			return (int)i;
+	}
+	return -1;
+}
+
+static void add_address(struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG], int64_t now)
+{
+	uint32_t at = 0;
+	int known = find_address(r, tag);
+
+	if (known >= 0)
+		at = (uint32_t)known;
+	else if (r->addresses_n < RECORD_ADDRESSES)
+		at = r->addresses_n++;
+	else
+		for (uint32_t i = 1; i < RECORD_ADDRESSES; i++)
+			at = r->address[i].used < r->address[at].used ? i : at;
+	memcpy(r->address[at].tag, tag, LOCKOUT_TAG);
+	r->address[at].used = now;
+}
+
+/* --- before --- */
+
+/* What time has undone. */
+static void age(struct lockout_record *r, const struct lockout_rules *rules, int64_t now)
+{
+	r->last = no_later(r->last, now);
+	r->since = no_later(r->since, now);
+	r->own_since = no_later(r->own_since, now);
+	if (now - r->last > rules->window)
+		r->count = 0;
+	if (now - r->since > rules->attempts_window)
+		r->tries = 0;
+	if (now - r->own_since > rules->attempts_window)
+		r->own_tries = 0;
+	for (uint32_t i = 0; i < r->pending_n;) {
+		/* a deadline further away than any try lasts is no deadline of ours */
+		if (r->pending[i].until <= now || r->pending[i].until > now + 2 * (int64_t)rules->pending_seconds)
+			drop_pending(r, i);
+		else
+			i++;
+	}
+}
+
+/* The password was set so lately that AD may still take the one before. */
+static bool is_young(const struct lockout_try *t)
+{
+	return t->set_at > 0 && t->set_at <= t->wall + LOCKOUT_OLD_SECONDS && t->wall - t->set_at <= LOCKOUT_OLD_SECONDS;
+}
+
+/* It was right with an older pwdLastSet, and the change is so young that AD may still take it. 1, 0 or -1: out of memory. */
+static int is_old(const struct lockout_record *r, const struct lockout_try *t)
+{
+	uint8_t tag[LOCKOUT_TAG];
+
+	if (!is_young(t))
+		return 0;
+	for (uint32_t i = 0; i < r->good_n; i++) {
+		if (r->good[i].generation >= t->generation)
+			continue;
+		if (lockout_tag(t->key, t->sid, r->good[i].generation, t->stretched, tag) < 0)
+			return -1;
+		if (same(tag, r->good[i].tag))
+			return 1;
+	}
+	return 0;
+}
+
+static bool is_right(const struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until)
+{
+	int i = find_good(r, t->generation, t->tag);
+
+	if (i < 0)
+		return false;
+	*until = r->good[i].expires;
+	/* one from the future was made by a clock that has been set back since: nobody knows how old it is */
+	return r->good[i].made <= t->now + LOCKOUT_OLD_GOOD_SECONDS && r->good[i].expires > t->late &&
+	    r->good[i].expires - r->good[i].made <= (int64_t)rules->good_seconds;
+}
+
+static void reserve(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t)
+{
+	bool own = find_address(r, t->address) >= 0;
+	uint32_t *tries = own ? &r->own_tries : &r->tries;
+
+	if (*tries == 0)
+		*(own ? &r->own_since : &r->since) = t->now;
+	*tries += *tries < COUNT_MAX;
+	r->count += r->count < COUNT_MAX;
+	r->last = t->now;
+	if (r->pending_n == RECORD_PENDING)	/* only where forced */
+		drop_pending(r, 0);
+	memcpy(r->pending[r->pending_n].tag, t->tag, LOCKOUT_TAG);
+	r->pending[r->pending_n++].until = t->now + rules->pending_seconds;
+}
+
+static enum lockout_verdict judge(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until)
+{
+	bool own = find_address(r, t->address) >= 0;
+	int bad = find_bad(r, t->tag), old;
+
+	if (bad >= 0) {
+		r->bad[bad].used = t->now;
+		return VERDICT_WRONG;
+	}
+	if (is_right(r, rules, t, until))
+		return VERDICT_RIGHT;
+	old = is_old(r, t);
+	if (old != 0)
+		return old > 0 ? VERDICT_OLD : VERDICT_FAILED;
+	for (uint32_t i = 0; i < r->pending_n; i++) {
+		if (same(r->pending[i].tag, t->tag)) {
+			*until = r->pending[i].until;
+			return VERDICT_PENDING;
+		}
+	}
+	if (r->pending_n == RECORD_PENDING) {
+		*until = t->now + rules->pending_seconds;
+		return VERDICT_PENDING;
+	}
+	/* whoever comes from an owner's address has a budget that strangers cannot use up; the limit is the same for all */
+	if ((own ? r->own_tries : r->tries) >= rules->attempts) {
+		*until = (own ? r->own_since : r->since) + rules->attempts_window + 1;
+		return VERDICT_BUDGET;
+	}
+	if (rules->limit != LOCKOUT_UNLIMITED && r->count >= rules->limit) {
+		*until = r->last + rules->window + 1;
+		return VERDICT_GUARDED;
+	}
+	return VERDICT_GO;
+}
+
+enum lockout_verdict lockout_take(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until,
+    bool *changed)
+{
+	enum lockout_verdict verdict;
+
+	*until = t->now;
+	age(r, rules, t->now);
+	verdict = judge(r, rules, t, until);
+	*changed = verdict == VERDICT_GO || verdict == VERDICT_WRONG;
+	if (verdict == VERDICT_GO || (rules->forced && verdict != VERDICT_FAILED && verdict != VERDICT_RIGHT && verdict != VERDICT_PENDING)) {
+		reserve(r, rules, t);
+		*changed = true;
+	}
+	return verdict;
+}
+
+/* --- after --- */
+
+static void give_back(struct lockout_record *r, const struct lockout_try *t)
+{
+	uint32_t *tries = find_address(r, t->address) >= 0 && r->own_tries > 0 ? &r->own_tries : &r->tries;
+
+	r->count -= r->count > 0;
+	*tries -= *tries > 0;
+}
+
+uint32_t lockout_good_seconds(const struct lockout_rules *rules, const struct lockout_try *t)
+{
+	/* it may be the one before, which AD takes for an hour: not to be believed for long */
+	return is_young(t) && rules->good_seconds > LOCKOUT_OLD_GOOD_SECONDS ? LOCKOUT_OLD_GOOD_SECONDS : rules->good_seconds;
+}
+
+static void learn_right(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t,
+    const uint8_t tag[LOCKOUT_TAG], uint32_t bad_count)
+{
+	struct record_good good = { .generation = t->generation, .made = t->now,
+		.expires = t->now + lockout_good_seconds(rules, t) };
+
+	memcpy(good.tag, tag, LOCKOUT_TAG);
+	drop_bad(r, find_bad(r, tag));
+	add_good(r, &good);
+	give_back(r, t);
+	/* AD cleared what this server had counted, and no more than that: others may have counted elsewhere */
+	r->count -= r->count < bad_count ? r->count : bad_count;
+	r->own_tries = 0;
+	add_address(r, t->address, t->now);
+}
+
+int lockout_learn(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, enum lockout_lesson lesson,
+    uint32_t bad_count)
+{
+	uint8_t tag[LOCKOUT_TAG];
+
+	if (lockout_tag(t->key, t->sid, t->generation, t->stretched, tag) < 0)
+		return -1;
+	for (uint32_t i = 0; i < r->pending_n; i++) {
+		if (same(r->pending[i].tag, t->tag)) {
+			drop_pending(r, i);
+			break;
+		}
+	}
+	age(r, rules, t->now);
+	switch (lesson) {
+	case LESSON_WRONG:
+		add_bad(r, tag, t->now);
+		for (uint32_t i = 0; i < r->good_n; i++) {
+			if (same(r->good[i].tag, tag))
+				r->good[i--] = r->good[--r->good_n];
+		}
+		r->last = t->now;
+		break;
+	case LESSON_RIGHT:
+		learn_right(r, rules, t, tag, bad_count);
+		break;
+	case LESSON_NOT_COUNTED:
+		give_back(r, t);
+		break;
+	case LESSON_NONE:
+		r->last = t->now;
+		break;
+	}
+	return 0;
+}
+
+void lockout_assume_worst(struct lockout_record *r, int64_t now)
+{
+	memset(r, 0, sizeof(*r));
+	r->count = r->tries = r->own_tries = COUNT_MAX;
+	r->last = r->since = r->own_since = now;
+}

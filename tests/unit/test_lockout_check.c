@@ -1,0 +1,729 @@
+/*
+ * Whole checks, over a real Redis and over the node's table. The directory behind the wire is this file: it counts as AD does.
+ */
+#include "common/lockout/check.h"
+#include "common/directory/claim_kind.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <cmocka.h>
+
+#include "tests/unit/redis_server.h"
+
+#define ALICE "S-1-5-21-1-2-3-1104"
+#define WINDOW 1800
+#define THRESHOLD 5
+
+/* What the domain knows; shared by the processes of a race. */
+struct domain {
+	char password[32];
+	int64_t pwd_last_set;
+	uint32_t bad, binds, finds, flags, threshold, known;
+	uint32_t answer;	/* not SIGNED_IN or WRONG: said to whatever password */
+	bool silent, blind;	/* blind: its own count is another's, so that its margin does not help */
+};
+
+struct node {
+	struct loop *loop;
+	struct domain *ad;
+	struct config_lockout config;
+	struct config_redis redis;
+	char *server;
+	struct shared_table *table;
+	struct share *share;
+	struct lockout_store *store;
+	struct wire *directory;
+	struct asker *asker;
+	struct checks *checks;
+	struct vouch *vouch;
+	uint8_t key[LOCKOUT_KEY];
+	unsigned answers, results[LOCKOUT_RESULTS], remembered;
+	struct lockout_checked last;
+	volatile int all;
+	bool device;	/* nobody types */
+	unsigned awaited;
+};
+
+/* --- the directory --- */
+
+static void account_of(const struct domain *ad, struct account *a)
+{
+	memset(a, 0, sizeof(*a));
+	snprintf(a->sid, sizeof(a->sid), ALICE);
+	snprintf(a->sam, sizeof(a->sam), "alice");
+	snprintf(a->realm, sizeof(a->realm), "CORP.EXAMPLE");
+	a->flags = ad->flags;
+	a->pwd_last_set = ad->pwd_last_set;
+	a->lockout_threshold = ad->threshold;
+	a->lockout_known = ad->known;
+	a->lockout_window = WINDOW;
+	a->bad_password_count = ad->blind ? 0 : ad->bad;
+}
+
+static void serve_find(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct node *node = arg;
+	struct directory_find ask;
+	struct directory_found found;
+
+	(void)n;
+	memcpy(&ask, body, sizeof(ask));
+	assert_int_equal(ask.kind, CLAIM_USER);
+	memset(&found, 0, sizeof(found));
+	found.result = strstr(ask.value, "alice") != NULL ? ACCOUNT_FOUND : ACCOUNT_UNKNOWN;
+	if (found.result == ACCOUNT_FOUND)
+		account_of(node->ad, &found.account);
+	__atomic_add_fetch(&node->ad->finds, 1, __ATOMIC_SEQ_CST);
+	wire_answer(w, number, &found, sizeof(found));
+}
+
+static void serve_sign_in(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct node *node = arg;
+	struct domain *ad = node->ad;
+	struct directory_sign_in ask;
+	struct directory_signed_in answer;
+	bool right;
+
+	(void)n;
+	memcpy(&ask, body, sizeof(ask));
+	right = strlen(ad->password) == ask.password_n && memcmp(ad->password, ask.password, ask.password_n) == 0;
+	memset(&answer, 0, sizeof(answer));
+	account_of(ad, &answer.account);
+	if (!ad->blind && ask.margin != DIRECTORY_NO_MARGIN && ad->threshold != 0 && ad->bad + ask.margin >= ad->threshold) {
+		answer.result = SIGN_IN_GUARDED;
+		wire_answer(w, number, &answer, sizeof(answer));
+		return;
+	}
+	answer.tried = 1;
+	__atomic_add_fetch(&ad->binds, 1, __ATOMIC_SEQ_CST);
+	if (!right)
+		__atomic_add_fetch(&ad->bad, 1, __ATOMIC_SEQ_CST);
+	else
+		ad->bad = 0;
+	answer.result = ad->answer != 0 ? ad->answer : right ? SIGNED_IN : SIGN_IN_WRONG;
+	if (!ad->silent)
+		wire_answer(w, number, &answer, sizeof(answer));
+}
+
+static const struct wire_verb verbs[] = {
+	{ DIRECTORY_FIND, "find", sizeof(struct directory_find), sizeof(struct directory_find), serve_find },
+	{ DIRECTORY_SIGN_IN, "sign_in", sizeof(struct directory_sign_in), sizeof(struct directory_sign_in), serve_sign_in },
+	{ .name = NULL },
+};
+
+static void on_closed(struct wire *w, void *arg)
+{
+	(void)w;
+	(void)arg;
+}
+
+/* --- a node --- */
+
+static void on_answer(void *asker, uint64_t number, const struct lockout_checked *answer)
+{
+	struct node *n = asker;
+
+	(void)number;
+	n->last = *answer;
+	n->results[answer->result]++;
+	n->remembered += answer->remembered;
+	if (++n->answers >= n->awaited)
+		n->all = 1;
+}
+
+static void node_open_store(struct node *n, const struct redis_server *redis)
+{
+	struct lockout_store_setup setup = { .loop = n->loop, .key = n->key, .share = n->share };
+	struct shared_table_config table = { .entries = 64, .value_size = sizeof(struct lockout_slot) };
+
+	if (redis != NULL) {
+		n->redis = (struct config_redis){ .servers = &n->server, .servers_count = 1, .sentinel = (char *)"", .username = (char *)"",
+			.password_file = (char *)"", .fleet_secret_file = (char *)"", .ca = (char *)"", .prefix = (char *)"t:", .timeout_ms = 1000 };
+		n->server = strdup(redis->url);
+		setup.redis = &n->redis;
+	} else if (n->table == NULL) {
+		n->table = shared_table_new(&table);
+		assert_non_null(n->table);
+	}
+	setup.table = n->table;
+	n->store = lockout_store_new(&setup);
+	assert_non_null(n->store);
+	if (redis != NULL)
+		turn_for(n->loop, 60);
+}
+
+static void node_start(struct node *n, struct domain *ad, const struct redis_server *redis)
+{
+	struct wire_config wire = { .verbs = verbs, .arg = n, .closed = on_closed, .name = "lockout" };
+	struct checks_setup setup = { .config = &n->config, .directory_ms = 300, .has_key = true, .answer = on_answer };
+	int fds[2];
+
+	memset(n, 0, sizeof(*n));
+	n->ad = ad;
+	n->config = (struct config_lockout){ .margin = 2, .address_attempts = 1000, .good_seconds = 3600, .memory_mib = 1, .queue = 1024 };
+	n->loop = loop_new();
+	assert_int_equal(lockout_key(STRV("fleet"), n->key), 0);
+	n->share = share_new();
+	node_open_store(n, redis);
+	assert_int_equal(wire_pair(fds), 0);
+	n->directory = wire_new(n->loop, fds[0], &wire);
+	n->asker = asker_new(n->loop, "directory", NULL, n);
+	asker_link(n->asker, fds[1]);
+	setup.loop = n->loop;
+	setup.directory = n->asker;
+	setup.store = n->store;
+	setup.share = n->share;
+	memcpy(setup.key, n->key, sizeof(setup.key));
+	n->vouch = vouch_new(n->key);
+	setup.vouch = n->vouch;
+	n->checks = checks_new(&setup);
+	assert_non_null(n->checks);
+}
+
+static void node_stop(struct node *n)
+{
+	checks_free(n->checks);
+	vouch_free(n->vouch);
+	asker_free(n->asker);
+	wire_free(n->directory);
+	lockout_store_free(n->store);
+	share_free(n->share);
+	shared_table_free(n->table);
+	loop_free(n->loop);
+	free(n->server);
+}
+
+static void ask(struct node *n, const char *name, const char *password, const char *address)
+{
+	struct lockout_check check;
+
+	memset(&check, 0, sizeof(check));
+	snprintf(check.name, sizeof(check.name), "%s", name);
+	snprintf(check.address, sizeof(check.address), "%s", address);
+	check.interactive = !n->device;
+	check.binding[0] = 1;
+	check.password_n = (uint32_t)strlen(password);
+	memcpy(check.password, password, check.password_n);
+	n->awaited++;
+	n->all = 0;
+	assert_int_equal(checks_ask(n->checks, n, n->awaited, &check), 0);
+}
+
+static void await(struct node *n) { assert_true(wait_for(n->loop, &n->all, 30)); }
+
+static uint32_t check(struct node *n, const char *password)
+{
+	ask(n, "alice", password, "192.0.2.1");
+	await(n);
+	return n->last.result;
+}
+
+static void domain_init(struct domain *ad)
+{
+	memset(ad, 0, sizeof(*ad));
+	snprintf(ad->password, sizeof(ad->password), "right");
+	ad->pwd_last_set = 133000000000000000;	/* in 2022 */
+	ad->flags = ACCOUNT_ENABLED;
+	ad->threshold = THRESHOLD;
+	ad->known = 1;
+}
+
+/* --- with either store --- */
+
+static void stale_right_and_changed(struct node *n, struct domain *ad)
+{
+	static const uint8_t none[VOUCHER_SIZE];
+
+	assert_int_equal(check(n, "stale"), LOCKOUT_WRONG);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(check(n, "stale"), LOCKOUT_KNOWN_WRONG);
+	assert_int_equal(ad->binds, 1);
+	assert_int_equal(check(n, "right"), LOCKOUT_RIGHT);
+	assert_int_equal(n->last.remembered, 0);
+	assert_string_equal(n->last.account.sid, ALICE);
+	assert_memory_not_equal(n->last.voucher, none, VOUCHER_SIZE);
+	assert_in_range(n->last.good_seconds, 3000, LOCKOUT_GOOD_MAX);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(check(n, "right"), LOCKOUT_RIGHT);
+	assert_int_equal(n->last.remembered, 1);
+	assert_memory_not_equal(n->last.voucher, none, VOUCHER_SIZE);
+	assert_int_equal(ad->binds, 2);
+	/* the password is changed */
+	snprintf(ad->password, sizeof(ad->password), "new");
+	ad->pwd_last_set += 10000000;
+	assert_int_equal(check(n, "new"), LOCKOUT_RIGHT);
+	assert_int_equal(check(n, "right"), LOCKOUT_WRONG);
+	assert_int_equal(ad->binds, 4);
+	assert_int_equal(check(n, "right"), LOCKOUT_KNOWN_WRONG);
+	assert_int_equal(ad->binds, 4);
+	/* and with the account's state */
+	ad->flags = 0;
+	assert_int_equal(check(n, "new"), LOCKOUT_DISABLED);
+	ad->flags = ACCOUNT_ENABLED | ACCOUNT_LOCKED;
+	assert_int_equal(check(n, "new"), LOCKOUT_LOCKED);
+	ad->flags = ACCOUNT_ENABLED | ACCOUNT_PASSWORD_EXPIRED;
+	assert_int_equal(check(n, "new"), LOCKOUT_MUST_CHANGE);
+	assert_int_equal(ad->binds, 4);
+}
+
+static void budgets(struct node *n, struct domain *ad)
+{
+	char text[16];
+
+	ad->blind = true;	/* the directory's own margin is no help */
+	for (int i = 0; i < 30; i++) {
+		snprintf(text, sizeof(text), "wrong %d", i);
+		assert_int_equal(check(n, text), i < 3 ? LOCKOUT_WRONG : LOCKOUT_ACCOUNT_BUDGET);
+	}
+	assert_true(n->last.wait_seconds > 0 && n->last.wait_seconds <= WINDOW + 1);
+	assert_int_equal(ad->bad, THRESHOLD - 2);
+	/* names of nobody look the same */
+	for (int i = 0; i < 6; i++) {
+		snprintf(text, sizeof(text), "wrong %d", i / 2 * 2 == i ? i : i - 1);
+		ask(n, "zoe", text, "192.0.2.1");
+		await(n);
+		assert_int_equal(n->last.result, LOCKOUT_UNKNOWN);
+		assert_int_equal(n->last.account.sid[0], 0);
+	}
+	ask(n, "ZOE", "another", "192.0.2.1");
+	await(n);
+	assert_int_equal(n->last.result, LOCKOUT_ACCOUNT_BUDGET);
+	assert_int_equal(ad->binds, 3);
+}
+
+static void address_budget(struct node *n, struct domain *ad)
+{
+	char name[16];
+
+	n->config.address_attempts = 4;
+	assert_int_equal(check(n, "right"), LOCKOUT_RIGHT);
+	for (int i = 0; i < 6; i++) {
+		snprintf(name, sizeof(name), "nobody%d", i);
+		ask(n, name, "x", "2001:db8::1");
+		await(n);
+		assert_int_equal(n->last.result, i < 4 ? LOCKOUT_UNKNOWN : LOCKOUT_ADDRESS_BUDGET);
+	}
+	ask(n, "alice", "wrong", "2001:db8::2");	/* the same network */
+	await(n);
+	assert_int_equal(n->last.result, LOCKOUT_ADDRESS_BUDGET);
+	assert_true(n->last.wait_seconds > 0);
+	ask(n, "alice", "right", "2001:db8::2");
+	await(n);
+	assert_int_equal(n->last.result, LOCKOUT_RIGHT);	/* known to be right, from wherever */
+	assert_int_equal(check(n, "wrong"), LOCKOUT_WRONG);
+	assert_int_equal(ad->binds, 2);
+}
+
+static void many_at_once(struct node *n, struct domain *ad)
+{
+	for (int i = 0; i < 100; i++)
+		ask(n, i % 2 ? "alice" : "CORP\\alice", "right", "192.0.2.1");
+	await(n);
+	assert_int_equal(n->results[LOCKOUT_RIGHT], 100);
+	assert_int_equal(ad->binds, 1);
+	for (int i = 0; i < 100; i++)
+		ask(n, "alice", "stale", "192.0.2.1");
+	await(n);
+	assert_int_equal(n->results[LOCKOUT_WRONG] + n->results[LOCKOUT_KNOWN_WRONG], 100);
+	assert_int_equal(n->results[LOCKOUT_WRONG], 1);
+	assert_int_equal(ad->binds, 2);
+}
+
+static void other_answers(struct node *n, struct domain *ad)
+{
+	static const uint32_t cases[][2] = { { SIGN_IN_NOT_NOW, LOCKOUT_NOT_NOW }, { SIGN_IN_EXPIRED, LOCKOUT_EXPIRED },
+		{ SIGN_IN_DISABLED, LOCKOUT_DISABLED }, { SIGN_IN_UNKNOWN, LOCKOUT_UNKNOWN } };
+
+	for (int round = 0; round < 3; round++) {	/* nothing of it counts */
+		for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+			ad->answer = cases[i][0];
+			assert_int_equal(check(n, "right"), cases[i][1]);
+		}
+	}
+	ad->answer = SIGN_IN_MUST_CHANGE;
+	assert_int_equal(check(n, "right"), LOCKOUT_MUST_CHANGE);
+	ad->answer = 0;
+	ad->bad = 3;
+	assert_int_equal(check(n, "other"), LOCKOUT_GUARDED);
+	ad->bad = 0;
+	ad->silent = true;
+	assert_int_equal(check(n, "slow 1"), LOCKOUT_UNAVAILABLE);
+	assert_int_equal(check(n, "slow 2"), LOCKOUT_UNAVAILABLE);
+	assert_int_equal(check(n, "slow 3"), LOCKOUT_UNAVAILABLE);
+	ad->silent = false;
+	ad->blind = true;
+	assert_int_equal(check(n, "slow 4"), LOCKOUT_ACCOUNT_BUDGET);	/* three may have been counted */
+	ad->known = 0;
+	ad->threshold = 0;
+	ad->pwd_last_set++;
+}
+
+static void modes(struct node *n, struct domain *ad)
+{
+	char text[16];
+
+	n->config.parsed_mode = LOCKOUT_LOG;
+	for (int i = 0; i < 7; i++) {
+		snprintf(text, sizeof(text), "wrong %d", i % 6);
+		assert_int_equal(check(n, text), LOCKOUT_WRONG);
+	}
+	assert_int_equal(ad->binds, 7);
+	n->config.parsed_mode = LOCKOUT_ENFORCE;
+	assert_int_equal(check(n, "wrong 0"), LOCKOUT_KNOWN_WRONG);
+	n->config.parsed_mode = LOCKOUT_OFF;
+	assert_int_equal(check(n, "wrong 0"), LOCKOUT_WRONG);
+	assert_int_equal(check(n, "right"), LOCKOUT_RIGHT);
+	assert_int_equal(check(n, "right"), LOCKOUT_RIGHT);
+	assert_int_equal(n->remembered, 1);	/* the known wrong one */
+	assert_int_equal(ad->binds, 10);
+}
+
+typedef void part(struct node *n, struct domain *ad);
+static part *const parts[] = { stale_right_and_changed, budgets, address_budget, many_at_once, other_answers, modes };
+
+static void with_either(const struct redis_server *redis)
+{
+	struct domain ad;
+	struct node n;
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		domain_init(&ad);
+		node_start(&n, &ad, redis);
+		if (redis != NULL) {
+			char command[160];
+			snprintf(command, sizeof(command), "redis-cli -s %s flushall >/dev/null", redis->socket);
+			assert_int_equal(system(command), 0);
+		}
+		parts[i](&n, &ad);
+		node_stop(&n);
+	}
+}
+
+static void on_one_machine_the_table_remembers(void **state)
+{
+	(void)state;
+	with_either(NULL);
+}
+
+static void in_a_fleet_redis_remembers(void **state)
+{
+	struct redis_server s = { 0 };
+
+	(void)state;
+	if (!redis_server_exists())
+		skip();
+	redis_server_start(&s, NULL);
+	with_either(&s);
+	redis_server_stop(&s);
+}
+
+/* --- Redis as an enemy, and away --- */
+
+PRINTF(2, 3) static void cli(const struct redis_server *s, const char *fmt, ...)
+{
+	char command[4096];
+	int n = snprintf(command, sizeof(command), "redis-cli -s %s ", s->socket);
+	va_list args;
+
+	va_start(args, fmt);
+	n += vsnprintf(command + n, sizeof(command) - (size_t)n, fmt, args);
+	va_end(args);
+	strcpy(command + n, " >/dev/null");
+	assert_int_equal(system(command), 0);
+}
+
+static void lies_in_redis_only_make_it_refuse_or_ask(void **state)
+{
+	static const char *const lies[] = {
+		"set t:lockout:" ALICE " text", "rpush t:lockout:" ALICE " a b",
+		"hset t:lockout:" ALICE " state forged", "hset t:lockout:" ALICE " state ''",
+		"eval \"redis.call('hset',KEYS[1],'state',string.rep('x',5000))\" 1 t:lockout:" ALICE,
+		"eval \"redis.call('hset',KEYS[1],'state',string.rep('x',8000000))\" 1 t:lockout:" ALICE,
+		"eval \"redis.call('hset',KEYS[1],'state',string.rep(string.char(1),1000))\" 1 t:lockout:" ALICE,
+		"eval \"for i=1,5000 do redis.call('hset',KEYS[1],'f'..i,'x') end\" 1 t:lockout:" ALICE,
+		"hset t:lockout:" ALICE " absorbed x prevented y last_bad z",
+	};
+	struct redis_server s = { 0 };
+	struct domain ad;
+	struct node n;
+	char text[16];
+
+	(void)state;
+	if (!redis_server_exists())
+		skip();
+	redis_server_start(&s, NULL);
+	domain_init(&ad);
+	ad.blind = true;
+	node_start(&n, &ad, &s);
+	for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+		cli(&s, "flushall");
+		cli(&s, "%s", lies[i]);
+		for (int k = 0; k < 4; k++) {
+			snprintf(text, sizeof(text), "w %zu %d", i, k);
+			assert_int_not_equal(check(&n, text), LOCKOUT_RIGHT);
+		}
+	}
+	/* whatever it forgot or made up: no more than one node's share */
+	assert_true(ad.binds <= THRESHOLD - 2);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void a_forged_or_replayed_good_entry_lets_nobody_in(void **state)
+{
+	struct redis_server s = { 0 };
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	if (!redis_server_exists())
+		skip();
+	redis_server_start(&s, NULL);
+	domain_init(&ad);
+	node_start(&n, &ad, &s);
+	n.config.good_seconds = 1;
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	cli(&s, "eval \"redis.call('set','kept',redis.call('hget',KEYS[1],'state'))\" 1 t:lockout:" ALICE);
+	snprintf(ad.password, sizeof(ad.password), "new");
+	turn_for(n.loop, 2100);
+	/* it was true once; its time is over, and AD is asked */
+	cli(&s, "eval \"redis.call('hset',KEYS[1],'state',redis.call('get','kept'))\" 1 t:lockout:" ALICE);
+	assert_int_equal(check(&n, "right"), LOCKOUT_WRONG);
+	/* within its time, but of before the change */
+	n.config.good_seconds = 3600;
+	assert_int_equal(check(&n, "new"), LOCKOUT_RIGHT);
+	cli(&s, "eval \"redis.call('set','kept',redis.call('hget',KEYS[1],'state'))\" 1 t:lockout:" ALICE);
+	snprintf(ad.password, sizeof(ad.password), "newer");
+	ad.pwd_last_set += 10000000;
+	cli(&s, "eval \"redis.call('hset',KEYS[1],'state',redis.call('get','kept'))\" 1 t:lockout:" ALICE);
+	assert_int_equal(check(&n, "new"), LOCKOUT_WRONG);
+	/* another account's */
+	cli(&s, "eval \"redis.call('hset',KEYS[1],'state',redis.call('get','kept'))\" 1 t:lockout:S-1-5-21-1-2-3-1105");
+	cli(&s, "rename t:lockout:S-1-5-21-1-2-3-1105 t:lockout:" ALICE);
+	ad.pwd_last_set -= 10000000;
+	assert_int_not_equal(check(&n, "newest"), LOCKOUT_RIGHT);
+	node_stop(&n);
+	redis_server_stop(&s);
+}
+
+static void without_redis_nothing_is_tried_and_nothing_known_is_believed(void **state)
+{
+	struct redis_server s = { 0 };
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	if (!redis_server_exists())
+		skip();
+	redis_server_start(&s, NULL);
+	domain_init(&ad);
+	node_start(&n, &ad, &s);
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	redis_server_kill(&s);
+	for (int i = 0; i < 20; i++)
+		ask(&n, "alice", i % 2 ? "right" : "wrong", "192.0.2.1");
+	await(&n);
+	assert_int_equal(n.results[LOCKOUT_UNAVAILABLE], 20);
+	assert_int_equal(ad.binds, 1);
+	n.config.parsed_mode = LOCKOUT_LOG;	/* would have refused, and tries */
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	redis_server_stop(&s);
+	node_stop(&n);
+}
+
+/* --- bounds --- */
+
+static void a_full_queue_is_a_refusal_and_no_address_fills_it_alone(void **state)
+{
+	struct domain ad;
+	struct node n;
+	char text[16];
+
+	(void)state;
+	domain_init(&ad);
+	node_start(&n, &ad, NULL);
+	n.config.queue = 8;
+	for (int i = 0; i < 20; i++) {
+		snprintf(text, sizeof(text), "w%d", i);
+		ask(&n, "alice", text, "192.0.2.1");
+	}
+	ask(&n, "alice", "right", "192.0.2.9");
+	await(&n);
+	assert_int_equal(n.results[LOCKOUT_OVERLOADED], 16);
+	assert_true(ad.bad <= THRESHOLD - 2);
+	node_stop(&n);
+}
+
+static void malformed_questions_are_no_questions(void **state)
+{
+	struct lockout_check bad[5];
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	domain_init(&ad);
+	node_start(&n, &ad, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		memset(&bad[i], 0, sizeof(bad[i]));
+		snprintf(bad[i].name, sizeof(bad[i].name), "alice");
+		memset(bad[i].password, 'x', sizeof(bad[i].password));
+		bad[i].password_n = 4;
+	}
+	memset(bad[0].name, 'a', sizeof(bad[0].name));
+	memset(bad[1].address, 'a', sizeof(bad[1].address));
+	bad[2].password_n = 0;
+	bad[3].password_n = DIRECTORY_PASSWORD_MAX + 1;
+	bad[4].password[2] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(checks_ask(n.checks, &n, 1, &bad[i]), -1);
+	ask(&n, "ali\nce", "x", "192.0.2.1");
+	await(&n);
+	assert_int_equal(n.last.result, LOCKOUT_UNKNOWN);
+	assert_int_equal(ad.finds + ad.binds, 0);
+	node_stop(&n);
+}
+
+static void a_policy_that_is_not_known_leaves_one_try(void **state)
+{
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	domain_init(&ad);
+	ad.threshold = ad.known = 0;
+	node_start(&n, &ad, NULL);
+	assert_int_equal(check(&n, "wrong 1"), LOCKOUT_WRONG);
+	assert_int_equal(check(&n, "wrong 2"), LOCKOUT_ACCOUNT_BUDGET);
+	assert_int_equal(ad.bad, 1);
+	node_stop(&n);
+}
+
+static void devices_leave_the_last_try_to_people(void **state)
+{
+	struct domain ad;
+	struct node n;
+	char text[16];
+
+	(void)state;
+	domain_init(&ad);
+	ad.threshold = 10;
+	node_start(&n, &ad, NULL);
+	n.device = true;
+	for (int i = 0; i < 9; i++) {
+		snprintf(text, sizeof(text), "wrong %d", i);
+		assert_int_equal(check(&n, text), i < 7 ? LOCKOUT_WRONG : LOCKOUT_GUARDED);
+	}
+	n.device = false;
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	node_stop(&n);
+}
+
+static void without_a_secret_nothing_is_tried(void **state)
+{
+	struct checks_setup setup = { .directory_ms = 300, .answer = on_answer };
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	domain_init(&ad);
+	node_start(&n, &ad, NULL);
+	checks_free(n.checks);
+	setup.loop = n.loop;
+	setup.config = &n.config;
+	setup.directory = n.asker;
+	setup.store = n.store;
+	setup.share = n.share;
+	n.checks = checks_new(&setup);
+	assert_non_null(n.checks);
+	assert_int_equal(check(&n, "right"), LOCKOUT_UNAVAILABLE);
+	assert_int_equal(ad.finds + ad.binds, 0);
+	node_stop(&n);
+}
+
+/* --- a race --- */
+
+#define RACERS 10
+
+static int race(struct domain *ad, const struct redis_server *s, int racer, bool same)
+{
+	struct node n;
+	char text[32];
+
+	node_start(&n, ad, s);
+	for (int i = 0; i < 8; i++) {
+		snprintf(text, sizeof(text), same ? "one" : "racer %d %d", racer, i);
+		ask(&n, "alice", text, "192.0.2.1");
+	}
+	await(&n);
+	racer = n.results[LOCKOUT_RIGHT] != 0 && !same;
+	if (n.results[LOCKOUT_UNAVAILABLE] != 0)
+		racer = 2;
+	node_stop(&n);
+	return racer;
+}
+
+static void run_race(bool same, uint32_t most)
+{
+	struct domain *ad = mmap(NULL, sizeof(*ad), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct redis_server s = { 0 };
+	pid_t pid[RACERS];
+	int status;
+
+	assert_true(ad != MAP_FAILED);
+	domain_init(ad);
+	ad->blind = true;	/* ten domain controllers, none of which knows of the others' */
+	redis_server_start(&s, NULL);
+	for (int i = 0; i < RACERS; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0)
+			_exit(race(ad, &s, i, same));
+	}
+	for (int i = 0; i < RACERS; i++) {
+		assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+	assert_in_range(ad->binds, 1, most);
+	redis_server_stop(&s);
+	munmap(ad, sizeof(*ad));
+}
+
+static void ten_nodes_that_race_with_eighty_passwords_stay_within_the_budget(void **state)
+{
+	(void)state;
+	if (!redis_server_exists())
+		skip();
+	run_race(false, THRESHOLD - 2);
+}
+
+static void ten_nodes_that_race_with_one_password_make_one_bind(void **state)
+{
+	(void)state;
+	if (!redis_server_exists())
+		skip();
+	run_race(true, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(on_one_machine_the_table_remembers),
+		cmocka_unit_test(in_a_fleet_redis_remembers),
+		cmocka_unit_test(lies_in_redis_only_make_it_refuse_or_ask),
+		cmocka_unit_test(a_forged_or_replayed_good_entry_lets_nobody_in),
+		cmocka_unit_test(without_redis_nothing_is_tried_and_nothing_known_is_believed),
+		cmocka_unit_test(a_full_queue_is_a_refusal_and_no_address_fills_it_alone),
+		cmocka_unit_test(malformed_questions_are_no_questions),
+		cmocka_unit_test(a_policy_that_is_not_known_leaves_one_try),
+		cmocka_unit_test(devices_leave_the_last_try_to_people),
+		cmocka_unit_test(without_a_secret_nothing_is_tried),
+		cmocka_unit_test(ten_nodes_that_race_with_eighty_passwords_stay_within_the_budget),
+		cmocka_unit_test(ten_nodes_that_race_with_one_password_make_one_bind),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
