@@ -20,6 +20,7 @@ import pki
 HOST = "enroll.bench.example"
 GROUP = "CN=EAS-Users,OU=Groups,DC=corp,DC=example"
 ACCOUNTS = 64
+OLD_DEVICES = 10_000            # whose certificates are in the long list
 ASKERS = 16                     # questions by the local socket at once
 
 
@@ -206,15 +207,17 @@ class Site:
     def revoke_million(self, count):
         """Writes `count` revoked certificates into the registry of a stopped easenroll: what years of use leave behind."""
         db = sqlite3.connect(self.path("state", "enroll", "registry.db"))
-        device, profile = db.execute("SELECT device,profile FROM certificates LIMIT 1").fetchone()
+        account, profile = db.execute("SELECT account,profile FROM certificates JOIN devices ON devices.id=device LIMIT 1").fetchone()
         now = int(time.time())
         db.create_function("serial_of", 1, lambda i: b"\x01" + os.urandom(15))
         db.executescript("PRAGMA journal_mode=DELETE;PRAGMA synchronous=OFF;PRAGMA cache_size=-200000")
+        db.executemany("INSERT INTO devices(id,account,name,kind,state,created,last_seen) VALUES(?,?,'gone','other',3,?,?)",
+                       [(f"{i:032x}", account, now, now) for i in range(OLD_DEVICES)])
         db.execute(
             "INSERT INTO certificates(serial,issuer,device,profile,state,spki_sha256,not_before,not_after,issued,revoked_at,reason)"
             " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<?1)"
-            " SELECT serial,?2,?3,?4,5,randomblob(32),?5-1000000,?5+30000000,?5-1000000,?5-i,1 FROM"
-            " (SELECT i,serial_of(i) AS serial FROM n) ORDER BY serial", (count, self.issuer_name(), device, profile, now))
+            " SELECT serial,?2,printf('%032x',i%?3),?4,5,randomblob(32),?5-1000000,?5+30000000,?5-1000000,?5-i,1 FROM"
+            " (SELECT i,serial_of(i) AS serial FROM n) ORDER BY serial", (count, self.issuer_name(), OLD_DEVICES, profile, now))
         db.commit()
         db.executescript("PRAGMA journal_mode=WAL")
         db.close()
