@@ -103,16 +103,15 @@ static bool has_devices(const struct account_watch *a, int64_t account)
 /* A directory that suddenly knows nobody is ill, and not everybody has left. */
 static bool may_fall(struct account_watch *a, int64_t now)
 {
-	struct registry_counts counts;
-	int64_t most = WATCH_LEAST;
+	int64_t accounts, most = WATCH_LEAST;
 
 	if (now - a->window >= WATCH_WINDOW_SECONDS || now < a->window) {
 		a->window = now;
 		a->fallen = 0;
 		a->stopped = false;
 	}
-	if (registry_count(a->worker->registry, &counts) == REGISTRY_OK && counts.accounts / 20 > most)
-		most = counts.accounts / 20;
+	if (registry_accounts_count(a->worker->registry, &accounts) == REGISTRY_OK && accounts / 20 > most)
+		most = accounts / 20;
 	if (a->fallen < most)
 		return true;
 	if (!a->stopped)
@@ -214,14 +213,14 @@ static bool sweep_one(void *arg, const struct registry_account *row)
 
 static void sweep(struct account_watch *a)
 {
-	struct registry_counts counts;
+	int64_t accounts;
 	unsigned before = a->skip, part;
 
-	if (registry_count(a->worker->registry, &counts) != REGISTRY_OK || counts.accounts <= 0)
+	if (registry_accounts_count(a->worker->registry, &accounts) != REGISTRY_OK || accounts <= 0)
 		return;
-	if (a->skip >= (uint64_t)counts.accounts)
+	if (a->skip >= (uint64_t)accounts)
 		a->skip = before = 0;
-	part = (unsigned)(counts.accounts / SWEEP_SECONDS + 1);
+	part = (unsigned)(accounts / SWEEP_SECONDS + 1);
 	if (registry_accounts(a->worker->registry, "", before, part < ASKS_MAX ? part : ASKS_MAX, sweep_one, a) != REGISTRY_OK)
 		log_say(LOG_WARNING, "watch_failed", "the registry's accounts: %s", registry_problem(a->worker->registry));
 }

@@ -296,6 +296,8 @@ MUST_CHECK enum registry_result registry_acts_count(struct registry *r, int64_t 
 /* Counts for the admin page and metrics. Reads whole indices: not for what is asked many times a second. */
 struct registry_counts { int64_t accounts, devices, live, held, revoked, waiting, undone_acts; };
 MUST_CHECK enum registry_result registry_count(struct registry *r, struct registry_counts *out);
+/* The accounts alone: for what asks often. */
+MUST_CHECK enum registry_result registry_accounts_count(struct registry *r, int64_t *accounts);
 
 /* --- audit trail --- */
 struct registry_audit_entry {

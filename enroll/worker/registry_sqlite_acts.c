@@ -415,6 +415,11 @@ enum registry_result registry_issuers(struct registry *r, int64_t now, registry_
 	return walk_issuers(r, rc, st, fn, arg);
 }
 
+enum registry_result registry_accounts_count(struct registry *r, int64_t *accounts)
+{
+	return reg_number(r, accounts, "SELECT count(*) FROM accounts", "");
+}
+
 enum registry_result registry_count(struct registry *r, struct registry_counts *out)
 {
 	sqlite3_stmt *st;
