@@ -91,7 +91,7 @@ def test_the_first_page_is_one_request_and_less_than_60_kilobytes(page):
     assert page.run("document.activeElement.id") == "name" and page.run("document.documentElement.lang") == "en"
 
 
-def test_a_person_signs_in_adds_downloads_and_revokes(page, browser, enroll):
+def test_threat_47_a_person_signs_in_adds_what_has_markup_in_its_name_downloads_and_revokes(page, browser, enroll):
     page.run("document.activeElement.blur()")
     shot(page, "sign-in")
     page.type("#name", "alice")

@@ -20,7 +20,7 @@ from site_.proxy import ROOT
 # --- signing in
 
 @pytest.mark.quick
-def test_a_person_signs_in_with_name_and_password_and_gets_a_session(enroll, browser):
+def test_threat_47_a_person_signs_in_and_the_cookie_has_every_flag(enroll, browser):
     b = browser(enroll)
     assert b.get("/api/me").status == 401
     answer = b.sign_in("alice@corp.example", PASSWORD)
@@ -45,7 +45,7 @@ def test_threat_47_wrong_unknown_and_disabled_look_the_same(enroll, browser, acc
     enroll.assert_never("mal*")
 
 
-def test_after_three_wrong_passwords_no_more_are_tried_and_the_answer_says_when(start_enroll, browser):
+def test_threat_47_after_three_wrong_passwords_no_more_are_tried_and_the_answer_says_when(start_enroll, browser):
     enroll = start_enroll({"lockout": {"attempts": 3, "memory_mib": 1}})
     for i in range(3):
         assert browser(enroll).sign_in("alice", "wrong %d" % i).status == 401
@@ -430,12 +430,12 @@ def test_every_answer_is_described_and_every_description_comes_true(start_enroll
         return answer
     monkeypatch.setattr(Browser, "request", request)
     accounts.change("mallory", mail="", password=accounts.accounts["alice"]["password"])
-    enroll = start_enroll({"enroll.profiles.0.approve": True})
+    enroll = start_enroll({"enroll.profiles.0.approve": True, "lockout": {"attempts": 3, "memory_mib": 1}})
     people = {name: browser(enroll) for name in ("alice", "mallory", "root")}
     alice, root = people["alice"], people["root"]
     assert alice.get("/api/me").status == alice.request("DELETE", "/api/session").status == 401
     assert alice.sign_in("alice", PASSWORD, [("Origin", "https://evil.example")]).status == 403
-    assert [browser(enroll).sign_in("bob", "wrong").status for _ in range(4)][-1] == 429
+    assert [browser(enroll).sign_in("bob", "wrong %d" % i).status for i in range(4)][-1] == 429
     for name, b in people.items():
         assert b.sign_in(name, PASSWORD).status == 200
     assert alice.get("/api/me").status == 200
