@@ -237,3 +237,28 @@ uint64_t shared_table_evictions(struct shared_table *t)
 	}
 	return evictions;
 }
+
+void shared_table_each(struct shared_table *t, void (*each)(const uint8_t key[SHARED_TABLE_KEY], const void *value, void *arg), void *arg)
+{
+	uint64_t copy[(65536 + SHARED_TABLE_KEY) / sizeof(uint64_t)];	/* aligned for any value */
+	uint8_t key[SHARED_TABLE_KEY];
+
+	for (size_t number = 0; number < SHARDS; number++) {
+		for (size_t i = 0; i < t->slots_each; i++) {
+			struct shard *shard = shard_lock(t, number);
+			struct slot *slot = slot_at(t, number, i);
+			bool last = shard == NULL || i >= read_once(&shard->fresh), there = !last && atomic_load(&slot->used) != 0;
+
+			if (there) {
+				memcpy(key, slot->key, sizeof(key));
+				memcpy(copy, slot->value, t->value_size);
+			}
+			if (shard != NULL)
+				shard_unlock(shard);
+			if (last)
+				break;
+			if (there)
+				each(key, copy, arg);
+		}
+	}
+}

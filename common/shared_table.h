@@ -45,6 +45,8 @@ bool shared_table_change(struct shared_table *t, const uint8_t key[SHARED_TABLE_
     void (*change)(void *value, void *arg), void *arg);
 /* Takes the value away, copying it to out when out != NULL. True: it was there (exactly one of two racers gets true). */
 bool shared_table_take(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out);
+/* Each value that stands, in no order, a copy of it; a value that comes or goes meanwhile may be left out. `each` may call the table. */
+void shared_table_each(struct shared_table *t, void (*each)(const uint8_t key[SHARED_TABLE_KEY], const void *value, void *arg), void *arg);
 /* Forgets all. */
 void shared_table_clear(struct shared_table *t);
 /* Values held now, and evictions so far. */

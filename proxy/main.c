@@ -1,5 +1,5 @@
 /*
- * main: easproxy's command line. No command runs the program; `check` tries a configuration; `status` asks a running one.
+ * main: easproxy's command line. No command runs the program; `check` tries a configuration; `status` asks a running one; `device` looks at devices.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/object_memory.h"
 #include "proxy/check.h"
+#include "proxy/device_cli.h"
 #include "proxy/program.h"
 
 #define CONFIG_DEFAULT "/etc/easgate/easgate.yaml"
@@ -23,6 +24,8 @@ static void usage(FILE *to)
 	      "  easproxy [-c FILE]          run in the foreground; JSON lines on standard error\n"
 	      "  easproxy [-c FILE] check    try every file, key and address of the configuration; one line a finding\n"
 	      "  easproxy [-c FILE] status   what a running easproxy of this configuration says of itself\n"
+	      "  easproxy [-c FILE] device list [waiting] | release KEY | block KEY | forget KEY\n"
+	      "                              the devices that are known, a line each; let one in, keep it out, or free its pin\n"
 	      "\n"
 	      "  -c, --config FILE   default " CONFIG_DEFAULT "\n"
 	      "  -h, --help          this text\n"
@@ -106,6 +109,8 @@ int main(int argc, char **argv)
 	}
 	command = optind < argc ? argv[optind] : "";
 	log_setup(LOG_INFO, "master", -1);
+	if (strcmp(command, "device") == 0)
+		return device_cli(config_file, argc - optind - 1, argv + optind + 1);
 	if (optind + 1 < argc || (command[0] != '\0' && strcmp(command, "check") != 0 && strcmp(command, "status") != 0)) {
 		fprintf(stderr, "easproxy: unknown command: %s\n", optind + 1 < argc ? argv[optind + 1] : command);
 		usage(stderr);

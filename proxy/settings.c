@@ -108,6 +108,12 @@ static const struct config_fill proxy_rows[] = {
 	FILL_TEXT(struct proxy_settings, autodiscover_url, "", NULL),
 	{ .key = NULL },
 };
+static const struct config_fill autodiscover_rows[] = {
+	FILL_TEXT(struct autodiscover_urls, certificate, "", NULL),
+	FILL_TEXT(struct autodiscover_urls, password, "", NULL),
+	FILL_TEXT(struct autodiscover_urls, bearer, "", NULL),
+	{ .key = NULL },
+};
 static const struct config_fill admin_rows[] = {
 	FILL_TEXT(struct admin_settings, address, "", NULL),
 	{ .key = NULL },
@@ -260,78 +266,6 @@ static int check_revocation(struct settings *s, const struct config_place *at)
 	return 0;
 }
 
-static int check_patterns(char *const *list, unsigned n, const char *key, const struct config_place *at)
-{
-	if (n > PATTERNS_MAX)
-		return fail(at, key, "expected at most %d patterns", PATTERNS_MAX);
-	for (unsigned i = 0; i < n; i++) {
-		if (list[i][0] == '\0' || strlen(list[i]) > PATTERN_MAX)
-			return fail(at, key, "\"%s\": expected a pattern of 1 to %d bytes", list[i], PATTERN_MAX);
-	}
-	return 0;
-}
-
-static int check_lists(const struct policy_settings *q, const char *key, const struct config_place *at)
-{
-	const struct { const char *name; const struct pattern_lists *lists; } all[] = {
-		{ "device_types", &q->device_types }, { "user_agents", &q->user_agents }, { "protocol_versions", &q->protocol_versions },
-	};
-	char part[192];
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		snprintf(part, sizeof(part), "%s.%s.allow", key, all[i].name);
-		if (check_patterns(all[i].lists->allow, all[i].lists->allow_count, part, at) < 0)
-			return -1;
-		snprintf(part, sizeof(part), "%s.%s.deny", key, all[i].name);
-		if (check_patterns(all[i].lists->deny, all[i].lists->deny_count, part, at) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* device says what binds, pin how strictly it is held: nothing is held that nothing binds. */
-static int check_device_rules(struct policy_settings *q, const char *key, const struct config_place *at)
-{
-	static const char *const rules[] = { "pin", "registered", "any", NULL };
-	static const char *const pins[] = { "off", "log", "enforce", NULL };
-	char part[160];
-	int rule, pin;
-
-	snprintf(part, sizeof(part), "%s.device", key);
-	rule = config_choice(q->device, rules, part, at);
-	if (rule < 0)
-		return -1;
-	q->device_rule = (enum device_rule)rule;
-	q->pin_rule = q->device_rule == DEVICE_ANY ? PIN_OFF : PIN_ENFORCE;
-	if (q->pin[0] == '\0')
-		return 0;
-	snprintf(part, sizeof(part), "%s.pin", key);
-	pin = config_choice(q->pin, pins, part, at);
-	if (pin < 0)
-		return -1;
-	if (q->device_rule == DEVICE_ANY && pin != PIN_OFF)
-		return fail(at, part, "device: any binds no device: expected off, or device: pin or registered");
-	q->pin_rule = (enum pin_rule)pin;
-	return 0;
-}
-
-static int check_new_devices(const struct settings *s, struct policy_settings *q, const char *key, const struct config_place *at)
-{
-	static const char *const choices[] = { "off", "new", NULL };
-	char part[160];
-	int choice;
-
-	snprintf(part, sizeof(part), "%s.quarantine", key);
-	choice = config_choice(q->quarantine, choices, part, at);
-	if (choice < 0)
-		return -1;
-	q->quarantine_new = choice == 1;
-	snprintf(part, sizeof(part), "%s.devices_per_user", key);
-	if (s->common.redis == NULL && q->devices_per_user > DEVICE_TABLE_LIMIT)
-		return fail(at, part, "more than %d needs the section redis:", DEVICE_TABLE_LIMIT);
-	return 0;
-}
-
 static int check_policies(struct settings *s, const struct config_place *at)
 {
 	struct proxy_settings *p = &s->proxy;
@@ -346,7 +280,7 @@ static int check_policies(struct settings *s, const struct config_place *at)
 			return -1;
 		if (find_policy(p, q->name) != (int)i)
 			return fail(at, key, "the name \"%s\" stands twice", q->name);
-		if (check_device_rules(q, key, at) < 0 || check_new_devices(s, q, key, at) < 0 || check_lists(q, key, at) < 0)
+		if (settings_check_devices(s, q, key, at) < 0)
 			return -1;
 		q->user_must_match = q->user_must_match_given == NULL || *q->user_must_match_given;
 	}
@@ -421,12 +355,34 @@ static int check_kerberos(struct proxy_settings *p, const struct config_place *a
 	return 0;
 }
 
-static int check_proxy(struct settings *s, const struct config_place *at)
+static int check_autodiscover(struct proxy_settings *p, const struct config_place *at)
 {
 	static const char *const modes[] = { "forward", "answer", NULL };
+	const char *urls[3];
+	int mode;
+
+	if (config_fill(&p->autodiscover_urls, autodiscover_rows, "proxy.autodiscover_urls", at) < 0)
+		return -1;
+	mode = config_choice(p->autodiscover, modes, "proxy.autodiscover", at);
+	if (mode < 0)
+		return -1;
+	p->autodiscover_answers = mode == 1;
+	if (p->autodiscover_answers && !text_starts_nocase(strv_from(p->autodiscover_url), STRV("https://")))
+		return fail(at, "proxy.autodiscover_url", "expected the https:// URL that devices shall use");
+	urls[0] = p->autodiscover_urls.certificate;
+	urls[1] = p->autodiscover_urls.password;
+	urls[2] = p->autodiscover_urls.bearer;
+	for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+		if (urls[i][0] != '\0' && !text_starts_nocase(strv_from(urls[i]), STRV("https://")))
+			return fail(at, "proxy.autodiscover_urls", "\"%s\": expected a https:// URL", urls[i]);
+	}
+	return 0;
+}
+
+static int check_proxy(struct settings *s, const struct config_place *at)
+{
 	struct proxy_settings *p = &s->proxy;
 	struct address address;
-	int mode;
 
 	if (config_fill(p, proxy_rows, "proxy", at) < 0 || config_fill(&p->limits, limit_rows, "proxy.limits", at) < 0 ||
 	    config_fill(&p->admin, admin_rows, "proxy.admin", at) < 0 || check_listeners(p, at) < 0 ||
@@ -439,12 +395,8 @@ static int check_proxy(struct settings *s, const struct config_place *at)
 		if (check_host(p, i, at) < 0)
 			return -1;
 	}
-	mode = config_choice(p->autodiscover, modes, "proxy.autodiscover", at);
-	if (mode < 0)
+	if (check_autodiscover(p, at) < 0)
 		return -1;
-	p->autodiscover_answers = mode == 1;
-	if (p->autodiscover_answers && !text_starts_nocase(strv_from(p->autodiscover_url), STRV("https://")))
-		return fail(at, "proxy.autodiscover_url", "expected the https:// URL that devices shall use");
 	for (unsigned i = 0; i < p->paths_count; i++) {
 		if (p->paths[i][0] != '/')
 			return fail(at, "proxy.paths", "\"%s\" does not begin with /", p->paths[i]);

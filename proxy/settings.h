@@ -122,6 +122,11 @@ struct admin_settings {
 	char *address;				/* "": none */
 };
 
+/* Where a device is told to go that came by this method; "": proxy.autodiscover_url. */
+struct autodiscover_urls {
+	char *certificate, *password, *bearer;
+};
+
 struct proxy_settings {
 	uint32_t workers, sessions;
 	struct listener_settings *listeners;
@@ -139,6 +144,7 @@ struct proxy_settings {
 	unsigned upstreams_count;
 	struct kerberos_settings *kerberos;		/* NULL unless there */
 	char *autodiscover, *autodiscover_url;
+	struct autodiscover_urls autodiscover_urls;
 	bool autodiscover_answers;
 	char **paths;
 	unsigned paths_count;

@@ -7,7 +7,9 @@
 #include "common/config_fill.h"
 #include "proxy/settings.h"
 
-/* The tables of methods of all policies, and the bits of all groups. 0, or -1 with at->error. */
+/* What one policy, named `key`, says of devices. 0, or -1 with at->error. */
+MUST_CHECK int settings_check_devices(const struct settings *s, struct policy_settings *q, const char *key, const struct config_place *at);
+/* The tables of methods of all policies, and the bits of all groups. The same. */
 MUST_CHECK int settings_check_methods(struct settings *s, const struct config_place *at);
 
 #endif

@@ -140,6 +140,13 @@ static const cyaml_schema_field_t admin_fields[] = {
 	END,
 };
 
+static const cyaml_schema_field_t autodiscover_fields[] = {
+	STR(struct autodiscover_urls, certificate),
+	STR(struct autodiscover_urls, password),
+	STR(struct autodiscover_urls, bearer),
+	END,
+};
+
 static const cyaml_schema_field_t proxy_fields[] = {
 	U32(struct proxy_settings, workers),
 	U32(struct proxy_settings, sessions),
@@ -152,6 +159,7 @@ static const cyaml_schema_field_t proxy_fields[] = {
 	CYAML_FIELD_MAPPING_PTR("kerberos", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct proxy_settings, kerberos, kerberos_fields),
 	STR(struct proxy_settings, autodiscover),
 	STR(struct proxy_settings, autodiscover_url),
+	MAP(struct proxy_settings, autodiscover_urls, autodiscover_fields),
 	LIST(struct proxy_settings, paths),
 	MAP(struct proxy_settings, limits, limit_fields),
 	MAP(struct proxy_settings, admin, admin_fields),

@@ -7,6 +7,17 @@
 #include "proxy/worker/autodiscover.h"
 #include "proxy/worker/session_state.h"
 
+/* A device is sent where it may come by the method that it came by now. */
+static const char *url_for(const struct session *s)
+{
+	const struct proxy_settings *p = &s->worker->now->settings->proxy;
+	const char *const urls[METHODS] = { [METHOD_CERTIFICATE] = p->autodiscover_urls.certificate,
+		[METHOD_PASSWORD] = p->autodiscover_urls.password, [METHOD_BEARER] = p->autodiscover_urls.bearer };
+	const char *url = urls[session_method(s)];
+
+	return url[0] != '\0' ? url : p->autodiscover_url;
+}
+
 /* `request` NULL: it could not be read. */
 static void write_answer(struct session *s, const struct autodiscover_request *request)
 {
@@ -25,7 +36,7 @@ static void write_answer(struct session *s, const struct autodiscover_request *r
 	} else {
 		const char *address = s->account->view.mail[0] != '\0' ? s->account->view.mail : request->address;
 		answer = (struct autodiscover_answer){ STRV("en:us"), strv_from(s->account->view.display_name), strv_from(address),
-			strv_from(s->worker->now->settings->proxy.autodiscover_url) };
+			strv_from(url_for(s)) };
 		rc = autodiscover_print(&body, &answer);
 	}
 	s->closing = s->closing || x->close_after || s->worker->draining;

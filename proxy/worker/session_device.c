@@ -24,7 +24,7 @@ enum method session_method(const struct session *s)
 	return (s->x->checks >> METHOD_BEARER & 1) != 0 ? METHOD_BEARER : METHOD_PASSWORD;
 }
 
-static bool is_proven(const struct session *s)
+bool session_is_proven(const struct session *s)
 {
 	return s->peer->has_certificate;
 }
@@ -149,7 +149,7 @@ void session_check_device(struct session *s, session_step_fn *done)
 		return;
 	}
 	ask = ask_of(s, key);
-	ask.look_only = !is_proven(s);
+	ask.look_only = !session_is_proven(s);
 	session_go(s, SESSION_DEVICE);
 	s->x->step_done = done;
 	s->device_op = device_check(s->worker->devices, &ask, on_device, s);
@@ -173,7 +173,7 @@ void session_note_use(struct session *s)
 	if (s->account == NULL || s->account->result != ACCOUNT_FOUND || x->request.route != ROUTE_EAS)
 		return;
 	s->worker->daily[session_method(s)]++;
-	if (is_proven(s) || x->status / 100 != 2 || x->request.query.device_id[0] == '\0' || is_known(s) || key_of(s, key) < 0)
+	if (session_is_proven(s) || x->status / 100 != 2 || x->request.query.device_id[0] == '\0' || is_known(s) || key_of(s, key) < 0)
 		return;
 	ask = ask_of(s, key);
 	/* too many under way: the next request notes it */

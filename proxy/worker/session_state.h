@@ -186,6 +186,8 @@ enum authorization session_authorization(struct session *s, char user[ACCOUNT_NA
 void session_check_user(struct session *s, const char *user, session_step_fn *done);
 
 /* --- session_device.c --- */
+/* The user is who he says: by the certificate, or by a password or token that was checked here. */
+bool session_is_proven(const struct session *s);
 /* By what this request came in. */
 enum method session_method(const struct session *s);
 /*

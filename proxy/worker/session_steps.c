@@ -198,7 +198,9 @@ static void step_user(struct session *s, enum fact fact, const char *detail)
 		session_refuse(s, FACT_PASSWORD_UNCHECKED, "certificate and password together need credential passthrough");
 		return;
 	}
-	if (x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !x->request.is_options) {
+	/* where the mail server alone checks a password, it alone may tell of its user */
+	if (x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !x->request.is_options &&
+	    session_is_proven(s)) {
 		session_go(s, SESSION_COLLECT);
 		if (x->request.expect_continue && buffer_addv(&s->out, STRV("HTTP/1.1 100 Continue\r\n\r\n")) == 0 &&
 		    session_flush(s) == IO_ENDED) {

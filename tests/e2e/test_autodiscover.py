@@ -6,6 +6,7 @@ import pytest
 
 from site_ import answers
 from site_.strict import read_backend
+from test_passwords import basic
 
 PATH = "/Autodiscover/Autodiscover.xml"
 ASKS = "http://schemas.microsoft.com/exchange/autodiscover/mobilesync/requestschema/2006"
@@ -59,6 +60,22 @@ def test_the_proxys_own_answer_names_the_address_and_the_url_for_the_certificate
     assert text["EMailAddress"] == "alice@example.com" and text["Url"] == URL and text["Type"] == "MobileSync"
     assert root.find(".//{%s}Server" % SAYS) is not None
     assert backend.received() == b""
+
+
+@pytest.mark.quick
+def test_a_device_is_sent_where_its_method_is_taken_and_who_only_knows_a_name_hears_nothing_of_us(
+        start_proxy, configure, backend, phone, alice):
+    backend.default = answers.echo()
+    proxy = start_proxy(configure(backend, {
+        "proxy.autodiscover": "answer", "proxy.autodiscover_url": URL,
+        "proxy.autodiscover_urls": {"certificate": "https://certificate.example.com/Microsoft-Server-ActiveSync",
+                                    "password": "https://password.example.com/Microsoft-Server-ActiveSync"},
+        "proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}],
+        "proxy.upstreams.0.credential": "passthrough"}))
+    response = ask(phone(proxy, alice, server_name="autodiscover.example.com"), question())
+    assert b"https://certificate.example.com/Microsoft-Server-ActiveSync" in response.body and backend.received() == b""
+    unknown = ask(phone(proxy, server_name="autodiscover.example.com"), question(), [*XML, *basic("alice", "a guess")])
+    assert unknown.body == question() and len(read_backend(backend)) == 1
 
 
 @pytest.mark.quick
