@@ -46,6 +46,8 @@ static inline void line_site(const struct route *first)
 		fprintf(stderr, "%s\n", error.text);
 	FUZZ_CHECK(s != NULL);
 	site.settings = *s;
+	site.w.lockout = asker_new(site.loop, "lockout", NULL, &site.w);	/* nobody there: no password is right */
+	FUZZ_CHECK(site.w.lockout != NULL);
 	site.settings.common.state_dir = site.dir;
 }
 

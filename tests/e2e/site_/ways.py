@@ -76,7 +76,7 @@ class Site:
 
     def trail(self):
         """The audit trail as (action, detail)."""
-        return [(entry["action"], entry["detail"]) for entry in self.ask("audit", "list", "--limit", "100000")]
+        return [(entry["action"], entry["detail"]) for entry in self.ask("audit", "list", "--limit", "100000")["entries"]]
 
     def devices(self):
         return self.ask("device", "list")["devices"]
