@@ -158,7 +158,48 @@ def test_e46_easenroll_killed_at_each_step_of_issuing_leaves_no_certificate_with
     enroll.stop()
 
 
-def test_easenroll_killed_at_each_step_of_a_revocation_never_says_good_and_finishes_at_the_next_start(made, place, pki, people, redis_server):
+def list_on_disk(site, enroll):
+    """The list as whoever reads the file meanwhile has it: whole and signed, whatever was killed; its number."""
+    with open(os.path.join(site.config["state_dir"], "crl", enroll.issuer_name() + ".crl"), "rb") as f:
+        found = x509.load_der_x509_crl(f.read())
+    assert found.is_signature_valid(enroll.issuer().public_key())
+    return found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+def test_e46_a_registry_restored_from_an_old_copy_takes_no_serial_and_no_list_number_twice(site, place):
+    enroll = site.start()
+    wait_until(lambda: enrol.curl("http://%s/crl/%s.crl" % (enroll.plain, enroll.issuer_name())).status == 200, 5)
+    copy = os.path.join(place, "copy.db")
+    with sqlite3.connect("%s/enroll/registry.db" % site.config["state_dir"]) as db:
+        db.execute("VACUUM INTO ?", (copy,))
+    db.close()
+    given = []
+    for _ in range(3):
+        device = enroll.ask("device", "add", "--account", "alice", "--kind", "other", "lost with the disk")["device"]["id"]
+        secret = enroll.ask("secret", "add", "--account", "alice", "--device", device, "--purpose", "est")["secret"]
+        given.append(enrol.est_enroll(enroll, "alice", secret)[1].serial_number)
+        enroll.run("device", "revoke", device)
+    wait_until(lambda: site.rows("SELECT count(*) FROM acts WHERE steps<>?", DONE) == [(0,)], 5)
+    number = list_on_disk(site, enroll)
+    enroll.stop()
+    folder = "%s/enroll/" % site.config["state_dir"]
+    for name in ("registry.db-wal", "registry.db-shm"):
+        if os.path.exists(folder + name):
+            os.unlink(folder + name)
+    with open(copy, "rb") as old, open(folder + "registry.db", "wb") as f:
+        f.write(old.read())
+    enroll = site.start()
+    ask = by_est(enroll, place)
+    certificate = ask(enroll)
+    assert certificate.serial_number not in given and certificate.serial_number.bit_length() > 64
+    assert all(serial_status(enroll, serial, place) == "unknown" for serial in given), "nothing is known of them: never good"
+    enroll.run("device", "revoke", site.rows("SELECT device FROM certificates")[0][0])
+    wait_until(lambda: site.rows("SELECT count(*) FROM acts WHERE steps<>?", DONE) == [(0,)], 5)
+    assert list_on_disk(site, enroll) > number
+    enroll.stop()
+
+
+def test_e45_e46_easenroll_killed_at_each_step_of_a_revocation_never_says_good_and_finishes_at_the_next_start(made, place, pki, people, redis_server):
     redis, section = redis_server, settings.redis(redis_server, place)["redis"]
     site = made(Site(place, pki, people, redis=section, ca={"delta_seconds": 0}))        # a delta is made at each start: not what is tried
     enroll = site.start()
@@ -171,11 +212,12 @@ def test_easenroll_killed_at_each_step_of_a_revocation_never_says_good_and_finis
         devices.append((device, certificate.serial_number))
     wait_until(lambda: site.rows("SELECT count(*) FROM acts WHERE steps<>?", DONE) == [(0,)], 5)
     enroll.stop()
-    issuer = enroll.issuer_name()
+    issuer, number = enroll.issuer_name(), list_on_disk(site, enroll)
     for step, (device, serial) in zip(REVOKE, devices):
         enroll = site.start(step)
         quietly(lambda: enroll.run("device", "revoke", device, "--reason", "lost"))
         site.killed()
+        assert list_on_disk(site, enroll) >= number, "never half a list, never an older one"
         row = site.rows("SELECT state, revoked_at, act FROM certificates WHERE serial=?", serial.to_bytes(16, "big"))[0]
         assert row[0] in (4, REVOKED) and row[1] > 0, step
         assert site.rows("SELECT state FROM devices WHERE id=?", device) == [(3,)]
@@ -184,6 +226,8 @@ def test_easenroll_killed_at_each_step_of_a_revocation_never_says_good_and_finis
         wait_until(lambda: site.rows("SELECT count(*) FROM acts WHERE steps<>?", DONE) == [(0,)], 10)
         assert site.rows("SELECT state FROM certificates WHERE serial=?", serial.to_bytes(16, "big")) == [(REVOKED,)]
         assert enrol.crl(enroll).get_revoked_certificate_by_serial_number(serial) is not None
+        assert list_on_disk(site, enroll) > number
+        number = list_on_disk(site, enroll)
         assert redis.client.hget("easgate:revoked:" + issuer, "%x" % serial) is not None
         assert "whole" in enroll.run("audit", "verify")
         enroll.stop()

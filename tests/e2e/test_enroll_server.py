@@ -10,7 +10,7 @@ import urllib.parse
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
 from site_ import der, enrol
@@ -338,6 +338,35 @@ def test_a_request_that_is_none_is_malformed(enroll, change):
     good = asked(enroll, 1)
     wrong = {"cut": good[:-1], "more": good + b"\0", "flip": b"\x31" + good[1:], "empty": b"", "long": b"\x30\x84\x7f\xff\xff\xff" + good}[change]
     assert post(enroll, wrong).body == b"\x30\x03\x0a\x01\x01"
+
+
+def test_e45_ten_thousand_questions_in_one_or_in_a_path_cost_nothing_and_are_refused(enroll, raw):
+    _, certificate = a_certificate(enroll)
+    one = asked(enroll, certificate.serial_number)
+    single = der.sequence(der.sequence(SHA1, b"\x05\x00"), der.octets(b"n" * 20), der.octets(b"k" * 20), der.integer(7))
+    for n, statuses in ((2, (200,)), (100, (200,)), (10000, (200, 413))):
+        answer = post(enroll, der.sequence(der.sequence(der.sequence(*[der.sequence(single)] * n))))
+        assert answer.status in statuses
+        assert answer.status == 413 or answer.body in (b"\x30\x03\x0a\x01\x01", b"\x30\x03\x0a\x01\x06"), n
+    encoded = base64.b64encode(one).decode()
+    for path in ("A" * 60000, "../" * 20 + "etc/passwd", "%2e%2e%2f" * 5 + "registry.db", encoded[:-4] + "%00", encoded + "/" + encoded):
+        answer = raw().ask(b"GET /ocsp/%s HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
+        assert answer.status in (400, 404, 414, 431) or answer.body == b"\x30\x03\x0a\x01\x01", path[:30]
+    assert ocsp.load_der_ocsp_response(post(enroll, one).body).certificate_status == ocsp.OCSPCertStatus.GOOD
+
+
+def test_e45_a_nonce_comes_back_as_long_as_one_may_be(enroll):
+    _, certificate = a_certificate(enroll)
+    for n, comes_back in ((1, True), (32, True), (128, True), (129, False), (2000, False)):
+        request = ocsp.OCSPRequestBuilder().add_certificate(certificate, enroll.issuer(), hashes.SHA256()).add_extension(
+            x509.OCSPNonce(os.urandom(n)), False).build()
+        answer = post(enroll, request.public_bytes(serialization.Encoding.DER)).body
+        if comes_back:
+            found = ocsp.load_der_ocsp_response(answer)
+            sent = request.extensions.get_extension_for_class(x509.OCSPNonce).value
+            assert found.extensions.get_extension_for_class(x509.OCSPNonce).value == sent, n
+        elif answer != b"\x30\x03\x0a\x01\x01":
+            assert not list(ocsp.load_der_ocsp_response(answer).extensions), n
 
 
 def test_a_content_type_that_is_not_ocsps_is_415(enroll):
