@@ -14,8 +14,8 @@
 #include "enroll/worker/revoke_parts.h"
 
 #define PORTION	       2000	/* two to three milliseconds */
-#define RETRY_MS       200	/* doubled with each failure in a row */
-#define RETRY_MAX_MS   6400
+#define RETRY_MS       200u	/* doubled with each failure in a row */
+#define RETRY_MAX_MS   6400u
 /* With more entries a revocation makes a delta at once, and the full list when it is due. */
 #define FULL_AT_ONCE   20000
 
