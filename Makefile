@@ -7,7 +7,7 @@ DEPS ?= 1
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
 
-PKGS := openssl libevent libevent_openssl libcyaml yaml-0.1 hiredis jansson libcurl libxml-2.0 ldap lber krb5-gssapi krb5
+PKGS := openssl libevent libevent_openssl libcyaml yaml-0.1 hiredis jansson cjose libcurl libxml-2.0 ldap lber krb5-gssapi krb5
 PC = $(shell pkg-config --exists $(1) 2>/dev/null && echo $(1))
 HAVE_PKGS := $(foreach p,$(PKGS),$(call PC,$(p)))
 

@@ -109,6 +109,18 @@ void address_print(const struct sockaddr *sa, char out[ADDRESS_TEXT_MAX])
 	}
 }
 
+const char *address_bare(const char *printed, char out[ADDRESS_TEXT_MAX])
+{
+	const char *from = printed[0] == '[' ? printed + 1 : printed, *colon = strrchr(from, ':');
+	size_t n = colon != NULL ? (size_t)(colon - from) : strlen(from);
+
+	if (n > 0 && from[n - 1] == ']')
+		n--;
+	memcpy(out, from, n);
+	out[n] = '\0';
+	return out;
+}
+
 int server_url_parse(struct strv text, struct server_url *out)
 {
 	struct server_url url = { .tls = false };

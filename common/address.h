@@ -18,6 +18,8 @@ MUST_CHECK int address_parse(struct strv text, struct address *out);
 /* The same form back; always terminated. */
 #define ADDRESS_TEXT_MAX 64
 void address_print(const struct sockaddr *sa, char out[ADDRESS_TEXT_MAX]);
+/* What address_print() gave, without its port and brackets: "10.0.0.7:51000" to "10.0.0.7", "[::1]:51000" to "::1". Returns out. */
+const char *address_bare(const char *printed, char out[ADDRESS_TEXT_MAX]);
 
 /* "http://host[:port]" or "https://host[:port]", nothing behind; host is a DNS name or address literal. */
 struct server_url {

@@ -247,6 +247,11 @@ void device_cancel(struct devices *d, uint64_t number)
 		release(op);
 }
 
+struct redis *devices_redis(struct devices *d)
+{
+	return d != NULL && d->table == NULL ? device_store(d)->redis : NULL;
+}
+
 bool devices_are_up(const struct devices *d)
 {
 	return d != NULL && (d->table != NULL || redis_is_up(device_store(d)->redis));

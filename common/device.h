@@ -101,6 +101,9 @@ void device_cancel(struct devices *d, uint64_t number);
 void devices_changed(struct devices *d, const char *key_hex);
 /* Commands to Redis and its connections are counted there; borrowed for ever. */
 void devices_count(struct devices *d, const struct redis_metrics *metrics);
+struct redis;
+/* The Redis that answers now, for another small question of the same process; NULL: the table. Good for one call: a reload may replace it. */
+struct redis *devices_redis(struct devices *d);
 /* The store answers (always true for the table). */
 bool devices_are_up(const struct devices *d);
 /* True: a table, where a question costs nothing and no event tells of changes: ask each time. */

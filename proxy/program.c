@@ -41,11 +41,7 @@ static unsigned workers_of(const struct settings *s)
 /* Some device may come with a password: then there is somebody to judge it. */
 static bool takes_passwords(const struct settings *s)
 {
-	for (unsigned i = 0; i < s->proxy.policies_count; i++) {
-		if (settings_takes(&s->proxy.policies[i], METHOD_PASSWORD))
-			return true;
-	}
-	return false;
+	return settings_takes_anywhere(s, METHOD_PASSWORD);
 }
 
 static struct shared_table *lockout_table;	/* made before the fork; NULL: with Redis, or without passwords */
@@ -124,6 +120,8 @@ static void worker_files(struct plan_role *r, const struct settings *s)
 	}
 	for (unsigned i = 0; i < p->upstreams_count; i++)
 		add_file(r, p->upstreams[i].ca);
+	if (p->bearer != NULL)
+		add_file(r, p->bearer->keys_file);
 	add_redis(r, s);
 }
 

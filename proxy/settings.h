@@ -111,6 +111,20 @@ struct kerberos_settings {
 	uint32_t timeout_ms, cache_entries;
 };
 
+/* Bearer tokens: JWT (RFC 7519) that somebody else issues. */
+#define BEARER_ALGORITHMS_MAX 9
+struct bearer_settings {
+	char *keys_file;			/* a JWK Set (RFC 7517) */
+	char *issuer, *audience;
+	char **algorithms;			/* of jwt_algorithms[] */
+	unsigned algorithms_count;
+	char *claim;				/* the member that names the account */
+	char *account;				/* what that is: "upn", "sid", "email" */
+	enum claim_kind account_kind;		/* parsed from it */
+	uint32_t leeway_seconds;
+};
+extern const char *const jwt_algorithms[];	/* NULL-terminated: those that may be configured, all asymmetric */
+
 struct limit_settings {
 	uint32_t head_bytes, headers;
 	uint32_t body_bytes;
@@ -143,6 +157,7 @@ struct proxy_settings {
 	struct upstream_settings *upstreams;
 	unsigned upstreams_count;
 	struct kerberos_settings *kerberos;		/* NULL unless there */
+	struct bearer_settings *bearer;			/* NULL unless there */
 	char *autodiscover, *autodiscover_url;
 	struct autodiscover_urls autodiscover_urls;
 	bool autodiscover_answers;
@@ -177,5 +192,6 @@ unsigned settings_groups(const struct settings *s, const char **groups);
 /* What the table of a policy comes to for a host: does TLS demand a certificate, does it ask for one? */
 bool settings_demands_certificate(const struct policy_settings *policy);
 bool settings_takes(const struct policy_settings *policy, enum method method);
+bool settings_takes_anywhere(const struct settings *s, enum method method);	/* some host's policy does */
 
 #endif

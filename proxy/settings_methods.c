@@ -19,6 +19,18 @@ static const struct config_fill rule_rows[] = {
 	{ .key = NULL },
 };
 
+static const struct config_fill bearer_rows[] = {
+	FILL_TEXT(struct bearer_settings, keys_file, "", "a file with the issuer's JWK Set"),
+	FILL_TEXT(struct bearer_settings, issuer, "", "the issuer as its tokens name it in iss"),
+	FILL_TEXT(struct bearer_settings, audience, "", "what its tokens for this proxy have in aud"),
+	FILL_TEXT(struct bearer_settings, claim, "upn", NULL),
+	FILL_TEXT(struct bearer_settings, account, "upn", NULL),
+	FILL_U32(struct bearer_settings, leeway_seconds, 30, 1, 300),
+	{ .key = NULL },
+};
+/* none and the symmetric ones are not among them: who knows a public key must not be able to sign */
+const char *const jwt_algorithms[] = { "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", NULL };
+
 PRINTF(3, 4) static int fail(const struct config_place *at, const char *key, const char *fmt, ...)
 {
 	char text[384];
@@ -85,7 +97,7 @@ static int resolve_groups(struct settings *s, const struct config_place *at)
 
 /* --- the table --- */
 
-static int check_rule(struct method_rule *r, const char *key, const struct config_place *at)
+static int check_rule(struct method_rule *r, bool has_bearer, const char *key, const struct config_place *at)
 {
 	char part[160];
 
@@ -104,12 +116,12 @@ static int check_rule(struct method_rule *r, const char *key, const struct confi
 	/* both come in the one field Authorization */
 	if (r->use[METHOD_PASSWORD] == METHOD_REQUIRED && r->use[METHOD_BEARER] == METHOD_REQUIRED)
 		return fail(at, key, "password and bearer cannot both be required: a request has one Authorization");
-	if (r->use[METHOD_BEARER] != METHOD_OFF)
+	if (r->use[METHOD_BEARER] != METHOD_OFF && !has_bearer)
 		return fail(at, key, "bearer: needs the section proxy.bearer");
 	return 0;
 }
 
-static int check_table(struct policy_settings *q, const char *policy_key, const struct config_place *at)
+static int check_table(struct policy_settings *q, bool has_bearer, const char *policy_key, const struct config_place *at)
 {
 	bool everybody = false;
 	char key[160];
@@ -118,10 +130,35 @@ static int check_table(struct policy_settings *q, const char *policy_key, const 
 		snprintf(key, sizeof(key), "%s.methods[%u]", policy_key, k);
 		if (everybody)
 			return fail(at, key, "is never reached: the rule before it is for everybody");
-		if (check_rule(&q->methods[k], key, at) < 0)
+		if (check_rule(&q->methods[k], has_bearer, key, at) < 0)
 			return -1;
 		everybody = q->methods[k].user[0] == '\0' && q->methods[k].group[0] == '\0';
 	}
+	return 0;
+}
+
+/* --- tokens --- */
+
+static int check_bearer(struct bearer_settings *b, const struct config_place *at)
+{
+	static const char *const accounts[] = { "upn", "sid", "email", NULL };
+	static const enum claim_kind kinds[] = { CLAIM_UPN, CLAIM_SID, CLAIM_EMAIL };
+	int account;
+
+	if (b == NULL)
+		return 0;
+	if (config_fill(b, bearer_rows, "proxy.bearer", at) < 0)
+		return -1;
+	if (b->algorithms_count == 0 || b->algorithms_count > BEARER_ALGORITHMS_MAX)
+		return fail(at, "proxy.bearer.algorithms", "expected those that the issuer signs with, such as [RS256]");
+	for (unsigned i = 0; i < b->algorithms_count; i++) {
+		if (config_choice(b->algorithms[i], jwt_algorithms, "proxy.bearer.algorithms", at) < 0)
+			return -1;
+	}
+	account = config_choice(b->account, accounts, "proxy.bearer.account", at);
+	if (account < 0)
+		return -1;
+	b->account_kind = kinds[account];
 	return 0;
 }
 
@@ -129,9 +166,11 @@ int settings_check_methods(struct settings *s, const struct config_place *at)
 {
 	char key[128];
 
+	if (check_bearer(s->proxy.bearer, at) < 0)
+		return -1;
 	for (unsigned i = 0; i < s->proxy.policies_count; i++) {
 		snprintf(key, sizeof(key), "proxy.policies[%u]", i);
-		if (check_table(&s->proxy.policies[i], key, at) < 0)
+		if (check_table(&s->proxy.policies[i], s->proxy.bearer != NULL, key, at) < 0)
 			return -1;
 	}
 	return resolve_groups(s, at);
@@ -153,4 +192,13 @@ bool settings_takes(const struct policy_settings *policy, enum method method)
 			return true;
 	}
 	return policy->methods_count == 0 && method == METHOD_CERTIFICATE;
+}
+
+bool settings_takes_anywhere(const struct settings *s, enum method method)
+{
+	for (unsigned i = 0; i < s->proxy.hosts_count; i++) {
+		if (settings_takes(&s->proxy.policies[s->proxy.hosts[i].policy_index], method))
+			return true;
+	}
+	return false;
 }

@@ -119,6 +119,17 @@ static const cyaml_schema_field_t kerberos_fields[] = {
 	END,
 };
 
+static const cyaml_schema_field_t bearer_fields[] = {
+	STR(struct bearer_settings, keys_file),
+	STR(struct bearer_settings, issuer),
+	STR(struct bearer_settings, audience),
+	LIST(struct bearer_settings, algorithms),
+	STR(struct bearer_settings, claim),
+	STR(struct bearer_settings, account),
+	U32(struct bearer_settings, leeway_seconds),
+	END,
+};
+
 static const cyaml_schema_field_t limit_fields[] = {
 	U32(struct limit_settings, head_bytes),
 	U32(struct limit_settings, headers),
@@ -157,6 +168,7 @@ static const cyaml_schema_field_t proxy_fields[] = {
 	SEQ(struct proxy_settings, policies, policy_entry),
 	SEQ(struct proxy_settings, upstreams, upstream_entry),
 	CYAML_FIELD_MAPPING_PTR("kerberos", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct proxy_settings, kerberos, kerberos_fields),
+	CYAML_FIELD_MAPPING_PTR("bearer", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct proxy_settings, bearer, bearer_fields),
 	STR(struct proxy_settings, autodiscover),
 	STR(struct proxy_settings, autodiscover_url),
 	MAP(struct proxy_settings, autodiscover_urls, autodiscover_fields),

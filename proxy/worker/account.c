@@ -175,6 +175,17 @@ static struct account_entry *make_entry(const struct directory_found *f, const u
 	return e;
 }
 
+struct account_entry *account_checked(const struct account *account, const uint8_t binding[SHA256_SIZE], const uint8_t voucher[VOUCHER_SIZE])
+{
+	struct directory_found f;
+
+	memset(&f, 0, sizeof(f));
+	f.result = ACCOUNT_FOUND;
+	f.account = *account;
+	memcpy(f.voucher, voucher, VOUCHER_SIZE);
+	return is_sound(&f, sizeof(f)) && f.account.sid[0] != '\0' ? make_entry(&f, binding) : NULL;
+}
+
 static int put_question(struct account_op *op);
 
 static void on_found(void *arg, enum wire_status status, const void *body, size_t n)

@@ -55,6 +55,12 @@ void account_cache_limit(struct account_cache *a, size_t entries, unsigned timeo
  */
 MUST_CHECK int account_get(struct account_cache *a, const struct account_who *who, bool fresh, account_done_fn *done, void *arg,
     struct account_entry **entry, struct account_op **op);
+/*
+ * An entry of its own, in no cache, for an account that *lockout* found the password of to be right: `binding` stands for the certificate that
+ * its voucher is made out for. NULL: it is nobody's, not sound, or no memory. A reference for the caller.
+ */
+MUST_CHECK struct account_entry *account_checked(const struct account *account, const uint8_t binding[SHA256_SIZE],
+    const uint8_t voucher[VOUCHER_SIZE]);
 void account_cancel(struct account_op *op);	/* accepts NULL */
 bool account_is_fresh(struct account_cache *a, const struct account_entry *e);
 /* Accepts NULL. */

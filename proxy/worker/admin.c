@@ -18,6 +18,7 @@
 #include "proxy/metric_table.h"
 #include "proxy/revocation/process.h"
 #include "proxy/worker/accept.h"
+#include "proxy/worker/explain.h"
 
 #define CLIENTS_MAX 32
 #define LIMIT_MS    5000
@@ -45,11 +46,14 @@ struct admin_client {
 	struct buffer in, out;
 	struct http_scan scan;
 	bool answering;
+	bool local;			/* came by run_dir's socket: whom its mode lets in */
+	struct explain_op *explain;
 };
 
 static void client_free(struct admin_client *c)
 {
 	deadline_disarm(&c->deadline);
+	explain_cancel(c->explain);
 	if (c->io != NULL)
 		event_free(c->io);
 	close(c->fd);
@@ -212,6 +216,32 @@ static void answer(struct admin_client *c, unsigned status, const char *type, st
 	buffer_clear(body);
 }
 
+static void begin_answer(struct admin_client *c);
+
+static void on_explained(void *arg, const char *json)
+{
+	struct admin_client *c = arg;
+	struct buffer body;
+
+	c->explain = NULL;
+	buffer_init(&body, ANSWER_MAX);
+	(void)!buffer_addv(&body, strv_from(json != NULL ? json : "the directory is not to be had"));
+	answer(c, json != NULL ? 200 : 503, json != NULL ? "application/json" : "text/plain", &body);
+	begin_answer(c);
+}
+
+static void serve_explain(struct admin_client *c, struct strv query)
+{
+	struct buffer none;
+
+	if (explain_start(c->admin->worker, query, on_explained, c, &c->explain) == 0) {
+		event_del(c->io);	/* nothing more is read */
+		return;
+	}
+	buffer_init(&none, 64);
+	answer(c, 400, "text/plain", &none);
+}
+
 static void serve(struct admin_client *c, const struct http_head *head)
 {
 	struct worker *w = c->admin->worker;
@@ -231,6 +261,8 @@ static void serve(struct admin_client *c, const struct http_head *head)
 	} else if (get && strv_eq(head->path, STRV("/status"))) {
 		int rc = print_status(w, &body);
 		answer(c, rc == 0 ? 200 : 503, "text/plain", &body);
+	} else if (get && c->local && strv_eq(head->path, STRV("/explain"))) {
+		serve_explain(c, head->query);
 	} else {
 		(void)!buffer_addv(&body, STRV("there are /healthz /readyz /metrics /status\n"));
 		answer(c, 404, "text/plain", &body);
@@ -286,8 +318,14 @@ static void on_client(evutil_socket_t fd, short what, void *arg)
 		buffer_init(&none, 64);
 		answer(c, 400, "text/plain", &none);
 	}
+	if (c->explain == NULL)
+		begin_answer(c);
+}
+
+static void begin_answer(struct admin_client *c)
+{
 	event_free(c->io);
-	c->io = event_new(loop_base(c->admin->worker->loop), fd, EV_WRITE | EV_PERSIST, on_client, c);
+	c->io = event_new(loop_base(c->admin->worker->loop), c->fd, EV_WRITE | EV_PERSIST, on_client, c);
 	if (c->io == NULL || event_add(c->io, NULL) < 0) {
 		client_free(c);
 		return;
@@ -313,6 +351,14 @@ static void pause_accepting(struct admin *a)
 	deadline_arm(a->worker->loop, &a->pause, PAUSE_MS, on_pause_over);
 }
 
+static bool is_local(int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t n = sizeof(sa);
+
+	return getsockname(fd, (struct sockaddr *)&sa, &n) == 0 && sa.ss_family == AF_UNIX;
+}
+
 static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 {
 	struct admin *a = arg;
@@ -332,6 +378,7 @@ static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 	}
 	c->admin = a;
 	c->fd = fd;
+	c->local = is_local(fd);
 	buffer_init(&c->in, 8192);
 	buffer_init(&c->out, ANSWER_MAX + 1024);
 	c->next = a->first;

@@ -16,6 +16,19 @@ uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* By what it may come in: nothing while that is not known. */
+static const char *method_of(const struct session *s)
+{
+	bool certificate = s->peer != NULL && s->peer->has_certificate;
+	unsigned checks = s->x != NULL ? s->x->checks : 0;
+
+	if ((checks & (1u << METHOD_PASSWORD)) != 0)
+		return certificate ? "certificate+password" : "password";
+	if ((checks & (1u << METHOD_BEARER)) != 0)
+		return certificate ? "certificate+bearer" : "bearer";
+	return certificate ? "certificate" : NULL;
+}
+
 /* The certificate by the first 16 digits of its fingerprint, the account by its names. */
 static void put_who(struct log_line *l, const struct session *s)
 {
@@ -24,6 +37,7 @@ static void put_who(struct log_line *l, const struct session *s)
 	log_cstr(l, "client", s->client);
 	if (s->peer == NULL)
 		return;
+	log_cstr(l, "method", method_of(s));
 	if (s->peer->has_certificate) {
 		text_hex(fingerprint, s->peer->fingerprint, SHA256_SIZE);
 		log_cstr(l, "certificate", fingerprint);

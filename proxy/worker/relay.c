@@ -324,19 +324,6 @@ static struct strv trusted_value(const struct session *s, const struct upstream_
 	}
 }
 
-/* "10.0.0.7:51000" → "10.0.0.7", "[::1]:51000" → "::1" */
-static const char *bare_address(const char *client, char out[ADDRESS_TEXT_MAX])
-{
-	const char *from = client[0] == '[' ? client + 1 : client, *colon = strrchr(from, ':');
-	size_t n = colon != NULL ? (size_t)(colon - from) : strlen(from);
-
-	if (n > 0 && from[n - 1] == ']')
-		n--;
-	memcpy(out, from, n);
-	out[n] = '\0';
-	return out;
-}
-
 void relay_start(struct session *s)
 {
 	char client[ADDRESS_TEXT_MAX];
@@ -344,11 +331,10 @@ void relay_start(struct session *s)
 	struct upstream_conn *u = s->upstream;
 	struct exchange *x = s->x;
 	const struct http_head *head = session_head(s);
-	/* without a certificate nobody but the mail server has seen the password: it alone may say who this is */
-	bool own_password = !s->peer->has_certificate || settings->credential_kind == CREDENTIAL_PASSTHROUGH;
+	bool own_password = settings->credential_kind == CREDENTIAL_PASSTHROUGH;
 	struct relay_identity id = { .host = upstream_host_field(u),
 		.authorization = { s->credential.authorization, s->credential.n },
-		.pass_authorization = own_password, .client = bare_address(s->client, client), .public_host = s->host_name };
+		.pass_authorization = own_password, .client = address_bare(s->client, client), .public_host = s->host_name };
 
 	u->user = &relay_user;
 	u->arg = s;

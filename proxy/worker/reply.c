@@ -23,6 +23,9 @@ static const struct fact_row {
 	[FACT_ACCOUNT_MISMATCH] = { "account-mismatch", 403, true, false, false, "the name now belongs to another account: enrol the device anew" },
 	[FACT_ACCOUNT_DISABLED] = { "account-disabled", 403, true, false, false, NULL },
 	[FACT_ACCOUNT_EXPIRED] = { "account-expired", 403, true, false, false, NULL },
+	[FACT_PASSWORD_OVER] = { "password-over", 403, true, false, false, "its owner changes it at a computer, then enters the new one in the phone" },
+	[FACT_PASSWORD_REFUSED] = { "password-refused", 403, true, false, false, "take the password out of the device's mail profile: its certificate is enough" },
+	[FACT_NOT_NOW] = { "not-now", 403, true, false, false, NULL },
 	[FACT_NOT_IN_GROUP] = { "not-in-group", 403, true, false, false, NULL },
 	[FACT_OTHER_USER] = { "other-user", 403, true, false, false, NULL },
 	[FACT_OTHER_DEVICE] = { "other-device", 403, true, false, false, "if the owner has a new phone: enrol it, or release the pin" },
@@ -41,6 +44,8 @@ static const struct fact_row {
 	[FACT_DELEGATION_REFUSED] = { "delegation-refused", 503, true, true, true, "detail says what the KDC refuses and what to set in AD" },
 	[FACT_NO_UPSTREAM] = { "no-upstream", 503, false, true, true, "bring a mail server back; see proxy.upstreams and its health lines" },
 	[FACT_UPSTREAM_AUTH] = { "upstream-auth", 503, true, true, true, "the mail server refuses the credential: check its Kerberos or trusted-header set-up" },
+	[FACT_ACCOUNT_LOCKED] = { "account-locked", 503, true, false, true, "it ends by itself, or unlock it in AD; certificates go on" },
+	[FACT_PASSWORD_GUARDED] = { "password-guarded", 503, true, false, true, "some device of the account keeps a stale password: see the access lines of its user" },
 	[FACT_PASSWORD_UNCHECKED] = { "password-unchecked", 503, true, true, true, "detail says why nobody could check the password" },
 	[FACT_DEVICE_STATE_DOWN] = { "device-state-down", 503, false, true, true, "bring Redis back; /readyz says since when it is away" },
 	[FACT_OVERLOADED] = { "overloaded", 503, false, true, true, "too many questions under way: see process lines, add workers or kerberos processes" },
@@ -54,16 +59,21 @@ static const struct fact_row {
 	[FACT_NOT_OURS] = { "not-ours", 404, true, false, false, NULL },
 	[FACT_METHOD] = { "method", 405, true, false, false, NULL },
 	[FACT_PASSWORD_WANTED] = { "password-wanted", 401, false, false, true, NULL },
+	[FACT_PASSWORD_WRONG] = { "password-wrong", 401, true, false, true, NULL },
+	[FACT_TOKEN_REFUSED] = { "token-refused", 401, true, false, true, "detail says what is wrong: compare proxy.bearer with the issuer's tokens" },
 	[FACT_SHUTTING_DOWN] = { "shutting-down", 503, false, false, false, NULL },
 };
 
 const char *const fact_names[] = {
 	"none", "no-certificate", "method-off", "certificate-unusable", "certificate-expired", "certificate-untrusted", "revoked", "account-unknown",
-	"account-ambiguous", "account-mismatch", "account-disabled", "account-expired", "not-in-group", "other-user", "other-device",
-	"device-unregistered", "device-blocked", "device-quarantined", "device-limit", "device-type", "user-agent", "protocol-version", "delegation-forbidden", "wrong-host",
-	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "password-unchecked",
+	"account-ambiguous", "account-mismatch", "account-disabled", "account-expired", "password-over", "password-refused", "not-now",
+	"not-in-group", "other-user", "other-device", "device-unregistered", "device-blocked", "device-quarantined", "device-limit",
+	"device-type", "user-agent", "protocol-version",
+	"delegation-forbidden", "wrong-host",
+	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "account-locked", "password-guarded",
+	"password-unchecked",
 	"device-state-down", "overloaded", "upstream-broken", "upstream-timeout", "malformed", "bad-query", "head-too-large", "body-too-large", "too-slow",
-	"not-ours", "method", "password-wanted", "shutting-down", NULL,
+	"not-ours", "method", "password-wanted", "password-wrong", "token-refused", "shutting-down", NULL,
 };
 
 static const struct fact_row *row(enum fact fact)
@@ -98,9 +108,10 @@ static const char *status_text(unsigned status)
 }
 
 /* Each challenge in a field of its own: not every client reads a list. */
-static void challenge(char out[256], unsigned challenges)
+static void challenge(char out[256], unsigned challenges, bool token_refused)
 {
-	snprintf(out, 256, "%s%s", (challenges & REPLY_BEARER) != 0 ? "WWW-Authenticate: Bearer realm=\"mail\"\r\n" : "",
+	snprintf(out, 256, "%s%s%s%s", (challenges & REPLY_BEARER) != 0 ? "WWW-Authenticate: Bearer realm=\"mail\"" : "",
+	    (challenges & REPLY_BEARER) != 0 && token_refused ? ", error=\"invalid_token\"" : "", (challenges & REPLY_BEARER) != 0 ? "\r\n" : "",
 	    (challenges & REPLY_BASIC) != 0 ? "WWW-Authenticate: Basic realm=\"mail\", charset=\"UTF-8\"\r\n" : "");
 }
 
@@ -114,7 +125,7 @@ int reply_write(struct buffer *out, enum fact fact, const struct reply_more *m, 
 	else if (status == 405)
 		snprintf(more, sizeof(more), "Allow: OPTIONS, POST\r\n");
 	else if (status == 401)
-		challenge(more, m->challenges);
+		challenge(more, m->challenges, fact == FACT_TOKEN_REFUSED);
 	/* No body: a phone shows none, and the reason is for the operator's log alone. */
 	return buffer_printf(out, "HTTP/1.1 %u %s\r\nContent-Length: 0\r\nCache-Control: no-store\r\n%s%s\r\n", status,
 	    status_text(status), more, close ? "Connection: close\r\n" : "");

@@ -20,6 +20,9 @@ enum fact {
 	FACT_ACCOUNT_MISMATCH,		/* the SID of the certificate is not the account's */
 	FACT_ACCOUNT_DISABLED,
 	FACT_ACCOUNT_EXPIRED,
+	FACT_PASSWORD_OVER,		/* right, but it must be changed first, elsewhere */
+	FACT_PASSWORD_REFUSED,		/* wrong, beside a certificate that is enough: its owner is not asked */
+	FACT_NOT_NOW,			/* outside the account's hours or workstations */
 	FACT_NOT_IN_GROUP,
 	FACT_OTHER_USER,		/* User= names somebody else */
 	FACT_OTHER_DEVICE,		/* certificate is bound to another device */
@@ -40,6 +43,8 @@ enum fact {
 	FACT_DELEGATION_REFUSED,
 	FACT_NO_UPSTREAM,
 	FACT_UPSTREAM_AUTH,		/* the mail server refuses our credential */
+	FACT_ACCOUNT_LOCKED,		/* in AD, for a while: not tried */
+	FACT_PASSWORD_GUARDED,		/* not tried: another wrong one would bring the account too near to its lockout */
 	FACT_PASSWORD_UNCHECKED,	/* nobody could say whether a password is right */
 	FACT_DEVICE_STATE_DOWN,		/* Redis is away and the device's state is not known */
 	FACT_OVERLOADED,
@@ -56,6 +61,8 @@ enum fact {
 	FACT_NOT_OURS,			/* 404 */
 	FACT_METHOD,			/* 405 */
 	FACT_PASSWORD_WANTED,		/* 401: a password or token is needed, and none came */
+	FACT_PASSWORD_WRONG,		/* 401 */
+	FACT_TOKEN_REFUSED,		/* 401: the device gets itself another one */
 	FACT_SHUTTING_DOWN,		/* 503 */
 	FACT_COUNT
 };

@@ -32,7 +32,7 @@ static void on_device_readable(evutil_socket_t fd, short what, void *arg);
 /* --- states --- */
 
 #define TO(state) (1u << (state))
-#define ASKING (TO(SESSION_ACCOUNT) | TO(SESSION_DEVICE) | TO(SESSION_CREDENTIAL) | TO(SESSION_UPSTREAM) | TO(SESSION_RELAY) | \
+#define ASKING (TO(SESSION_ACCOUNT) | TO(SESSION_PASSWORD) | TO(SESSION_DEVICE) | TO(SESSION_CREDENTIAL) | TO(SESSION_UPSTREAM) | TO(SESSION_RELAY) | \
 	TO(SESSION_COLLECT) | TO(SESSION_ANSWER))
 
 static const struct session_rule {
@@ -44,6 +44,7 @@ static const struct session_rule {
 	[SESSION_HANDSHAKE] = { "handshake", TO(SESSION_REQUEST), offsetof(struct limit_settings, handshake_seconds) },
 	[SESSION_REQUEST] = { "request", TO(SESSION_REQUEST) | ASKING, SIZE_MAX },
 	[SESSION_ACCOUNT] = { "account", ASKING, SIZE_MAX },
+	[SESSION_PASSWORD] = { "password", ASKING, SIZE_MAX },
 	[SESSION_DEVICE] = { "device", ASKING, SIZE_MAX },
 	[SESSION_CREDENTIAL] = { "credential", ASKING, SIZE_MAX },
 	[SESSION_UPSTREAM] = { "upstream", ASKING, SIZE_MAX },
@@ -131,6 +132,8 @@ static void cancel_all(struct session *s)
 	deadline_disarm(&s->ticket);
 	account_cancel(s->account_op);
 	s->account_op = NULL;
+	password_cancel(s->password_op);
+	s->password_op = NULL;
 	credential_cancel(s->credential_op);
 	s->credential_op = NULL;
 	upstream_cancel(s->upstream_op);
@@ -166,6 +169,8 @@ void session_close(struct session *s, const char *why)
 		ERR_clear_error();
 	}
 	close(s->fd);
+	session_forget_password(s);
+	session_forget_bearer(s);
 	account_unref(w->accounts, s->account);
 	peer_free(s->peer);
 	free(s->device);
@@ -257,6 +262,8 @@ void session_refuse(struct session *s, enum fact fact, const char *detail)
 	if (s->x->head_n > 0)
 		buffer_eat(&s->in, s->x->head_n);
 	more.challenges = s->x->challenges;
+	if (s->x->wait_seconds > 0)
+		more.retry_after_seconds = s->x->wait_seconds;
 	session_free_exchange(s);
 	if (reply_write(&s->out, fact, &more, s->closing) < 0) {
 		session_close(s, "no memory for an answer");

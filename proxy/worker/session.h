@@ -17,8 +17,10 @@ void session_start(struct worker *w, int fd, const struct sockaddr *from, bool p
 /* Something that may concern live sessions has changed; each looks only at what it names. */
 void sessions_check_revocation(struct worker *w);		/* the index moved */
 void sessions_check_account(struct worker *w, const struct directory_changed *change);
+void sessions_forget_passwords(struct worker *w, const char *sid);	/* "": all; they are asked about again, nobody is ended */
 void sessions_check_device(struct worker *w, const char *certificate_hex);	/* "" : all */
 void sessions_check_trust(struct worker *w);			/* a new configuration */
+void sessions_check_methods(struct worker *w);			/* a group was switched */
 /* From time to time: certificates that have ended, accounts whose answer is old, revocation data that went stale. */
 void sessions_sweep(struct worker *w);
 /* No more requests: idle sessions end now, the others after their exchange. */

@@ -85,6 +85,9 @@ static void on_recheck(void *arg, struct account_entry *e)
 		policy = &s->worker->now->settings->proxy.policies[session_host(s)->policy_index];
 		memset(&none, 0, sizeof(none));
 		fact = policy_decide(policy, &e->view, &none, false, loop_wall(s->worker->loop), &detail);
+		/* a request under way came by what the account's rule may not take any more */
+		if (fact == FACT_NONE && s->x != NULL)
+			fact = session_method_fact(s, &e->view, &detail);
 	}
 	if (fact == FACT_NONE)
 		return;
@@ -102,10 +105,18 @@ static void recheck_account(struct session *s)
 {
 	struct account_who who = { s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
 	struct account_entry *e = NULL;
+	uint8_t key[SHA256_SIZE];
 
 	/* answers under way, and one that is being asked for anyway, need no second look */
-	if (!s->peer->has_certificate || s->account_op != NULL || s->state == SESSION_ANSWER || s->state == SESSION_LINGER)
+	if (s->account_op != NULL || s->state == SESSION_ANSWER || s->state == SESSION_LINGER)
 		return;
+	if (!s->peer->has_certificate && s->bearer != NULL && s->worker->now->settings->proxy.bearer != NULL) {
+		session_bearer_who(s, &who);
+	} else if (!s->peer->has_certificate) {
+		if (s->password == NULL || session_hash(s, "user", strv_from(s->password->user), key) < 0)
+			return;
+		who = (struct account_who){ CLAIM_USER, s->password->user, "", key };
+	}
 	if (account_get(s->worker->accounts, &who, false, on_recheck, s, &e, &s->account_op) == 1)
 		on_recheck(s, e);
 }
@@ -116,6 +127,9 @@ static void look_at_account(struct session *s, const void *arg)
 
 	if (s->account == NULL || (change->sid[0] != '\0' && strcmp(s->account->view.sid, change->sid) != 0))
 		return;
+	/* whatever it was: whether its password is still right is asked again */
+	if (s->password != NULL)
+		s->password->until_ms = 0;
 	if (change->change != CHANGE_MISSED && s->account_changed_ms == 0)
 		s->account_changed_ms = loop_now_ms(s->worker->loop) + 1;
 	recheck_account(s);
@@ -124,6 +138,37 @@ static void look_at_account(struct session *s, const void *arg)
 void sessions_check_account(struct worker *w, const struct directory_changed *change)
 {
 	each_session(w, look_at_account, change);
+}
+
+static void look_at_method(struct session *s, const void *arg)
+{
+	const char *detail;
+	enum fact fact;
+
+	(void)arg;
+	if (s->x == NULL || s->account == NULL || s->account->result != ACCOUNT_FOUND || s->peer->host == UINT16_MAX || s->account_op != NULL)
+		return;
+	fact = session_method_fact(s, &s->account->view, &detail);
+	if (fact != FACT_NONE)
+		end_for(s, fact, detail, ENDED_ACCOUNT);
+}
+
+void sessions_check_methods(struct worker *w)
+{
+	each_session(w, look_at_method, NULL);
+}
+
+static void look_at_password(struct session *s, const void *arg)
+{
+	const char *sid = arg;
+
+	if (s->password != NULL && (sid[0] == '\0' || strcmp(s->password->account->view.sid, sid) == 0))
+		s->password->until_ms = 0;
+}
+
+void sessions_forget_passwords(struct worker *w, const char *sid)
+{
+	each_session(w, look_at_password, sid);
 }
 
 static void look_at_device(struct session *s, const void *arg)
@@ -187,6 +232,10 @@ static void look_again(struct session *s, const void *arg)
 	/* no event tells of what an administrator did in the table of a single machine */
 	if (s->device != NULL && s->x != NULL && s->x->held && device_is_out(s->worker->devices, s->device->key)) {
 		end_for(s, FACT_DEVICE_BLOCKED, NULL, ENDED_DEVICE);
+		return;
+	}
+	if (s->bearer != NULL && s->x != NULL && (s->x->checks & (1u << METHOD_BEARER)) != 0 && now >= s->bearer->until) {
+		end_for(s, FACT_TOKEN_REFUSED, "it expired while the request waited", ENDED_CERTIFICATE);
 		return;
 	}
 	/* a waiting Ping is covered by its account's answer only as long as that holds */

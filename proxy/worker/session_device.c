@@ -26,7 +26,7 @@ enum method session_method(const struct session *s)
 
 bool session_is_proven(const struct session *s)
 {
-	return s->peer->has_certificate;
+	return s->peer->has_certificate || s->x->proven || (s->x->checks >> METHOD_BEARER & 1) != 0;
 }
 
 /* What is held by it must be known; what is not, may stay unknown while the store is away. */

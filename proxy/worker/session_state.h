@@ -19,6 +19,7 @@ enum session_state {
 	SESSION_HANDSHAKE,
 	SESSION_REQUEST,	/* awaits a request head */
 	SESSION_ACCOUNT,	/* asked *directory* */
+	SESSION_PASSWORD,	/* asked *lockout* */
 	SESSION_DEVICE,		/* asked for the device's state */
 	SESSION_CREDENTIAL,	/* asked *kerberos* */
 	SESSION_UPSTREAM,	/* awaits a connection to a mail server */
@@ -72,6 +73,9 @@ struct exchange {
 	bool held;			/* counted as a waiting Ping or Sync */
 	/* by what it may come in: method_decide() */
 	unsigned checks, challenges;
+	bool names_user;		/* by Basic, without a certificate */
+	bool proven;			/* its password was found to be right */
+	unsigned wait_seconds;		/* for Retry-After; 0: as configured */
 	/* for the log */
 	enum fact fact;
 	const char *detail;
@@ -83,6 +87,22 @@ struct exchange {
 	session_step_fn *step_done;
 	unsigned asked_under;		/* when it was: worker->configuration */
 	struct buffer collected;	/* SESSION_COLLECT */
+};
+
+/* The password that was last found to be right on this connection, as a keyed hash; never the password. */
+struct password_memo {
+	uint8_t binding[SHA256_SIZE];	/* session_hash() of its Authorization */
+	uint64_t until_ms;
+	struct account_entry *account;	/* as *lockout* found it, with the voucher */
+	char user[];			/* as Basic named it */
+};
+
+/* The token that was last found to be good on this connection; never the token. */
+struct bearer_memo {
+	uint8_t binding[SHA256_SIZE];	/* session_hash() of its Authorization */
+	int64_t until;			/* seconds since the epoch */
+	unsigned configuration;		/* that it was checked under: worker->configuration */
+	char name[];			/* of the account, as the token has it */
 };
 
 struct session {
@@ -104,6 +124,9 @@ struct session {
 	struct account_entry *account;	/* of the last request */
 	struct account_op *account_op;
 	uint64_t account_changed_ms;	/* since when it is known to be another than `account` says; 0: it is not */
+	struct password_op *password_op;
+	struct password_memo *password;	/* NULL: none was found to be right; heap */
+	struct bearer_memo *bearer;	/* NULL: none was found to be good; heap */
 	struct credential_op *credential_op;
 	struct credential credential;
 	struct upstream_op *upstream_op;
@@ -159,8 +182,10 @@ enum fact session_standing(struct session *s, const char **detail);
 const struct host_settings *session_host(const struct session *s);
 const struct policy_settings *session_policy(const struct session *s);
 const struct upstream_settings *session_upstream(const struct session *s);
-/* The account is known, and may come in by what the request brings: the rest of the way. s may be gone afterwards. */
+/* The account is known, and may come in by what the request brings: policy, then its password. s may be gone afterwards. */
 void session_admitted(struct session *s);
+/* What was to be checked is right: the rest of the way. s may be gone afterwards. */
+void session_checked(struct session *s);
 
 /* --- session_account.c --- */
 /* The head and the certificate are good so far: who is it, and may that account come in by this? s may be gone afterwards. */
@@ -170,13 +195,31 @@ enum fact session_account_fact(const struct account_entry *e);
 /* Takes the reference; the one before is given back. */
 void session_use_account(struct session *s, struct account_entry *e);
 
+/* FACT_NONE: the account as it is now may come in by what this connection came by. *detail: for the log, or NULL. */
+enum fact session_method_fact(struct session *s, const struct account_view *account, const char **detail);
+
 /* --- session_password.c --- */
 #define ACCOUNT_NAME_LIMIT 320
-void session_hash(const char *prefix, struct strv text, uint8_t out[SHA256_SIZE]);
+/* Keyed with this worker's secret: from what leaves the worker nobody can guess what went in. 0, or -1: no memory. */
+MUST_CHECK int session_hash(struct session *s, const char *prefix, struct strv text, uint8_t out[SHA256_SIZE]);
+/* Whether the Basic of this request must be right before it goes on. */
+bool session_password_counts(struct session *s);
+/* Asks whether it is, then session_checked(), or a refusal. s may be gone afterwards. */
+void session_check_password(struct session *s);
+/* Nobody answers for that password any more. */
+void session_forget_password(struct session *s);
 /* What an Authorization is. The scheme alone counts: only Basic is looked into. */
 enum authorization { AUTHORIZATION_NONE = 0, AUTHORIZATION_BASIC, AUTHORIZATION_BEARER, AUTHORIZATION_OTHER, AUTHORIZATION_MALFORMED };
 /* With AUTHORIZATION_BASIC (RFC 7617) user is filled. */
 enum authorization session_authorization(struct session *s, char user[ACCOUNT_NAME_LIMIT]);
+
+/* --- session_bearer.c --- */
+/* FACT_NONE: the token of this request is good, and s->bearer says whose it is. *detail: for the log, or NULL. */
+MUST_CHECK enum fact session_check_bearer(struct session *s, const char **detail);
+/* After that: whom to look up, and whether that is this account. */
+void session_bearer_who(const struct session *s, struct account_who *who);
+bool session_bearer_names(const struct session *s, const struct account_view *account);
+void session_forget_bearer(struct session *s);
 
 /* --- session_user.c --- */
 /*

@@ -173,15 +173,18 @@ enum fact session_standing(struct session *s, const char **detail)
 	if (s->account->result != ACCOUNT_FOUND)
 		return session_account_fact(s->account);
 	return policy_decide(session_policy(s), &s->account->view, &s->x->request,
-	    s->peer->has_certificate && session_upstream(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
+	    session_upstream(s)->credential_kind == CREDENTIAL_KERBEROS, loop_wall(s->worker->loop), detail);
 }
 
+/* Nothing is asked of *lockout* for a request that is refused whatever its password is. */
 static void on_user(struct session *s, enum fact fact, const char *detail)
 {
 	if (fact != FACT_NONE)
 		session_refuse(s, fact, detail);
+	else if (session_password_counts(s))
+		session_check_password(s);
 	else
-		step_device(s);
+		session_checked(s);
 }
 
 /* Whose mailbox the request names. */
@@ -193,30 +196,10 @@ static void step_user(struct session *s, enum fact fact, const char *detail)
 		session_refuse(s, fact, fact == FACT_OTHER_USER ? "the password's user is not the certificate's" : detail);
 		return;
 	}
-	/* the mail server would check one that is passed on; of any other nobody knows yet whether it is right */
-	if (s->peer->has_certificate && x->checks != 0 && session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
-		session_refuse(s, FACT_PASSWORD_UNCHECKED, "certificate and password together need credential passthrough");
-		return;
-	}
-	/* where the mail server alone checks a password, it alone may tell of its user */
-	if (x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !x->request.is_options &&
-	    session_is_proven(s)) {
-		session_go(s, SESSION_COLLECT);
-		if (x->request.expect_continue && buffer_addv(&s->out, STRV("HTTP/1.1 100 Continue\r\n\r\n")) == 0 &&
-		    session_flush(s) == IO_ENDED) {
-			session_close(s, "the device went away");
-			return;
-		}
-		buffer_eat(&s->in, x->head_n);
-		x->head_n = 0;
-		s->worker->head_owner = NULL;
-		session_collect(s);
-		return;
-	}
 	if (x->request.route == ROUTE_EAS && session_policy(s)->user_must_match)
 		session_check_user(s, x->request.query.user, on_user);
 	else
-		step_device(s);
+		on_user(s, FACT_NONE, NULL);
 }
 
 /* A password beside a certificate counts where a rule requires both, and goes on where that is configured: only for the same account. */
@@ -226,7 +209,7 @@ static void step_own_password(struct session *s)
 	char user[ACCOUNT_NAME_LIMIT];
 	enum authorization kind = AUTHORIZATION_NONE;
 
-	if (s->peer->has_certificate && (passes || s->x->checks != 0))
+	if (s->peer->has_certificate && (passes || s->x->checks != 0) && s->x->checks != 1u << METHOD_BEARER)
 		kind = session_authorization(s, user);
 	if (kind == AUTHORIZATION_BASIC)
 		session_check_user(s, user, step_user);
@@ -243,6 +226,26 @@ void session_admitted(struct session *s)
 		session_refuse(s, fact, detail);
 	else
 		step_own_password(s);
+}
+
+void session_checked(struct session *s)
+{
+	/* where the mail server alone checks a password, it alone may tell of its user */
+	if (s->x->request.route == ROUTE_AUTODISCOVER && s->worker->now->settings->proxy.autodiscover_answers && !s->x->request.is_options &&
+	    session_is_proven(s)) {
+		session_go(s, SESSION_COLLECT);
+		if (s->x->request.expect_continue && buffer_addv(&s->out, STRV("HTTP/1.1 100 Continue\r\n\r\n")) == 0 &&
+		    session_flush(s) == IO_ENDED) {
+			session_close(s, "the device went away");
+			return;
+		}
+		buffer_eat(&s->in, s->x->head_n);
+		s->x->head_n = 0;
+		s->worker->head_owner = NULL;
+		session_collect(s);
+		return;
+	}
+	step_device(s);
 }
 
 /* --- the device --- */
@@ -283,17 +286,22 @@ static void on_credential(void *arg, enum fact fact, const char *text, struct cr
 	step_upstream(s);
 }
 
+/* The voucher is the certificate's, or the password's that was found to be right. */
+static const struct account_entry *vouched(const struct session *s)
+{
+	return s->peer->has_certificate || s->password == NULL ? s->account : s->password->account;
+}
+
 static void step_credential(struct session *s)
 {
-	/* a ticket needs a certificate: a password that nobody has checked yet must not become one */
-	if (!s->peer->has_certificate || session_upstream(s)->credential_kind != CREDENTIAL_KERBEROS) {
+	if (session_upstream(s)->credential_kind != CREDENTIAL_KERBEROS) {
 		step_upstream(s);
 		return;
 	}
 	s->x->ticket = true;
 	s->x->asked_under = s->worker->configuration;
 	session_go(s, SESSION_CREDENTIAL);
-	s->credential_op = credential_ask(s->worker->credentials, s->account, session_upstream(s)->spn, on_credential, s);
+	s->credential_op = credential_ask(s->worker->credentials, vouched(s), session_upstream(s)->spn, on_credential, s);
 	if (s->credential_op == NULL)
 		session_refuse(s, FACT_OVERLOADED, "too many questions to the kerberos processes");
 }
@@ -314,21 +322,21 @@ static void on_upstream(void *arg, struct upstream_conn *c)
 }
 
 /*
- * Whose connection: the account's. A password that nobody has checked yet names a key of its own with that very
- * password in it, so that it never rides on a connection that somebody else's made.
+ * Whose connection: the account's. A password that is passed on names a key of its own with that very password in it, so that it never
+ * rides on a connection that somebody else's made.
  */
-static void connection_key(struct session *s, uint8_t key[SHA256_SIZE])
+static int connection_key(struct session *s, uint8_t key[SHA256_SIZE])
 {
 	const struct http_head *head;
 	const struct http_field *f;
 
-	if (s->peer->has_certificate && session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
+	if (session_upstream(s)->credential_kind != CREDENTIAL_PASSTHROUGH) {
 		memcpy(key, s->account->key, SHA256_SIZE);
-		return;
+		return 0;
 	}
 	head = session_head(s);
 	f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
-	session_hash(s->account->view.sid, f != NULL ? f->value : STRV("none"), key);
+	return session_hash(s, s->account->view.sid, f != NULL ? f->value : STRV("none"), key);
 }
 
 static void step_upstream(struct session *s)
@@ -336,7 +344,10 @@ static void step_upstream(struct session *s)
 	struct upstream_conn *c = NULL;
 	uint8_t key[SHA256_SIZE];
 
-	connection_key(s, key);
+	if (connection_key(s, key) < 0) {
+		session_refuse(s, FACT_OVERLOADED, "out of memory");
+		return;
+	}
 	switch (upstream_get(s->worker->now->upstreams, session_host(s)->upstream_index, key, on_upstream, s, &c, &s->upstream_op)) {
 	case 1:
 		on_upstream(s, c);

@@ -48,7 +48,10 @@ static void ask(struct session *s, enum user_name what)
 	uint8_t key[SHA256_SIZE];
 
 	x->user_asked = what;
-	session_hash(what == USER_ASK_LOGIN ? "login:" : "address:", strv_from(x->user_name), key);
+	if (session_hash(s, what == USER_ASK_LOGIN ? "login" : "address", strv_from(x->user_name), key) < 0) {
+		finish(s, FACT_OVERLOADED, "out of memory");
+		return;
+	}
 	who.certificate = key;
 	switch (account_get(s->worker->accounts, &who, false, on_found, s, &e, &s->account_op)) {
 	case 1:

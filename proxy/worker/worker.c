@@ -5,6 +5,7 @@
 
 #include <libxml/parser.h>
 #include <malloc.h>
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "proxy/worker/accept.h"
 #include "proxy/worker/admin.h"
 #include "proxy/worker/session.h"
+#include "proxy/worker/switches.h"
 
 #define SWEEP_MS	   5000
 #define LINKS_MS	   1000
@@ -51,37 +53,6 @@ struct session_records *worker_session_records(void)
 }
 
 /* --- configuration --- */
-
-struct worker_config *worker_config_new(struct loop *loop, struct evdns_base *dns, struct settings *settings, struct bundle *files,
-    struct session_records *records, char *why, size_t why_size)
-{
-	struct worker_config *c = calloc(1, sizeof(*c));
-
-	if (c == NULL) {
-		snprintf(why, why_size, "out of memory");
-		settings_free(settings);
-		return NULL;
-	}
-	c->settings = settings;
-	c->hosts = tls_hosts_new(settings, files, records, why, why_size);
-	if (c->hosts != NULL)
-		c->upstreams = upstreams_new(loop, dns, settings, files, why, why_size);
-	if (c->upstreams == NULL) {
-		worker_config_free(c);
-		return NULL;
-	}
-	return c;
-}
-
-void worker_config_free(struct worker_config *c)
-{
-	if (c == NULL)
-		return;
-	upstreams_retire(c->upstreams);
-	tls_hosts_unref(c->hosts);
-	settings_free(c->settings);
-	free(c);
-}
 
 static struct worker_config *config_from(struct worker *w, struct bundle *files)
 {
@@ -147,6 +118,7 @@ static int on_reload(struct child *child, int bundle_fd, void *arg)
 	take_limits(w);
 	w->head_owner = NULL;
 	log_set_level(c->settings->common.log.parsed_level);
+	switches_use(w->switches, c->settings);
 	accept_reload(w);
 	/* what was found in the old configuration's terms is asked for anew */
 	account_cache_reconfigured(w->accounts);
@@ -198,6 +170,24 @@ static void serve_directory_state(struct wire *wire, uint64_t number, const void
 static const struct wire_verb directory_verbs[] = {
 	{ DIRECTORY_CHANGED, "account changed", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_directory_changed },
 	{ DIRECTORY_STATE, "directory state", sizeof(struct directory_state), sizeof(struct directory_state), serve_directory_state },
+	{ 0, NULL, 0, 0, NULL },
+};
+
+static void serve_lockout_forget(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+	struct lockout_forget forget;
+
+	(void)wire;
+	(void)number;
+	(void)n;
+	memcpy(&forget, body, sizeof(forget));
+	if (memchr(forget.sid, '\0', sizeof(forget.sid)) != NULL)
+		sessions_forget_passwords(w, forget.sid);
+}
+
+static const struct wire_verb lockout_verbs[] = {
+	{ LOCKOUT_FORGET, "forget passwords", sizeof(struct lockout_forget), sizeof(struct lockout_forget), serve_lockout_forget },
 	{ 0, NULL, 0, 0, NULL },
 };
 
@@ -287,6 +277,11 @@ static void on_link(struct child *child, enum role peer, unsigned index, int fd,
 		revocation_remap(w->revocation);
 		sessions_check_revocation(w);
 		return;
+	case ROLE_LOCKOUT:
+		asker_link(w->lockout, fd);
+		/* what it told while nobody listened */
+		sessions_forget_passwords(w, "");
+		return;
 	case ROLE_KERBEROS:
 		if (index < w->kerberos_n) {
 			asker_link(w->kerberos[index], fd);
@@ -306,6 +301,8 @@ static void on_links_due(struct deadline *d)
 
 	if (!asker_is_up(w->directory))
 		child_ask_link(w->child, ROLE_DIRECTORY, 0);
+	if (settings_takes_anywhere(w->now->settings, METHOD_PASSWORD) && !asker_is_up(w->lockout))
+		child_ask_link(w->child, ROLE_LOCKOUT, 0);
 	if (!asker_is_up(w->revocation_asker))
 		child_ask_link(w->child, ROLE_REVOCATION, 0);
 	for (unsigned i = 0; i < w->kerberos_n; i++) {
@@ -313,6 +310,11 @@ static void on_links_due(struct deadline *d)
 			child_ask_link(w->child, ROLE_KERBEROS, i);
 	}
 	deadline_arm(w->loop, &w->links, LINKS_MS, on_links_due);
+}
+
+static void on_switches(void *arg)
+{
+	sessions_check_methods(arg);
 }
 
 /* --- the end --- */
@@ -408,6 +410,7 @@ static int set_up_ways(struct worker *w)
 	const struct settings *s = w->now->settings;
 
 	w->directory = asker_new(w->loop, "directory", directory_verbs, w);
+	w->lockout = asker_new(w->loop, "lockout", lockout_verbs, w);
 	w->revocation_asker = asker_new(w->loop, "revocation", revocation_verbs, w);
 	w->kerberos_n = s->proxy.kerberos != NULL ? s->proxy.kerberos->processes : 0;
 	for (unsigned i = 0; i < w->kerberos_n; i++) {
@@ -415,7 +418,7 @@ static int set_up_ways(struct worker *w)
 		if (w->kerberos[i] == NULL)
 			return -1;
 	}
-	if (w->directory == NULL || w->revocation_asker == NULL)
+	if (w->directory == NULL || w->lockout == NULL || w->revocation_asker == NULL || RAND_bytes(w->secret, sizeof(w->secret)) != 1)
 		return -1;
 	w->accounts = account_cache_new(w->loop, w->directory, s->common.directory.cache_entries, directory_timeout(s));
 	w->credentials = credentials_new(w->loop, w->kerberos, w->kerberos_n, kerberos_timeout(s));
@@ -436,8 +439,10 @@ static void tear_down(struct worker *w)
 	account_cache_free(w->accounts);
 	credentials_free(w->credentials);
 	revocation_free(w->revocation);
+	switches_free(w->switches);
 	devices_free(w->devices);
 	asker_free(w->directory);
+	asker_free(w->lockout);
 	asker_free(w->revocation_asker);
 	for (unsigned i = 0; i < w->kerberos_n; i++)
 		asker_free(w->kerberos[i]);
@@ -473,6 +478,10 @@ int worker_process(struct child *child)
 	if (w->devices == NULL)
 		goto out;
 	devices_count(w->devices, &redis_metrics);
+	w->switches = switches_new(w->loop, w->devices, on_switches, w);
+	if (w->switches == NULL)
+		goto out;
+	switches_use(w->switches, w->now->settings);
 	child_handle(child, &handlers, w);
 	readable[0] = w->now->settings->common.state_dir;
 	if (child_confine(child, readable, NULL) < 0 || accept_start(w) < 0 || admin_start(w) < 0)

@@ -14,12 +14,15 @@
 #include "proxy/worker/account.h"
 #include "proxy/worker/credential.h"
 #include "proxy/worker/handshake.h"
+#include "proxy/worker/password.h"
 #include "proxy/worker/revocation.h"
 #include "proxy/worker/upstream.h"
 
 #define WORKER_KERBEROS_MAX 16
 
 struct devices;
+struct switches;
+struct jwt_keys;
 struct session;
 struct listener;
 struct admin;
@@ -29,6 +32,7 @@ struct worker_config {
 	struct settings *settings;
 	struct tls_hosts *hosts;
 	struct upstreams *upstreams;
+	struct jwt_keys *keys;		/* NULL without proxy.bearer */
 };
 
 struct worker {
@@ -38,6 +42,7 @@ struct worker {
 	struct worker_config *now;
 	unsigned configuration;		/* counts reloads: what was asked before one is asked anew where it may mean something else */
 	struct asker *directory;
+	struct asker *lockout;
 	struct asker *revocation_asker;
 	struct asker *kerberos[WORKER_KERBEROS_MAX];
 	unsigned kerberos_n;
@@ -45,6 +50,7 @@ struct worker {
 	struct credentials *credentials;
 	struct revocation *revocation;
 	struct devices *devices;
+	struct switches *switches;
 	uint64_t daily[METHODS];	/* requests by enum method that no daily figure holds yet */
 	struct listener *listeners;	/* accept.c */
 	struct admin *admin;		/* admin.c */
@@ -54,6 +60,7 @@ struct worker {
 	uint64_t next_session;
 	bool draining;
 	struct deadline drain_end, sweep, calm, links;
+	uint8_t secret[SHA256_SIZE];	/* keys session_hash(); this process's own */
 	struct http_head head;		/* scratch: the head parsed last; see head_owner */
 	const struct session *head_owner;
 };

@@ -1,15 +1,20 @@
-"""While a company migrates: devices with certificates and devices with passwords on one name (DESIGN 4.1.9, 4.2)."""
+"""Devices with passwords: checked once by the *lockout* process, then served like those with certificates (DESIGN 4.1.9, 4.2)."""
 import base64
+import os
+import signal
 
 import pytest
 
-from site_ import answers, settings
+from site_ import answers, inside, settings
 from site_.device import EAS
+from site_.enrol import hashed
+from site_.process import wait_until
 from site_.strict import read_backend
 
+GOOD = "right-Horse-7"
 
 
-def basic(user, password="secret"):
+def basic(user, password=GOOD):
     return [("Authorization", "Basic " + base64.b64encode(("%s:%s" % (user, password)).encode()).decode())]
 
 
@@ -18,17 +23,25 @@ def alice(pki):
     return pki.device_ca.device("alice@corp.example")
 
 
+@pytest.fixture(scope="module")
+def good_hash():
+    return hashed(GOOD)
+
+
 @pytest.fixture
-def started(start_proxy, configure, backend):
-    """started(credential, passwords): a proxy of that kind."""
-    def start(credential="passthrough", passwords=True):
-        return start_proxy(configure(backend, {**(settings.PASSWORDS if passwords else settings.OPTIONAL), "proxy.upstreams.0.credential": credential}))
+def started(start_proxy, configure, backend, accounts, good_hash):
+    """started(credential, methods, changes): a proxy of that kind; alice, bob and mallory have the good password."""
+    def start(credential="header", methods=({"certificate": "allowed", "password": "allowed"},), changes=None):
+        for sam in ("alice", "bob"):
+            accounts.change(sam, password=good_hash)
+        return start_proxy(configure(backend, {"proxy.policies.0.methods": [dict(m) for m in methods], "lockout.memory_mib": 1,
+                                               "proxy.upstreams.0.credential": credential, **(changes or {})}))
     return start
 
 
 @pytest.mark.quick
-def test_without_a_certificate_where_one_is_optional_and_passwords_are_off_it_is_403(started, phone, backend, alice):
-    proxy = started("header", passwords=False)
+def test_without_a_certificate_where_nothing_else_is_taken_it_is_403(started, phone, backend, alice):
+    proxy = started(methods=[{"certificate": "allowed"}])
     for headers in ([], basic("alice"), [("X-EAS-User", "alice")]):
         with phone(proxy).connect() as line:
             response = line.request("POST", phone(proxy).target("Sync"), headers)
@@ -53,61 +66,125 @@ def test_without_a_certificate_and_without_a_password_it_is_401_with_basic(start
 
 
 @pytest.mark.quick
-def test_a_device_with_a_password_gets_through_with_it_and_hears_the_mail_servers_verdict(started, phone, backend):
-    device = phone(started())
-    wrong = answers.ok(b"", [("WWW-Authenticate", "Basic realm=\"mail\"")], 401)
-    backend.queue(answers.eas(), wrong)
-    assert device.sync(headers=basic("alice")).status == 200
-    response = device.sync(headers=basic("alice", "old password"))
-    assert response.status == 401 and response.get("WWW-Authenticate") == "Basic realm=\"mail\""
+@pytest.mark.parametrize("credential", ["header", "passthrough", "none"])
+def test_a_right_password_gets_in_and_a_wrong_one_never_reaches_the_mail_server(started, phone, backend, credential):
+    proxy = started(credential)
+    device = phone(proxy)
+    for user in ("alice", "ALICE", "alice@corp.example"):
+        assert device.sync(headers=[*basic(user), ("X-EAS-User", "bob")]).status == 200, user
+    for user, password in (("alice", "wrong"), ("alice", ""), ("alice", GOOD + "x"), ("nobody-at-all", GOOD), ("bob", "x" * 400)):
+        response = phone(proxy, user=user).sync(headers=basic(user, password))
+        assert response.status == 401 and response.get("WWW-Authenticate").startswith("Basic realm="), user
+        assert proxy.wait_event("refused", reason="password-wrong")["status"] == 401
     requests = read_backend(backend)
-    assert [r.all(b"authorization") for r in requests] == [[basic("alice")[0][1].encode()], [basic("alice", "old password")[0][1].encode()]]
-    assert not requests[0].all(b"x-eas-user")
+    assert len(requests) == 3
+    for request, user in zip(requests, ("alice", "ALICE", "alice@corp.example")):
+        assert request.all(b"x-eas-user") == ([b"alice"] if credential == "header" else []), "the proxy's own word, for the account"
+        assert request.all(b"authorization") == ([basic(user)[0][1].encode()] if credential == "passthrough" else [])
+    assert proxy.wait_event("access", status=200)["method"] == "password"
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("credential", ["header", "passthrough", "none"])
-def test_a_password_that_nobody_has_checked_never_becomes_the_proxys_own_word(started, phone, backend, credential):
-    device = phone(started(credential))
-    assert device.sync(headers=[*basic("alice", "certainly wrong"), ("X-EAS-User", "alice")]).status == 200
-    request, = read_backend(backend)
-    assert not request.all(b"x-eas-user"), "the mail server would believe it"
-    assert request.all(b"authorization") == [basic("alice", "certainly wrong")[0][1].encode()]
+def test_a_password_is_asked_about_once_for_a_connection_and_an_authorization(started, phone, backend, accounts, good_hash):
+    proxy = started()
+    device = phone(proxy)
+    checks = lambda: proxy.metric("easproxy_lockout_checks_total")
+    with device.connect() as line:
+        for _ in range(5):
+            assert line.request("POST", device.target("Sync"), basic("alice")).status == 200
+        wait_until(lambda: checks() == 1, 5)
+        assert line.request("POST", device.target("Sync"), basic("alice", "wrong")).status == 401
+        assert line.request("POST", device.target("Sync"), basic("alice")).status == 200
+        wait_until(lambda: checks() == 3, 5)
+    assert device.sync(headers=basic("alice")).status == 200
+    wait_until(lambda: checks() == 4, 5)
+
+
+@pytest.mark.quick
+def test_one_connection_never_carries_anothers_name_or_an_older_password(started, phone, backend):
+    proxy = started("passthrough")
+    device = phone(proxy)
+    with device.connect() as line:
+        assert line.request("POST", device.target("Sync"), basic("alice")).status == 200
+        assert line.request("POST", device.target("Sync"), []).status == 401
+        assert line.request("POST", device.target("Sync"), basic("bob")).status == 403       # User=alice
+    with phone(proxy, user="bob").connect() as line:
+        assert line.request("POST", phone(proxy, user="bob").target("Sync"), basic("bob")).status == 200
+    for connection in backend.connections:
+        assert len({r.get("Authorization") for r in connection.requests}) <= 1
+
+
+@pytest.mark.quick
+def test_what_changes_of_the_account_ends_what_its_password_opened(started, phone, backend, accounts):
+    hold = backend.when("Ping", answers.hold())
+    proxy = started()
+    device = phone(proxy)
+    ping = device.ping(headers=basic("alice"))
+    hold.wait_waiting(backend)
+    accounts.change("alice", enabled=False)
+    proxy.reload()
+    outcome = ping.wait(10)
+    assert outcome is None or isinstance(outcome, Exception) or outcome.status == 403
+    assert device.sync(headers=basic("alice")).status == 403
+    accounts.change("alice", enabled=True, password=hashed("a new one"))
+    proxy.reload()
+    wait_until(lambda: device.sync(headers=basic("alice", "a new one")).status == 200, 10)
+    assert device.sync(headers=basic("alice")).status == 401
 
 
 @pytest.mark.quick
 def test_threat_15_a_certificate_with_the_password_of_another_user_is_403(started, phone, backend, alice):
-    proxy = started()
+    proxy = started("passthrough")
     for headers in (basic("bob"), [("Authorization", "Bearer of-bob")], [("Authorization", "Negotiate TlRM")],
                     [("Authorization", "Basic !!!")]):
         with phone(proxy, alice).connect() as line:
             assert line.request("POST", phone(proxy, alice).target("Sync"), headers).status == 403 and line.closed()
     assert backend.received() == b""
-    for user in ("alice", "ALICE", "alice@corp.example", "alice@example.com"):
+    for user in ("alice", "ALICE", "alice@corp.example"):
         assert phone(proxy, alice).sync(headers=basic(user)).status == 200, user
     assert {r.all(b"authorization")[0].split()[0] for r in read_backend(backend)} == {b"Basic"}
 
 
 @pytest.mark.quick
-def test_with_a_certificate_a_401_is_never_passed_on(started, phone, backend, alice):
-    proxy = started()
+def test_a_device_with_a_certificate_is_never_asked_for_a_password_that_it_does_not_need(started, phone, backend, alice):
+    proxy = started("passthrough")
+    response = phone(proxy, alice).sync(headers=basic("alice", "wrong"))
+    assert response.status == 403 and not response.all("WWW-Authenticate")
+    assert proxy.wait_event("refused", reason="password-refused", method="certificate")
+    assert backend.received() == b"", "AD would have counted it"
     backend.default = answers.ok(b"", [("WWW-Authenticate", "Basic realm=\"mail\"")], 401)
     response = phone(proxy, alice).sync(headers=basic("alice"))
     assert response.status == 503 and not response.all("WWW-Authenticate")
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("credential", ["header", "passthrough"])
+def test_where_both_are_required_both_must_be_right_and_name_one_account(started, phone, backend, alice, credential):
+    proxy = started(credential, [{"certificate": "required", "password": "required"}])
+    device = phone(proxy, alice)
+    for headers in ([], basic("alice", "wrong")):
+        response = device.sync(headers=headers)
+        assert response.status == 401 and response.get("WWW-Authenticate").startswith("Basic realm=")
+    assert device.sync(headers=basic("bob")).status == 403
+    assert device.sync(headers=[("Authorization", "Bearer x")]).status == 401
+    assert backend.received() == b""
+    assert device.sync(headers=basic("alice")).status == 200
+    assert proxy.wait_event("access", status=200)["method"] == "certificate+password"
+    assert phone(proxy).refusal() == "certificate required"
+
+
+@pytest.mark.quick
 def test_threat_16_a_password_device_may_name_only_its_own_mailbox(started, phone, backend):
     proxy = started()
     assert phone(proxy, user="bob").sync(headers=basic("alice")).status == 403
-    assert phone(proxy).sync(headers=basic("nobody-at-all")).status == 403
+    assert phone(proxy).sync(headers=basic("nobody-at-all")).status == 401
     assert phone(proxy, user="mallory").sync(headers=basic("mallory")).status == 403
     assert backend.received() == b""
 
 
 @pytest.mark.quick
 def test_threat_17_two_passwords_of_one_user_do_not_share_a_connection(started, phone, backend):
-    proxy = started()
+    proxy = started("passthrough", changes={"lockout.mode": "off"})
     for password in ("right", "wrong", "right", "wrong"):
         assert phone(proxy).sync(headers=basic("alice", password)).status == 200
     carried = [{r.get("Authorization") for r in c.requests} for c in backend.connections if c.requests]
@@ -115,13 +192,61 @@ def test_threat_17_two_passwords_of_one_user_do_not_share_a_connection(started, 
 
 
 @pytest.mark.quick
+def test_with_the_guard_off_a_password_that_is_passed_on_is_the_mail_servers_to_judge_and_no_other(started, phone, backend):
+    wrong = answers.ok(b"", [("WWW-Authenticate", "Basic realm=\"mail\"")], 401)
+    backend.queue(answers.eas(), wrong)
+    proxy = started("passthrough", changes={"lockout.mode": "off"})
+    assert phone(proxy).sync(headers=basic("alice", "whatever")).status == 200
+    response = phone(proxy).sync(headers=basic("alice", "old password"))
+    assert response.status == 401 and response.get("WWW-Authenticate") == "Basic realm=\"mail\""
+    assert all(not r.all(b"x-eas-user") for r in read_backend(backend))
+
+
+@pytest.mark.quick
+def test_where_the_header_speaks_the_password_is_checked_even_with_the_guard_off(started, phone, backend):
+    proxy = started("header", changes={"lockout.mode": "off"})
+    assert phone(proxy).sync(headers=basic("alice", "wrong")).status == 401
+    assert backend.received() == b""
+    assert phone(proxy).sync(headers=basic("alice")).status == 200
+
+
+@pytest.mark.quick
+def test_without_the_lockout_process_passwords_are_refused_and_certificates_go_on(started, phone, backend, alice):
+    proxy = started()
+    assert phone(proxy).sync(headers=basic("alice")).status == 200
+    guard, = inside.by_role(proxy)["lockout"]
+    os.kill(guard, signal.SIGSTOP)
+    waits = phone(proxy, user="bob").ping(headers=basic("bob"))
+    assert phone(proxy, alice).sync().status == 200
+    os.kill(guard, signal.SIGKILL)
+    response = waits.wait(10)
+    assert response.status == 503 and response.get("Retry-After")
+    assert proxy.wait_event("fault", reason="password-unchecked")
+    wait_until(lambda: phone(proxy, user="bob").sync(headers=basic("bob")).status == 200, 10)
+
+
+@pytest.mark.quick
 def test_passwords_are_in_no_log_line(started, phone, backend):
     proxy = started()
-    secret = "sesame-open-5"
     for user in ("alice", "bob", "nobody"):
-        phone(proxy, user=user).sync(headers=basic(user, secret))
-    proxy.wait_event("access", status=403)
-    proxy.assert_never(secret, basic("alice", secret)[0][1].split()[1], basic("bob", secret)[0][1].split()[1])
+        phone(proxy, user=user).sync(headers=basic(user))
+    phone(proxy, user="bob").sync(headers=basic("bob", "sesame-open-5"))
+    proxy.wait_event("access", status=401)
+    proxy.assert_never(GOOD, "sesame-open-5", basic("alice")[0][1].split()[1], basic("bob")[0][1].split()[1])
+
+
+@pytest.mark.quick
+def test_autodiscover_with_a_password_goes_the_same_way(started, phone, backend):
+    proxy = started(changes={"proxy.autodiscover": "answer", "proxy.autodiscover_url": "https://mail.example.com" + EAS})
+    device = phone(proxy, server_name="autodiscover.example.com")
+    body = (b"<?xml version=\"1.0\" encoding=\"utf-8\"?><Autodiscover xmlns=\"http://schemas.microsoft.com/exchange/autodiscover/mobilesync/"
+            b"requestschema/2006\"><Request><EMailAddress>alice@example.com</EMailAddress><AcceptableResponseSchema>http://schemas.microsoft.com/"
+            b"exchange/autodiscover/mobilesync/responseschema/2006</AcceptableResponseSchema></Request></Autodiscover>")
+    for headers, status in (([], 401), (basic("alice", "wrong"), 401), (basic("bob"), 403), (basic("alice"), 200)):
+        with device.connect() as line:
+            response = line.request("POST", "/Autodiscover/Autodiscover.xml", [("Content-Type", "text/xml"), *headers], body, host=device.server_name)
+            assert response.status == status
+    assert b"alice@example.com" in response.body and backend.received() == b""
 
 
 @pytest.mark.quick
@@ -132,7 +257,6 @@ def test_certificate_and_password_devices_are_served_side_by_side(started, phone
         assert with_certificate.sync().status == 200
         assert with_password.sync(headers=basic("bob")).status == 200
     for connection in backend.connections:
-        names = {r.get("X-EAS-User") or r.get("Authorization") for r in connection.requests}
-        assert len(names) <= 1
+        assert len({r.get("X-EAS-User") for r in connection.requests}) <= 1
     assert phone(proxy, pki.device_ca.device("mallory@corp.example"), user="mallory").connect().request(
         "POST", EAS + "?Cmd=Sync&User=mallory&DeviceId=d&DeviceType=t").status == 403

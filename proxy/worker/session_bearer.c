@@ -1,0 +1,87 @@
+/*
+ * session_bearer: the Bearer Authorization of a request (RFC 6750): whose token it is. Checked once for a connection and an Authorization;
+ * what is kept of it is a hash with a key of this process. Worker process.
+ */
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+#include "common/text.h"
+#include "proxy/worker/jwt.h"
+#include "proxy/worker/session_state.h"
+
+void session_forget_bearer(struct session *s)
+{
+	free(s->bearer);
+	s->bearer = NULL;
+}
+
+static enum fact remember(struct session *s, const uint8_t binding[SHA256_SIZE], const struct jwt_facts *facts)
+{
+	size_t n = strlen(facts->name) + 1;
+	struct bearer_memo *m = malloc(sizeof(*m) + n);
+
+	if (m == NULL)
+		return FACT_OVERLOADED;
+	memcpy(m->binding, binding, SHA256_SIZE);
+	m->until = facts->until;
+	m->configuration = s->worker->configuration;
+	memcpy(m->name, facts->name, n);
+	s->bearer = m;
+	return FACT_NONE;
+}
+
+/* Good still: the same token, before its end, by the keys and rules of now. */
+static bool is_remembered(const struct session *s, const uint8_t binding[SHA256_SIZE])
+{
+	const struct bearer_memo *m = s->bearer;
+
+	return m != NULL && m->configuration == s->worker->configuration && loop_wall(s->worker->loop) < m->until &&
+	    CRYPTO_memcmp(m->binding, binding, SHA256_SIZE) == 0;
+}
+
+enum fact session_check_bearer(struct session *s, const char **detail)
+{
+	const struct bearer_settings *rules = s->worker->now->settings->proxy.bearer;
+	const struct http_head *head = session_head(s);
+	const struct http_field *f = head != NULL ? http_find(head, HTTP_AUTHORIZATION) : NULL;
+	uint8_t binding[SHA256_SIZE];
+	struct jwt_facts facts;
+	enum jwt_result rc;
+
+	*detail = NULL;
+	if (f == NULL || rules == NULL || s->worker->now->keys == NULL)
+		return FACT_PASSWORD_WANTED;
+	if (session_hash(s, "token", f->value, binding) < 0)
+		return FACT_OVERLOADED;
+	if (is_remembered(s, binding))
+		return FACT_NONE;
+	session_forget_bearer(s);
+	rc = jwt_check(s->worker->now->keys, rules, text_trim((struct strv){ f->value.p + 7, f->value.n - 7 }), loop_wall(s->worker->loop), &facts);
+	if (rc != JWT_OK) {
+		*detail = jwt_result_text(rc);
+		return FACT_TOKEN_REFUSED;
+	}
+	return remember(s, binding, &facts);
+}
+
+void session_bearer_who(const struct session *s, struct account_who *who)
+{
+	*who = (struct account_who){ s->worker->now->settings->proxy.bearer->account_kind, s->bearer->name, "", s->bearer->binding };
+}
+
+bool session_bearer_names(const struct session *s, const struct account_view *account)
+{
+	const char *own;
+
+	switch (s->worker->now->settings->proxy.bearer->account_kind) {
+	case CLAIM_SID:
+		own = account->sid;
+		break;
+	case CLAIM_EMAIL:
+		own = account->mail;
+		break;
+	default:
+		own = account->upn;
+	}
+	return own[0] != '\0' && text_eq_nocase(strv_from(own), strv_from(s->bearer->name));
+}
