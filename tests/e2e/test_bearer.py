@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from site_ import answers
+from site_.process import wait_until
 from site_.strict import read_backend
 from site_.tokens import AUDIENCE, ISSUER, Issuer, b64, bearer, number
 
@@ -82,7 +83,7 @@ def test_hostile_tokens_are_refused_and_reach_nobody(started, phone, backend, is
         assert response.status == 401, what
         assert "error=\"invalid_token\"" in response.get("WWW-Authenticate"), what
     assert backend.received() == b""
-    assert len(proxy.events("refused", reason="token-refused")) == len(bad)
+    wait_until(lambda: len(proxy.events("refused", reason="token-refused")) == len(bad), 5)
     assert device.sync(headers=bearer(good)).status == 200
 
 
