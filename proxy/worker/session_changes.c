@@ -62,7 +62,8 @@ void sessions_check_revocation(struct worker *w)
  */
 static void recheck_failed(struct session *s)
 {
-	if (s->account_changed_ms != 0 && loop_now_ms(s->worker->loop) - s->account_changed_ms >= CHANGED_UNKNOWN_MS)
+	/* account_changed_ms may be a millisecond ahead: 0 means that nothing changed */
+	if (s->account_changed_ms != 0 && loop_now_ms(s->worker->loop) >= s->account_changed_ms + CHANGED_UNKNOWN_MS)
 		end_for(s, FACT_DIRECTORY_DOWN, "the account has changed and nobody can say how", ENDED_ACCOUNT);
 }
 

@@ -263,7 +263,7 @@ def test_while_the_dc_is_away_an_account_that_has_changed_is_served_no_more_and_
     wait_until(lambda: changed.sync().status == 503, 5)
     assert_try_again(proxy, changed.sync(), "directory-down")
     assert other.sync().status == 200
-    assert held.waiting
+    assert held.waiting, (held.outcome, held.seconds, held.outcome and held.outcome.status, proxy.log.tail(12))
     assert_try_again(proxy, held.wait(45), "directory-down", command="Ping")
     assert others.waiting and other.sync().status == 200
     assert proxy.metric("easproxy_sessions_ended_total", reason="account") == 1
