@@ -94,6 +94,9 @@ static uint32_t margin_of(const struct check *k)
 
 	if (c->parsed_mode != LOCKOUT_ENFORCE)
 		return DIRECTORY_NO_MARGIN;
+	/* AD will take it; were that wrong after all, one try is still left of the threshold */
+	if (k->was_right)
+		return c->margin < 1 ? c->margin : 1;
 	/* the same try that is left for people: see set_rules() */
 	return k->ask.interactive == 0 && limit != LOCKOUT_UNLIMITED && limit >= 4 ? c->margin + 1 : c->margin;
 }

@@ -38,6 +38,7 @@ struct check {
 	enum lockout_lesson lesson;
 	uint32_t bad_count;
 	uint8_t share[LOCKOUT_TAG];	/* the account's key there */
+	bool was_right;			/* lockout_was_right(): not held against what others got wrong */
 	bool recorded;			/* the store knows of the try, and is to be told what it taught */
 	struct lockout_checked answer;
 };

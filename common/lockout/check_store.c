@@ -126,7 +126,7 @@ static void on_taken(void *arg, enum store_status status)
 static void go(struct check *k)
 {
 	struct store_effects effects = { .address = 1,
-		.address_limit = is_forced(k) ? UINT32_MAX : k->owner->setup.config->address_attempts };
+		.address_limit = is_forced(k) || k->was_right ? UINT32_MAX : k->owner->setup.config->address_attempts };
 
 	store_write(k->owner->setup.store, &k->item, &effects, on_taken, k);
 }
@@ -162,6 +162,8 @@ static void judge(struct check *k)
 	bool changed, address_over = k->item.address_tries >= address_limit;
 	enum lockout_verdict verdict;
 
+	k->was_right = lockout_was_right(&before, &k->try);
+	address_over = address_over && !k->was_right;
 	verdict = lockout_take(&k->item.record, &k->rules, &k->try, &until, &changed);
 	if (verdict == VERDICT_WRONG || verdict == VERDICT_OLD)
 		check_count_memory(k, verdict == VERDICT_OLD ? LOCKOUT_MEMORY_OLD : LOCKOUT_MEMORY_WRONG);

@@ -174,6 +174,11 @@ static bool is_right(const struct lockout_record *r, const struct lockout_rules 
 	    r->good[i].expires - r->good[i].made <= (int64_t)rules->good_seconds;
 }
 
+bool lockout_was_right(const struct lockout_record *r, const struct lockout_try *t)
+{
+	return find_good(r, t->generation, t->tag) >= 0;
+}
+
 static void reserve(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t)
 {
 	bool own = find_address(r, t->address) >= 0;
@@ -214,6 +219,8 @@ static enum lockout_verdict judge(struct lockout_record *r, const struct lockout
 		*until = t->now + rules->pending_seconds;
 		return VERDICT_PENDING;
 	}
+	if (lockout_was_right(r, t))
+		return VERDICT_GO;
 	/* whoever comes from an owner's address has a budget that strangers cannot use up; the limit is the same for all */
 	if ((own ? r->own_tries : r->tries) >= rules->attempts) {
 		*until = (own ? r->own_since : r->since) + rules->attempts_window + 1;

@@ -48,6 +48,11 @@ enum lockout_verdict {
 	VERDICT_GUARDED,		/* the limit */
 	VERDICT_BUDGET,			/* the budget */
 };
+/*
+ * AD took this very password since it was last set (the record as read): it cannot raise AD's count, so what others have got wrong does not
+ * stand against asking again: neither budget nor limit. Without that, a device with the right password would be out as soon as its `good_seconds` are over.
+ */
+bool lockout_was_right(const struct lockout_record *r, const struct lockout_try *t);
 /* *until: with RIGHT, by the store's clock; with GUARDED and BUDGET, when to come again. *changed: the record is another now. */
 enum lockout_verdict lockout_take(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until,
     bool *changed);

@@ -223,6 +223,25 @@ static void an_accepted_password_holds_for_its_time_and_dies_with_the_change(voi
 	assert_int_equal(take(s, "good"), VERDICT_GO);
 }
 
+static void what_was_right_is_asked_for_again_whatever_others_got_wrong_and_no_more_once_it_is_wrong(void **state)
+{
+	struct site *s = *state;
+
+	assert_int_equal(right(s, "good", 0), VERDICT_GO);
+	s->now += 3600;
+	for (unsigned i = 0; i < s->rules.limit; i++)
+		assert_int_equal(wrong(s, (const char *[]){ "a", "b", "c", "d", "e" }[i % 5]), VERDICT_GO);
+	assert_true(take(s, "another") == VERDICT_GUARDED || take(s, "another") == VERDICT_BUDGET);
+	assert_int_equal(right(s, "good", 0), VERDICT_GO);
+	assert_int_equal(take(s, "good"), VERDICT_RIGHT);
+	s->now += 3600;
+	assert_int_equal(wrong(s, "good"), VERDICT_GO);
+	assert_int_equal(take(s, "good"), VERDICT_WRONG);
+	s->generation = 2;	/* set anew: nothing is known of it */
+	s->now -= 1;
+	assert_true(take(s, "good") != VERDICT_RIGHT);
+}
+
 static void what_must_end_ends_by_the_later_clock_and_one_from_the_future_is_not_believed(void **state)
 {
 	struct site *s = *state;
@@ -579,6 +598,7 @@ int main(void)
 		CASE(a_refused_password_is_never_sent_again_for_weeks),
 		CASE(strangers_push_a_phones_stale_password_out_of_no_memory),
 		CASE(an_accepted_password_holds_for_its_time_and_dies_with_the_change),
+		CASE(what_was_right_is_asked_for_again_whatever_others_got_wrong_and_no_more_once_it_is_wrong),
 		CASE(what_must_end_ends_by_the_later_clock_and_one_from_the_future_is_not_believed),
 		CASE(a_lifetime_that_nobody_configured_is_not_believed),
 		CASE(a_clock_that_is_set_back_neither_ends_a_count_nor_keeps_it_for_ever),
