@@ -174,8 +174,9 @@ static bool state_of(const struct http_request *r, enum registry_device_state *o
 	if (!http_request_query(r, "state", &word))
 		return true;
 	for (int i = REGISTRY_DEVICE_WAITING; i <= REGISTRY_DEVICE_REVOKED; i++) {
-		if (strv_eq(word, strv_from(registry_device_state_text(i))))
-			*out = i;
+		enum registry_device_state state = (enum registry_device_state)i;
+		if (strv_eq(word, strv_from(registry_device_state_text(state))))
+			*out = state;
 	}
 	return *out != 0;
 }

@@ -30,6 +30,7 @@ static const cyaml_schema_field_t fields[] = {
 	CYAML_FIELD_MAPPING("log", CYAML_FLAG_OPTIONAL, struct sample, common.log, config_log_fields),
 	CYAML_FIELD_MAPPING_PTR("redis", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct sample, common.redis, config_redis_fields),
 	CYAML_FIELD_MAPPING("directory", CYAML_FLAG_DEFAULT, struct sample, common.directory, config_directory_fields),
+	CYAML_FIELD_MAPPING("lockout", CYAML_FLAG_OPTIONAL, struct sample, common.lockout, config_lockout_fields),
 	CYAML_FIELD_SEQUENCE("others", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct sample, others, &other, 0, 8),
 	CYAML_FIELD_BOOL("flag", CYAML_FLAG_OPTIONAL, struct sample, flag),
 	CYAML_FIELD_UINT("number", CYAML_FLAG_OPTIONAL, struct sample, number),
