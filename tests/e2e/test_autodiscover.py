@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from site_ import answers
+from site_.enrol import hashed
 from site_.strict import read_backend
-from test_passwords import basic
+from test_passwords import GOOD, basic
 
 PATH = "/Autodiscover/Autodiscover.xml"
 ASKS = "http://schemas.microsoft.com/exchange/autodiscover/mobilesync/requestschema/2006"
@@ -64,8 +65,8 @@ def test_the_proxys_own_answer_names_the_address_and_the_url_for_the_certificate
 
 @pytest.mark.quick
 def test_a_device_is_sent_where_its_method_is_taken_and_who_only_knows_a_name_hears_nothing_of_us(
-        start_proxy, configure, backend, phone, alice):
-    backend.default = answers.echo()
+        start_proxy, configure, backend, phone, alice, accounts):
+    accounts.change("alice", password=hashed(GOOD))
     proxy = start_proxy(configure(backend, {
         "proxy.autodiscover": "answer", "proxy.autodiscover_url": URL,
         "proxy.autodiscover_urls": {"certificate": "https://certificate.example.com/Microsoft-Server-ActiveSync",
@@ -74,8 +75,10 @@ def test_a_device_is_sent_where_its_method_is_taken_and_who_only_knows_a_name_he
         "proxy.upstreams.0.credential": "passthrough"}))
     response = ask(phone(proxy, alice, server_name="autodiscover.example.com"), question())
     assert b"https://certificate.example.com/Microsoft-Server-ActiveSync" in response.body and backend.received() == b""
-    unknown = ask(phone(proxy, server_name="autodiscover.example.com"), question(), [*XML, *basic("alice", "a guess")])
-    assert unknown.body == question() and len(read_backend(backend)) == 1
+    response = ask(phone(proxy, server_name="autodiscover.example.com"), question(), [*XML, *basic("alice")])
+    assert b"https://password.example.com/Microsoft-Server-ActiveSync" in response.body and b"https://certificate" not in response.body
+    guess = ask(phone(proxy, server_name="autodiscover.example.com"), question(), [*XML, *basic("alice", "a guess")])
+    assert guess.status == 401 and guess.body == b"" and backend.received() == b""
 
 
 @pytest.mark.quick

@@ -4,9 +4,10 @@ import subprocess
 import pytest
 
 from site_ import answers, settings
+from site_.enrol import hashed
 from site_.proxy import binary
 from site_.process import wait_until
-from test_passwords import basic
+from test_passwords import GOOD, basic
 
 PASSWORDS = {"proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}], "proxy.upstreams.0.credential": "passthrough"}
 
@@ -99,7 +100,8 @@ def test_pin_log_lets_another_device_in_and_says_so_and_off_says_nothing(start_p
 
 
 @pytest.mark.quick
-def test_an_account_has_no_more_devices_than_it_may_by_certificate_and_password_alike(start_proxy, node, phone, alice, pki):
+def test_an_account_has_no_more_devices_than_it_may_by_certificate_and_password_alike(start_proxy, node, phone, alice, pki, accounts):
+    accounts.change("alice", password=hashed(GOOD))
     proxy = start_proxy(node({**PASSWORDS, "proxy.policies.0.devices_per_user": 2}))
     assert phone(proxy, alice).sync().status == 200
     mail = phone(proxy, user="alice")
@@ -118,21 +120,21 @@ def test_an_account_has_no_more_devices_than_it_may_by_certificate_and_password_
 
 
 @pytest.mark.quick
-def test_whoever_only_knows_a_name_is_not_noted(start_proxy, node, phone, backend):
+def test_whoever_only_knows_a_name_is_not_noted_and_whoever_has_the_password_is_judged_at_once(start_proxy, node, phone, backend, accounts):
+    accounts.change("alice", password=hashed(GOOD))
     proxy = start_proxy(node({**PASSWORDS, "proxy.policies.0.devices_per_user": 1}))
-    backend.queue(*[answers.ok(b"", [("WWW-Authenticate", "Basic realm=\"mail\"")], 401)] * 3)
     for number in range(3):
         guesser = phone(proxy, user="alice")
         guesser.device_id = "Guess%d" % number
         assert guesser.sync(headers=basic("alice", "guess")).status == 401
-    assert known(proxy) == []
+    assert known(proxy) == [] and backend.received() == b""
     owner = phone(proxy, user="alice")
-    for _ in range(2):
-        assert owner.sync(headers=basic("alice")).status == 200
+    assert owner.sync(headers=basic("alice")).status == 200
     wait_until(lambda: [row[5] for row in known(proxy)] == ["password"], 5, 0.1)
     other = phone(proxy, user="alice")
     other.device_id = "Another"
-    assert other.sync(headers=basic("alice")).status == 200, "noted by the mail server's answer, judged from then on"
+    assert other.sync(headers=basic("alice")).status == 403
+    assert proxy.wait_event("refused", reason="device-limit")["method"] == "password"
     assert len(known(proxy)) == 1
 
 

@@ -147,7 +147,9 @@ def test_every_kind_of_claim_finds_the_account_it_names(start, ad):
         answer = directory.find(kind, value)
         assert (answer["sam"], answer["sid"], answer["realm"], answer["netbios"]) == (
             "alice", ad.sid("alice"), "CORP.EXAMPLE", "CORP"), (kind, value, answer)
-        assert answer["groups"] == 1 and answer["flags"] == ENABLED and answer["voucher"] == "good", answer
+        assert answer["groups"] == 1 and answer["flags"] == ENABLED, answer
+        # a name alone proves nothing: the voucher of a password session is made by *lockout*
+        assert answer["voucher"] == ("none" if kind == USER else "good"), answer
 
 
 def test_an_implicit_upn_is_found_beside_the_explicit_one(start, ad):
