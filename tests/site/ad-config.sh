@@ -133,6 +133,7 @@ Alias /Microsoft-Server-ActiveSync/healthcheck.htm $D/mail/htdocs/healthcheck.ht
 ScriptAlias /Microsoft-Server-ActiveSync $D/mail/eas
 ScriptAlias /Autodiscover/Autodiscover.xml $D/mail/eas
 ScriptAlias /bound/Microsoft-Server-ActiveSync $D/mail/eas
+ScriptAlias /basic/Microsoft-Server-ActiveSync $D/mail/eas
 <Directory $D/mail>
 	Require all granted
 </Directory>
@@ -148,6 +149,15 @@ ScriptAlias /bound/Microsoft-Server-ActiveSync $D/mail/eas
 <Location /bound/>
 	GssapiConnectionBound On
 </Location>
+# passwords, checked by the KDC and counted there: what phones did before
+<LocationMatch "^/basic/Microsoft-Server-ActiveSync">
+	AuthType GSSAPI
+	AuthName mail
+	GssapiCredStore keytab:$D/keytabs/mail.keytab
+	GssapiAllowedMech krb5
+	GssapiBasicAuth On
+	Require valid-user
+</LocationMatch>
 <Location /Microsoft-Server-ActiveSync/healthcheck.htm>
 	AuthType None
 	Require all granted
