@@ -14,6 +14,7 @@ import time
 import pytest
 
 from site_ import answers, inside, settings
+from site_.enrol import hashed
 from site_.device import EAS, Device
 from site_.http1 import Reader
 from site_.process import wait_until
@@ -174,7 +175,8 @@ def test_an_access_line_says_who_what_when_how_and_how_long(proxy, phone, backen
     assert line["in"] > 0 and line["out"] > 0 and line["ms"] >= 0 and line["process"] == "worker"
 
 
-def test_55_no_password_token_or_body_is_ever_logged(start_proxy, configure, backend, phone, alice):
+def test_55_no_password_token_or_body_is_ever_logged(start_proxy, configure, backend, phone, alice, accounts):
+    accounts.change("alice", password=hashed("hunter2-Secret"))
     proxy = start_proxy(configure(backend, {**settings.PASSWORDS,
                                             "proxy.upstreams.0.credential": "passthrough"}))
     import base64

@@ -131,7 +131,7 @@ def test_53_28_a_changed_fleet_secret_counts_at_once_for_what_is_believed_and_wh
     redis.device(by_new.identity, **record(OTHER_SECRET, by_new.identity, sid))
     assert by_new.sync().status == 200
     assert by_old.sync().status == 503
-    proxy.wait_event("device_record_refused", certificate=by_old.identity.sha256)
+    proxy.wait_event("device_record_refused", key=by_old.identity.sha256)
     old.hang_up()                                   # a connection remembers its own device for a while
     assert old.sync().status == 503, "what the old secret vouched for was believed from memory"
     fresh = device(proxy)

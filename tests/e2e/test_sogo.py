@@ -7,6 +7,7 @@ import time
 import pytest
 
 from site_ import settings, wbxml
+from site_.enrol import hashed
 from site_.process import wait_until
 
 
@@ -22,7 +23,8 @@ def by_header(start_proxy, configure, sogo):
 
 
 @pytest.fixture
-def by_password(start_proxy, configure, sogo):
+def by_password(start_proxy, configure, sogo, accounts):
+    accounts.change("alice", password=hashed("alicepw"))
     upstream = settings.upstream_of(sogo.basic_tls, server_name=sogo.server_name, ca=sogo.ca, credential="passthrough")
     return start_proxy(configure("https://unused", {
         "proxy.upstreams": [upstream], **settings.PASSWORDS}),
