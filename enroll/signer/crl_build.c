@@ -20,7 +20,7 @@ enum phase { MEASURE, HASH, WRITE };
 
 struct crl_job {
 	struct crl_order order;
-	char in[PATH_MAX], out[PATH_MAX], tmp[PATH_MAX];
+	char in[PATH_MAX], out[PATH_MAX], tmp[PATH_MAX], delta_url[2048];
 	int in_fd, out_fd;
 	enum phase phase;
 	uint64_t at; /* entries of this phase that are done */
@@ -74,13 +74,18 @@ struct crl_job *crl_job_new(const struct crl_order *order, struct refusal *r)
 		refuse(r, SIGNER_BROKEN, "out of memory");
 		return NULL;
 	}
+	/* the job outlives the question's texts */
 	j->order = *order;
+	j->order.in = j->in;
+	j->order.out = j->out;
+	j->order.delta_url = order->delta_url != NULL ? j->delta_url : NULL;
 	j->in_fd = j->out_fd = -1;
 	j->tbs = EVP_MD_CTX_new();
 	j->file = EVP_MD_CTX_new();
 	if ((size_t)snprintf(j->in, sizeof(j->in), "%s", order->in) >= sizeof(j->in) ||
 	    (size_t)snprintf(j->out, sizeof(j->out), "%s", order->out) >= sizeof(j->out) ||
 	    (size_t)snprintf(j->tmp, sizeof(j->tmp), "%s.tmp", order->out) >= sizeof(j->tmp) ||
+	    (size_t)snprintf(j->delta_url, sizeof(j->delta_url), "%s", order->delta_url != NULL ? order->delta_url : "") >= sizeof(j->delta_url) ||
 	    j->tbs == NULL || j->file == NULL) {
 		refuse(r, SIGNER_BROKEN, "out of memory, or a path too long");
 		goto failed;

@@ -14,7 +14,7 @@ struct crl_order {
 	const struct ca_entry *issuer; /* with its key; borrowed until the job is freed */
 	struct signer_crl question;
 	const char *in, *out;  /* paths; copied */
-	const char *delta_url; /* a full CRL names its delta; NULL: no */
+	const char *delta_url; /* a full CRL names its delta; copied; NULL: no */
 };
 
 struct crl_job;
