@@ -150,7 +150,7 @@ def test_53_while_a_new_redis_does_not_answer_the_old_one_serves_for_seconds_and
     assert device(proxy).sync().status == 200
     line = proxy.wait_event("redis_down", 5, since, connection="devices")
     assert "127.0.0.1:1" in line["message"]
-    wait_until(lambda: device(proxy).sync().status == 503, 12)
+    wait_until(lambda: device(proxy).sync().status == 503, 12, 0.4)     # each is a new device of alice, who may have 50
     assert proxy.wait_event("fault", reason="device-state-down")["cure"]
     since = proxy.mark()
     reload_good(proxy, good)
