@@ -202,9 +202,11 @@ int text_unhex(void *out, size_t n, struct strv hex)
 	return 0;
 }
 
-/* --- base64 (RFC 4648 section 4) --- */
+/* --- base64 (RFC 4648 sections 4 and 5) --- */
 
-static int base64_value(char c)
+static const char base64_last[] = "+/", base64url_last[] = "-_";	/* where the two alphabets differ */
+
+static int base64_value(char c, const char *last)
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -212,21 +214,21 @@ static int base64_value(char c)
 		return c - 'a' + 26;
 	if (c >= '0' && c <= '9')
 		return c - '0' + 52;
-	if (c == '+')
+	if (c == last[0])
 		return 62;
-	return c == '/' ? 63 : -1;
+	return c == last[1] ? 63 : -1;
 }
 
 /*
- * Four characters into `want` (1 to 3) bytes; 0, or -1: not of the alphabet, or bits set that no
+ * want + 1 characters into `want` (1 to 3) bytes; 0, or -1: not of the alphabet, or bits set that no
  * byte holds.
  */
-static int base64_quad(unsigned char *out, size_t want, const char *p)
+static int base64_quad(unsigned char *out, size_t want, const char *p, const char *last)
 {
 	uint32_t bits = 0;
 
 	for (size_t i = 0; i < 4; i++) {
-		int value = i <= want ? base64_value(p[i]) : 0;
+		int value = i <= want ? base64_value(p[i], last) : 0;
 
 		if (value < 0)
 			return -1;
@@ -239,26 +241,36 @@ static int base64_quad(unsigned char *out, size_t want, const char *p)
 	return 0;
 }
 
+/* Text of `total` bytes, its padding not looked at. */
+static long base64_all(unsigned char *to, size_t total, const char *p, const char *last)
+{
+	for (size_t done = 0; done < total; p += 4) {
+		size_t want = total - done < 3 ? total - done : 3;
+
+		if (base64_quad(to + done, want, p, last) < 0)
+			return -1;
+		done += want;
+	}
+	return (long)total;
+}
+
 long text_base64_decode(void *out, size_t size, struct strv text)
 {
-	unsigned char *to = out;
-	size_t pad = 0, total, done = 0;
+	size_t pad = 0, total;
 
 	if (text.n % 4 != 0)
 		return -1;
 	if (text.n > 0 && text.p[text.n - 1] == '=')
 		pad = text.p[text.n - 2] == '=' ? 2 : 1;
 	total = text.n / 4 * 3 - pad;
-	if (total > size)
-		return -1;
-	for (size_t i = 0; i < text.n; i += 4) {
-		size_t want = total - done < 3 ? total - done : 3;
+	return total > size ? -1 : base64_all(out, total, text.p, base64_last);
+}
 
-		if (base64_quad(to + done, want, text.p + i) < 0)
-			return -1;
-		done += want;
-	}
-	return (long)done;
+long text_base64url_decode(void *out, size_t size, struct strv text)
+{
+	size_t over = text.n % 4, total = text.n / 4 * 3 + (over > 0 ? over - 1 : 0);
+
+	return over == 1 || total > size ? -1 : base64_all(out, total, text.p, base64url_last);
 }
 
 size_t text_base64(char *out, const void *bytes, size_t n)

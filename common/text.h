@@ -45,6 +45,8 @@ MUST_CHECK int text_unhex(void *out, size_t n, struct strv hex);
  */
 MUST_CHECK long text_base64_decode(void *out, size_t size, struct strv text);
 size_t text_base64(char *out, const void *bytes, size_t n);
+/* The URL-safe alphabet (RFC 4648 §5) as JOSE has it (RFC 7515 §2): no padding, else as strict. */
+MUST_CHECK long text_base64url_decode(void *out, size_t size, struct strv text);
 
 /*
  * Percent-decoding (RFC 3986 §2.1) into out; '+' stays '+'. Returns the length, or -1: bad escape, decoded

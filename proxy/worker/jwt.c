@@ -1,5 +1,6 @@
 /*
- * jwt: header, key, signature, claims, in this order: nothing that is not signed is believed but to choose the key. Worker process.
+ * jwt: form, header, key, signature, claims, in this order: nothing that is not signed is believed but to choose the key. Worker process.
+ * cjose is given only what has its form already: its base64 reader ends the process at text of some lengths (an assertion).
  */
 #include "proxy/worker/jwt.h"
 
@@ -13,6 +14,7 @@
 
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 8192
+#define RSA_E_MAX    8		/* bytes */
 
 static const char *const texts[JWT_RESULTS] = {
 	[JWT_MALFORMED] = "no signed token in the compact form",
@@ -78,12 +80,66 @@ static const char *unusable(const json_t *jwk)
 	return NULL;
 }
 
+/* The member as a number of at most `size` bytes, first byte first: how many it has, or -1. */
+static long number(const json_t *jwk, const char *name, uint8_t *out, size_t size)
+{
+	const json_t *value = json_object_get(jwk, name);
+
+	return json_is_string(value) ? text_base64url_decode(out, size, (struct strv){ json_string_value(value), json_string_length(value) }) : -1;
+}
+
+/* RFC 7518 §6.3.1. An exponent of 1 would make every text its own signature. */
+static json_t *rsa_members(const json_t *jwk, const char **problem)
+{
+	uint8_t n[RSA_BITS_MAX / 8 + 1], e[RSA_E_MAX];
+	long n_bytes = number(jwk, "n", n, sizeof(n)), e_bytes = number(jwk, "e", e, sizeof(e));
+
+	if (n_bytes < 1 || e_bytes < 1 || (e[e_bytes - 1] & 1) == 0 || (e_bytes == 1 && e[0] == 1))
+		*problem = "an RSA key without its n and e";
+	else if (n_bytes < RSA_BITS_MIN / 8)
+		*problem = "an RSA key that has not 2048 to 8192 bits";
+	return *problem != NULL ? NULL : json_pack("{s:s,s:O,s:O}", "kty", "RSA", "n", json_object_get(jwk, "n"), "e", json_object_get(jwk, "e"));
+}
+
+/* RFC 7518 §6.2.1: both coordinates have the full length of their curve. */
+static json_t *ec_members(const json_t *jwk, const char **problem)
+{
+	static const struct { const char *name; long bytes; } curves[] = { { "P-256", 32 }, { "P-384", 48 }, { "P-521", 66 } };
+	const char *crv = member(jwk, "crv");
+	uint8_t x[66], y[66];
+
+	for (size_t i = 0; crv != NULL && i < ARRAY_LEN(curves); i++) {
+		if (strcmp(crv, curves[i].name) == 0 && number(jwk, "x", x, sizeof(x)) == curves[i].bytes &&
+		    number(jwk, "y", y, sizeof(y)) == curves[i].bytes)
+			return json_pack("{s:s,s:s,s:O,s:O}", "kty", "EC", "crv", crv, "x", json_object_get(jwk, "x"), "y", json_object_get(jwk, "y"));
+	}
+	*problem = "an EC key that is no point of P-256, P-384 or P-521";
+	return NULL;
+}
+
+/* Nothing but the checked members of the public key reaches the library. */
+static cjose_jwk_t *import(const json_t *jwk, const char **problem)
+{
+	json_t *own = strcmp(member(jwk, "kty"), "RSA") == 0 ? rsa_members(jwk, problem) : ec_members(jwk, problem);
+	char *text = own != NULL ? json_dumps(own, JSON_COMPACT) : NULL;
+	cjose_jwk_t *key = NULL;
+	cjose_err error;
+
+	if (text != NULL)
+		key = cjose_jwk_import(text, strlen(text), &error);
+	if (key == NULL && *problem == NULL)
+		*problem = "a key that cannot be read";
+	free(text);
+	json_decref(own);
+	ERR_clear_error();
+	return key;
+}
+
 static const char *add_key(struct jwt_keys *k, const json_t *jwk)
 {
 	struct jwt_key *key = &k->key[k->n];
 	const char *use = member(jwk, "use"), *kid = member(jwk, "kid"), *alg = member(jwk, "alg"), *problem = unusable(jwk);
 	cjose_err error;
-	char *text;
 
 	if (problem != NULL)
 		return problem;
@@ -92,11 +148,9 @@ static const char *add_key(struct jwt_keys *k, const json_t *jwk)
 	if (k->n == JWT_KEYS_MAX)
 		return "too many keys";
 	memset(key, 0, sizeof(*key));
-	text = json_dumps(jwk, JSON_COMPACT);
-	key->jwk = text != NULL ? cjose_jwk_import(text, strlen(text), &error) : NULL;
-	free(text);
+	key->jwk = import(jwk, &problem);
 	if (key->jwk == NULL)
-		return "a key that cannot be read";
+		return problem;
 	k->n++;
 	key->kty = cjose_jwk_get_kty(key->jwk, &error);
 	key->bits = cjose_jwk_get_keysize(key->jwk, &error);
@@ -176,20 +230,33 @@ static bool allowed(const struct bearer_settings *rules, const char *alg)
 	return false;
 }
 
+/*
+ * RFC 7515 §7.1, before any library sees a byte: three parts that are not empty, each in the URL-safe alphabet in the one way to write
+ * its bytes, without padding. *header: the first one's bytes, into `bytes` of JWT_TOKEN_MAX.
+ */
+static bool is_compact(struct strv token, uint8_t *bytes, struct strv *header)
+{
+	uint8_t other[JWT_TOKEN_MAX];
+	unsigned parts = 0;
+	long n;
+
+	while (token.p != NULL) {
+		struct strv part = text_split(&token, '.');
+		if (++parts > 3 || (n = text_base64url_decode(parts == 1 ? bytes : other, JWT_TOKEN_MAX, part)) < 1)
+			return false;
+		if (parts == 1)
+			*header = (struct strv){ (const char *)bytes, (size_t)n };
+	}
+	return parts == 3;
+}
+
 /* The protected header, strictly: the library's own reading takes doubled members. */
 static json_t *header_of(struct strv token)
 {
-	const char *dot = memchr(token.p, '.', token.n);
-	uint8_t *bytes = NULL;
-	size_t n = 0;
-	cjose_err error;
-	json_t *header = NULL;
+	uint8_t bytes[JWT_TOKEN_MAX];
+	struct strv header;
 
-	if (dot == NULL || !cjose_base64url_decode(token.p, (size_t)(dot - token.p), &bytes, &n, &error))
-		return NULL;
-	header = json_loadb((const char *)bytes, n, JSON_REJECT_DUPLICATES, NULL);
-	free(bytes);
-	return header;
+	return is_compact(token, bytes, &header) ? json_loadb(header.p, header.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
 }
 
 static enum jwt_result key_for(const struct jwt_keys *keys, const struct bearer_settings *rules, struct strv token, const struct jwt_key **key)

@@ -70,7 +70,10 @@ def test_hostile_tokens_are_refused_and_reach_nobody(started, phone, backend, is
         "a cut signature": good[:-8], "a longer one": good + "AAAA", "two members of one name in the header": data + "." + b64(issuer.sign("RS256", data.encode())),
         "two members of one name": issuer.token(text=json.dumps(issuer.claims())[:-1] + ",\"upn\":\"bob@corp.example\"}"),
         "no json": issuer.token(text="alice"), "a list": issuer.token(text="[]"), "four parts": good + ".x", "two parts": head + "." + body, "dots": "..", "one dot": ".",
-        "not base64": "!!!.???.###", "expired": issuer.token(exp=now - 60), "without an end": issuer.token(exp=None),
+        "not base64": "!!!.???.###", "padding": head + "=." + body + "." + signature, "padding inside": "eyJks=3-A" + "." + body + "." + signature,
+        "a single character": "A." + body + "." + signature, "padding in the body": head + "." + body[:4] + "=" + body[5:] + "." + signature,
+        "padding in the signature": head + "." + body + "." + signature[:5] + "=" + signature[6:], "the other alphabet": head + "." + body + "." + "+/+/" + signature[4:],
+        "bits too many": head + "." + body + ".AB", "expired": issuer.token(exp=now - 60), "without an end": issuer.token(exp=None),
         "an end that is text": issuer.token(exp=str(now + 600)), "an end beyond all time": issuer.token(exp=10 ** 30), "not yet": issuer.token(nbf=now + 600),
         "nbf that is text": issuer.token(nbf="now"), "another issuer": issuer.token(iss=ISSUER + "/"), "no issuer": issuer.token(iss=None),
         "another audience": issuer.token(aud="https://other.example.com"), "no audience": issuer.token(aud=None), "audience in an object": issuer.token(aud={"a": AUDIENCE}),
@@ -146,7 +149,8 @@ def test_a_file_that_holds_what_does_not_belong_there_is_refused(started, phone,
     proxy = started()
     path = os.path.join(place, "issuer.jwks")
     r = issuer.rsa.private_numbers()
-    for keys in ([], [{"kty": "oct", "k": "AAAA"}], [{**issuer.jwks()["keys"][0], "d": number(r.d, 256)}], [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}], {}):
+    for keys in ([], [{"kty": "oct", "k": "AAAA"}], [{**issuer.jwks()["keys"][0], "d": number(r.d, 256)}], [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}], [{"kty": "RSA", "n": "AQ=B", "e": "A"}],
+                 [{**issuer.jwks()["keys"][0], "e": "AQ"}], [{**issuer.jwks()["keys"][1], "y": "AQ"}], {}):
         with open(path, "w") as f:
             json.dump({"keys": keys}, f)
         assert proxy.reload()["event"] == "reload_failed"

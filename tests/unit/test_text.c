@@ -51,6 +51,18 @@ static void check_base64(const struct table_row *row)
 	}
 }
 
+static void check_base64url(const struct table_row *row)
+{
+	unsigned char bytes[64];
+	char got[256] = "refused";
+	long n = text_base64url_decode(bytes, sizeof(bytes), row->column[1]);
+
+	if (n >= 0)
+		text_hex(got, bytes, (size_t)n);
+	table_want(row, got, row->column[2]);
+	assert_int_equal(text_base64url_decode(bytes, n > 0 ? (size_t)n - 1 : 0, row->column[1]), n == 0 ? 0 : -1);
+}
+
 static void check_percent(const struct table_row *row)
 {
 	char bytes[16], got[64] = "refused";
@@ -88,6 +100,12 @@ static void base64_has_one_spelling_for_each_content(void **state)
 {
 	(void)state;
 	table_run("text.tbl", "base64", 3, check_base64);
+}
+
+static void base64url_has_no_padding_and_one_spelling_for_each_content(void **state)
+{
+	(void)state;
+	table_run("text.tbl", "url-safe", 3, check_base64url);
 }
 
 static void percent_escapes_are_whole_and_hide_no_control_byte(void **state)
@@ -192,6 +210,7 @@ int main(void)
 		cmocka_unit_test(decimal_numbers_are_digits_alone_and_stay_below_the_maximum),
 		cmocka_unit_test(hexadecimal_numbers_are_digits_alone_and_stay_below_the_maximum),
 		cmocka_unit_test(base64_has_one_spelling_for_each_content),
+		cmocka_unit_test(base64url_has_no_padding_and_one_spelling_for_each_content),
 		cmocka_unit_test(percent_escapes_are_whole_and_hide_no_control_byte),
 		cmocka_unit_test(threat_05_text_with_control_bytes_or_malformed_utf8_is_not_copied),
 		cmocka_unit_test(base64_and_hexadecimal_come_back_as_they_were_for_every_length),
