@@ -19,6 +19,7 @@
 #include "proxy/revocation/process.h"
 #include "proxy/worker/accept.h"
 #include "proxy/worker/explain.h"
+#include "proxy/worker/switches.h"
 
 #define CLIENTS_MAX 32
 #define LIMIT_MS    5000
@@ -128,6 +129,9 @@ static bool print_readiness(struct worker *w, struct buffer *out)
 		check(&r, asker_is_up(w->kerberos[i]), "kerberos process %u", i);
 	if (w->devices != NULL && w->now->settings->common.redis != NULL)
 		check(&r, devices_are_up(w->devices), "redis: device state and events%s", devices_are_up(w->devices) ? "" : ": bring Redis back, see redis.servers");
+	if (w->devices != NULL && w->now->settings->common.redis != NULL)
+		check(&r, switches_are_known(w->switches), "redis: which groups are switched to certificates%s", switches_are_known(w->switches) ? "" :
+		    ": not read yet: passwords and tokens are answered with 503");
 	for (unsigned i = 0; i < p->upstreams_count; i++)
 		check(&r, upstream_group_is_healthy(w->now->upstreams, i), "upstream %s: %s", p->upstreams[i].name,
 		    upstream_group_is_healthy(w->now->upstreams, i) ? "at least one server answers" : "no server answers, see upstream_down lines");

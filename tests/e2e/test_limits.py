@@ -193,7 +193,7 @@ def test_a_body_larger_than_configured_is_413_by_length_and_by_chunks(start_prox
 def test_devices_that_never_read_end_in_time_with_bounded_memory_and_others_are_served(start_proxy, configure, start_backend, phone, alice):
     backend = start_backend()
     proxy = start_proxy(configure(backend, LIMITS))
-    backend.when("ItemOperations", answers.ok(b"b" * (20 * MIB)))
+    backend.when("ItemOperations", answers.long(20 * MIB))
     device = phone(proxy, alice)
     before = pss(proxy)
     with Others(phone(proxy, alice)):

@@ -15,8 +15,10 @@ def switching(start_proxy, configure, backend, accounts, redis_server, place):
     accounts.change("alice", password=hashed("pw"), groups=[USERS, GROUP])
     accounts.change("bob", password=hashed("pw"))
     rules = [{"group": GROUP, "certificate": "allowed", "password": "allowed"}, {"certificate": "allowed", "password": "allowed"}]
-    return start_proxy(configure(backend, {**settings.redis(redis_server, place), "proxy.revocation.redis": False, "lockout.memory_mib": 1,
-                                           "proxy.policies.0.methods": rules}))
+    proxy = start_proxy(configure(backend, {**settings.redis(redis_server, place), "proxy.revocation.redis": False, "lockout.memory_mib": 1,
+                                            "proxy.policies.0.methods": rules}))
+    wait_until(lambda: proxy.readyz()[0] == 200, 10)       # until it knows the switches it takes no password
+    return proxy
 
 
 def basic(user):

@@ -36,6 +36,16 @@ def ok(body=b"", headers=(), status=200):
     return answer
 
 
+def long(size, block=b"b" * 65536):
+    """A body of `size` bytes, block by block: a server that makes it as it goes, and keeps none of it."""
+    def answer(x):
+        x.read_body()
+        x.send(head(200, [("Content-Length", str(size))]))
+        for at in range(0, size, len(block)):
+            x.send(block[:size - at])
+    return answer
+
+
 def echo():
     """The request's own body comes back, streamed while it arrives where it has a Content-Length."""
     def answer(x):
