@@ -1,7 +1,8 @@
 /*
  * origin_token: what a mail server does with `Authorization: Negotiate`: whose token is it, and was
  * it here before. Part of the mail server of `make bench`. Opens a few with GSSAPI and knows the
- * others by their ticket: a slow mail server would change what the proxy costs. Holds 64 tickets.
+ * others by their ticket: a slow mail server would change what the proxy costs. Holds 64 tickets;
+ * each proxy that is started anew brings new ones, which take the places of the oldest.
  */
 #include "origin.h"
 
@@ -29,7 +30,7 @@ struct ticket {
 };
 
 static struct ticket tickets[TICKETS_MAX];
-static unsigned ticket_n;
+static unsigned ticket_n, ticket_next;
 static uint64_t *seen;          /* hash of a token's end; the newest of a slot stays */
 static gss_cred_id_t credential;
 static struct token_counts counts;
@@ -145,11 +146,11 @@ static bool whose(const char *text, size_t n, char *user, size_t size)
 		return false;
 	if (t)
 		return strcmp(t->user, user) == 0;
-	if (ticket_n < TICKETS_MAX) {
-		t = &tickets[ticket_n++];
-		memcpy(t->middle, text + MIDDLE_AT, MIDDLE_SIZE);
-		memcpy(t->user, user, sizeof(t->user));
-	}
+	t = &tickets[ticket_next];
+	ticket_next = (ticket_next + 1) % TICKETS_MAX;
+	ticket_n += ticket_n < TICKETS_MAX;
+	memcpy(t->middle, text + MIDDLE_AT, MIDDLE_SIZE);
+	memcpy(t->user, user, sizeof(t->user));
 	return true;
 }
 

@@ -551,11 +551,12 @@ def test_memory_stays_where_it_was_over_rounds_and_tokens(start):
     assert process.state()["rss_kb"] < before + 512
 
 
-@pytest.mark.slow
 @pytest.mark.no_asan
-def test_memory_stays_where_it_was_over_ten_thousand_rounds_with_the_kdc(start):
+@pytest.mark.parametrize("rounds", [pytest.param(2000, marks=pytest.mark.slow), pytest.param(10000, marks=pytest.mark.long)])
+def test_memory_stays_where_it_was_over_thousands_of_rounds_with_the_kdc(start, rounds):
     process = start(cache_entries=16)
     process.rounds(200, "load01")
     before = process.state()["rss_kb"]
-    assert process.rounds(10000, "load01")["good"] == 10000
-    assert process.state()["rss_kb"] < before + 512
+    assert process.rounds(rounds, "load01")["good"] == rounds
+    # one block of 64 bytes lost in each round would be rounds // 16
+    assert process.state()["rss_kb"] < before + rounds // 20
