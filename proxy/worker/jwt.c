@@ -254,7 +254,7 @@ static bool is_compact(struct strv token, uint8_t *bytes, struct strv *header)
 static json_t *header_of(struct strv token)
 {
 	uint8_t bytes[JWT_TOKEN_MAX];
-	struct strv header;
+	struct strv header = { NULL, 0 };
 
 	return is_compact(token, bytes, &header) ? json_loadb(header.p, header.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
 }
