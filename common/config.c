@@ -78,6 +78,15 @@ int config_load(const char *name, struct strv text, const cyaml_schema_value_t *
 	return -1;
 }
 
+int config_load_part(struct strv text, const cyaml_schema_value_t *schema, cyaml_data_t **out)
+{
+	static const cyaml_config_t config = { .mem_fn = cyaml_mem,
+		.flags = CYAML_CFG_DEFAULT | CYAML_CFG_NO_ALIAS | CYAML_CFG_IGNORE_UNKNOWN_KEYS };
+
+	*out = NULL;
+	return cyaml_load_data((const uint8_t *)text.p, text.n, &config, schema, out, NULL) == CYAML_OK ? 0 : -1;
+}
+
 void config_release(const cyaml_schema_value_t *schema, cyaml_data_t *data)
 {
 	static const cyaml_config_t config = { .mem_fn = cyaml_mem, .flags = CYAML_CFG_DEFAULT };

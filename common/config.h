@@ -73,6 +73,8 @@ struct config_error {
  */
 MUST_CHECK int config_load(const char *name, struct strv text, const cyaml_schema_value_t *schema, cyaml_data_t **out,
     struct config_error *error);
+/* The part of it that `schema` has, of a text that was loaded whole: keys that the schema does not have are left alone. -1: not of that shape. */
+MUST_CHECK int config_load_part(struct strv text, const cyaml_schema_value_t *schema, cyaml_data_t **out);
 void config_release(const cyaml_schema_value_t *schema, cyaml_data_t *data);
 /* Reads a whole file (at most 1 MiB). malloc()ed into *out. -1 with error. */
 MUST_CHECK int config_read_file(const char *path, char **out, size_t *n, struct config_error *error);

@@ -27,13 +27,6 @@ const char *device_act_result_text(enum device_act_result result)
 	return (size_t)result < ARRAY_LEN(texts) ? texts[result] : "?";
 }
 
-static bool is_key(const char *hex)
-{
-	uint8_t bytes[SHA256_SIZE];
-
-	return strlen(hex) == 2 * SHA256_SIZE && text_unhex(bytes, SHA256_SIZE, strv_from(hex)) == 0 && strpbrk(hex, "ABCDEF") == NULL;
-}
-
 /* --- acts --- */
 
 /*
@@ -153,7 +146,7 @@ static void on_read(void *arg, enum redis_status status, const redisReply *reply
 
 int device_admin_act(const struct device_admin *a, const char *key_hex, enum device_act act, int64_t now, device_act_fn *done, void *arg)
 {
-	struct act_op *op = is_key(key_hex) ? calloc(1, sizeof(*op)) : NULL;
+	struct act_op *op = device_is_key(key_hex) ? calloc(1, sizeof(*op)) : NULL;
 	char record[KEY_MAX];
 	const char *argv[] = { "HMGET", record, "sid", "device", "state", "mac" };
 
@@ -173,11 +166,13 @@ int device_admin_act(const struct device_admin *a, const char *key_hex, enum dev
 struct list_op {
 	const struct device_admin *a;
 	enum device_list what;
+	unsigned skip, limit;
 	device_list_fn *each;
 	void *arg;
 	char cursor[24];		/* "0": the last page is here */
 	char (*keys)[DEVICE_KEY_HEX];	/* of this page */
 	size_t n, at, told;
+	struct device_rows rows;
 };
 
 static void list_end(struct list_op *op, bool ok)
@@ -190,77 +185,33 @@ static void list_end(struct list_op *op, bool ok)
 	each(arg, NULL, ok);
 }
 
-static void take_text(const redisReply *reply, const char *field, char *out, size_t size)
-{
-	struct strv text;
+static void next_rows(struct list_op *op);
 
-	out[0] = '\0';
-	if (redis_field(reply, strv_from(field), &text) && (!text_is_clean(text) || text_copy(out, size, text) < 0))
-		memcpy(out, "?", 2);
-}
-
-static int64_t take_number(const redisReply *reply, const char *field)
-{
-	struct strv text;
-	uint64_t n = 0;
-
-	return redis_field(reply, strv_from(field), &text) && text_u64(text, INT64_MAX / 2, &n) == 0 ? (int64_t)n : 0;
-}
-
-static void take_row(const redisReply *reply, struct device_row *row)
-{
-	take_text(reply, "sid", row->sid, sizeof(row->sid));
-	take_text(reply, "upn", row->upn, sizeof(row->upn));
-	take_text(reply, "device", row->device, sizeof(row->device));
-	take_text(reply, "state", row->state, sizeof(row->state));
-	take_text(reply, "last_method", row->method, sizeof(row->method));
-	take_text(reply, "last_command", row->command, sizeof(row->command));
-	take_text(reply, "device_type", row->device_type, sizeof(row->device_type));
-	take_text(reply, "user_agent", row->user_agent, sizeof(row->user_agent));
-	take_text(reply, "last_client", row->client, sizeof(row->client));
-	row->first_seen = take_number(reply, "first_seen");
-	row->last_seen = take_number(reply, "last_seen");
-}
-
-static void next_row(struct list_op *op);
-
-static void on_row(void *arg, enum redis_status status, const redisReply *reply)
+static void on_row(void *arg, const struct device_row *row, bool ok)
 {
 	struct list_op *op = arg;
-	struct device_row row = { .key = "" };
 
-	if (status == REDIS_DOWN || status == REDIS_TIMEOUT) {
-		list_end(op, false);
-		return;
-	}
-	/* gone meanwhile, or of another type: no row */
-	if (status == REDIS_ANSWER && reply->type == REDIS_REPLY_ARRAY && reply->elements > 0) {
-		memcpy(row.key, op->keys[op->at], sizeof(row.key));
-		take_row(reply, &row);
+	if (row != NULL) {
 		op->told++;
-		op->each(op->arg, &row, true);
+		op->each(op->arg, row, true);
+	} else if (!ok) {
+		list_end(op, false);
+	} else {
+		next_rows(op);
 	}
-	op->at++;
-	next_row(op);
 }
 
 static bool take_keys(struct list_op *op, const redisReply *list)
 {
-	char before[KEY_MAX];
-	struct strv text;
-	size_t skip = 0;
+	char before[KEY_MAX] = "";
 
 	if (op->what == DEVICE_LIST_ALL)
-		skip = (size_t)snprintf(before, sizeof(before), "%sdevice:", op->a->prefix);
+		snprintf(before, sizeof(before), "%sdevice:", op->a->prefix);
 	free(op->keys);
 	op->n = op->at = 0;
 	op->keys = calloc(list->elements + 1, sizeof(*op->keys));
-	for (size_t i = 0; op->keys != NULL && i < list->elements; i++) {
-		if (!redis_text(list->element[i], &text) || text.n != skip + 2 * SHA256_SIZE || (skip > 0 && memcmp(text.p, before, skip) != 0))
-			continue;
-		memcpy(op->keys[op->n], text.p + skip, 2 * SHA256_SIZE);
-		op->n += is_key(op->keys[op->n]);
-	}
+	for (size_t i = 0; op->keys != NULL && i < list->elements; i++)
+		op->n += device_key_of(list->element[i], before, op->keys[op->n]);
 	return op->keys != NULL;
 }
 
@@ -277,31 +228,32 @@ static void on_page(void *arg, enum redis_status status, const redisReply *reply
 	    !take_keys(op, list))
 		list_end(op, false);
 	else
-		next_row(op);
+		next_rows(op);
 }
 
 static bool next_page(struct list_op *op)
 {
-	char key[KEY_MAX];
+	char key[KEY_MAX], first[16], last[16];
 	const char *scan[] = { "SCAN", op->cursor, "MATCH", key, "COUNT", PAGE };
-	const char *range[] = { "ZRANGE", key, "0", "9999" };
+	const char *range[] = { "ZRANGE", key, first, last };
 
 	snprintf(key, sizeof(key), op->what == DEVICE_LIST_ALL ? "%sdevice:*" : "%squarantine", op->a->prefix);
+	snprintf(first, sizeof(first), "%u", op->skip);
+	snprintf(last, sizeof(last), "%u", op->skip + op->limit - 1);
 	if (op->what == DEVICE_LIST_ALL)
 		return redis_command(op->a->redis, on_page, op, (int)ARRAY_LEN(scan), scan, NULL) != 0;
 	return redis_command(op->a->redis, on_page, op, (int)ARRAY_LEN(range), range, NULL) != 0;
 }
 
-static void next_row(struct list_op *op)
+static void next_rows(struct list_op *op)
 {
-	char key[KEY_MAX];
-	const char *argv[] = { "HGETALL", key };
+	size_t at = op->at, n = op->n - at < DEVICE_ROWS_MAX ? op->n - at : DEVICE_ROWS_MAX;
 
 	if (op->told >= DEVICE_LIST_MAX) {
 		list_end(op, false);
-	} else if (op->at < op->n) {
-		snprintf(key, sizeof(key), "%sdevice:%s", op->a->prefix, op->keys[op->at]);
-		if (redis_command(op->a->redis, on_row, op, 2, argv, NULL) == 0)
+	} else if (n > 0) {
+		op->at += n;
+		if (device_rows_ask(&op->rows, op->a->redis, op->a->prefix, (const char (*)[DEVICE_KEY_HEX])(op->keys + at), (unsigned)n, on_row, op) < 0)
 			list_end(op, false);
 	} else if (strcmp(op->cursor, "0") == 0) {
 		list_end(op, true);
@@ -310,13 +262,13 @@ static void next_row(struct list_op *op)
 	}
 }
 
-int device_admin_list(const struct device_admin *a, enum device_list what, device_list_fn *each, void *arg)
+int device_admin_list(const struct device_admin *a, enum device_list what, unsigned skip, unsigned limit, device_list_fn *each, void *arg)
 {
-	struct list_op *op = calloc(1, sizeof(*op));
+	struct list_op *op = limit > 0 ? calloc(1, sizeof(*op)) : NULL;
 
 	if (op == NULL)
 		return -1;
-	*op = (struct list_op){ .a = a, .what = what, .each = each, .arg = arg, .cursor = "0" };
+	*op = (struct list_op){ .a = a, .what = what, .skip = skip, .limit = limit, .each = each, .arg = arg, .cursor = "0" };
 	if (next_page(op))
 		return 0;
 	free(op);

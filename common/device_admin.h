@@ -7,8 +7,7 @@
 #ifndef EASGATE_DEVICE_ADMIN_H
 #define EASGATE_DEVICE_ADMIN_H
 
-#include "common/device.h"
-#include "common/redis.h"
+#include "common/device_rows.h"
 
 enum device_act {
 	DEVICE_RELEASE = 1,	/* becomes registered: a waiting or blocked one is let in, for good */
@@ -24,14 +23,6 @@ enum device_act_result {
 };
 const char *device_act_result_text(enum device_act_result result);
 
-/* One record for people to read. Texts are clean UTF-8; what was not is "?". */
-struct device_row {
-	char key[DEVICE_KEY_HEX];
-	char sid[DEVICE_SID_MAX], upn[DEVICE_UPN_MAX], device[DEVICE_ID_MAX], state[16], method[16], command[32];
-	char device_type[DEVICE_TYPE_MAX], user_agent[DEVICE_AGENT_MAX], client[64];
-	int64_t first_seen, last_seen;	/* 0: never, or not known */
-};
-
 /* --- in Redis; all of it borrowed until the last callback --- */
 struct device_admin {
 	struct redis *redis;
@@ -46,9 +37,12 @@ MUST_CHECK int device_admin_act(const struct device_admin *a, const char *key_he
 enum device_list { DEVICE_LIST_ALL = 0, DEVICE_LIST_WAITING };
 #define DEVICE_LIST_MAX 100000	/* records of one list */
 /* row NULL: the end; ok: all was read. From the loop. */
-typedef void device_list_fn(void *arg, const struct device_row *row, bool ok);
-/* One record after the other, by SCAN or the set of those that wait: never KEYS. -1: not sent. */
-MUST_CHECK int device_admin_list(const struct device_admin *a, enum device_list what, device_list_fn *each, void *arg);
+typedef device_rows_fn device_list_fn;
+/*
+ * One record after the other, by SCAN or the set of those that wait: never KEYS. Of those that wait, who waits longest first: `skip` are left out, and at
+ * most `limit` come. -1: not sent.
+ */
+MUST_CHECK int device_admin_list(const struct device_admin *a, enum device_list what, unsigned skip, unsigned limit, device_list_fn *each, void *arg);
 
 /* --- in the table --- */
 enum device_act_result device_table_act(struct shared_table *table, const char *key_hex, enum device_act act);

@@ -21,7 +21,8 @@ static void usage(FILE *to)
 	      "  easenroll [-c FILE] status    what a running easenroll of this configuration says of itself\n"
 	      "  easenroll ca init | import | rollover | show\n"
 	      "  easenroll audit list | verify\n"
-	      "  easenroll device list | show | add | approve | reject | revoke | hold | release\n"
+	      "  easenroll device list | show | add | approve | reject | revoke | hold | release | waiting | block | forget\n"
+	      "  easenroll migration report | switch | days\n"
 	      "  easenroll user list | show | revoke\n"
 	      "  easenroll secret add | list | revoke\n"
 	      "\n"
@@ -40,7 +41,7 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "ca", cli_ca }, { "audit", cli_audit }, { "device", cli_device }, { "user", cli_user }, { "secret", cli_secret }, { "status", cli_status },
+	{ "ca", cli_ca }, { "audit", cli_audit }, { "device", cli_device }, { "migration", cli_migration }, { "user", cli_user }, { "secret", cli_secret }, { "status", cli_status },
 };
 
 static int run_command(const struct command *command, const char *config_file, bool json, int argc, char **argv)

@@ -10,6 +10,7 @@
 #include "common/address.h"
 #include "common/config_fill.h"
 #include "common/text.h"
+#include "enroll/settings_migration.h"
 #include "enroll/settings_schema.h"
 
 static const struct config_fill section_rows[] = {
@@ -381,7 +382,7 @@ static int resolve_groups(struct enroll_settings *s, const struct config_place *
 	unsigned n = enroll_settings_groups(s, groups);
 
 	if (n > ENROLL_GROUPS_MAX)
-		return fail(at, "enroll.profiles", "more than %d different groups", ENROLL_GROUPS_MAX);
+		return fail(at, "enroll", "more than %d different groups, those of the policies of proxy: included", ENROLL_GROUPS_MAX);
 	for (unsigned bit = 0; bit < n; bit++) {
 		if (strcmp(groups[bit], e->portal.required_group) == 0)
 			e->portal.required_bit = bit;
@@ -392,6 +393,10 @@ static int resolve_groups(struct enroll_settings *s, const struct config_place *
 		for (unsigned i = 0; i < e->profiles_count; i++) {
 			if (strcmp(groups[bit], e->profiles[i].required_group) == 0)
 				e->profiles[i].group_bit = bit;
+		}
+		for (unsigned i = 0; i < e->migration.all_n; i++) {
+			if (strcmp(groups[bit], e->migration.all[i].dn) == 0)
+				e->migration.all[i].bit = bit;
 		}
 	}
 	return 0;
@@ -422,6 +427,8 @@ unsigned enroll_settings_groups(const struct enroll_settings *s, const char **gr
 	n = add_group(groups, n, e->ndes.group);
 	for (unsigned i = 0; i < e->profiles_count; i++)
 		n = add_group(groups, n, e->profiles[i].required_group);
+	for (unsigned i = 0; i < e->migration.all_n; i++)
+		n = add_group(groups, n, e->migration.all[i].dn);
 	return n;
 }
 
@@ -442,7 +449,7 @@ static int check_enroll(struct enroll_settings *s, const struct config_place *at
 		return -1;
 	if (fill_path(&e->registry, &s->common, "enroll/registry.db") < 0)
 		return fail(at, "state_dir", "is too long");
-	if (check_profiles(e, at) < 0 || check_ways_in(e, at) < 0)
+	if (check_profiles(e, at) < 0 || check_ways_in(e, at) < 0 || enroll_settings_migration(e, at) < 0)
 		return -1;
 	return resolve_groups(s, at);
 }
@@ -481,6 +488,11 @@ void enroll_settings_free(struct enroll_settings *s)
 	free(s->text);
 	free(s->name);
 	free(s->enroll.ca.index);
+	for (unsigned i = 0; i < s->enroll.migration.all_n; i++)
+		free(s->enroll.migration.all[i].dn);
+	free(s->enroll.migration.all);
+	s->enroll.migration.all = NULL;
+	s->enroll.migration.all_n = 0;
 	s->text = s->name = s->enroll.ca.index = NULL;
 	config_release(&enroll_settings_schema, s);
 }

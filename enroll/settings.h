@@ -104,6 +104,22 @@ struct enroll_admin {
 	char *address;			/* "": none */
 };
 
+/* A group of the migration: of the list in the file, or named by a policy of `proxy:` in the same file. */
+struct enroll_group {
+	char *dn;
+	unsigned bit;			/* of account.groups */
+	bool switchable;		/* a rule of methods is for it: a switch changes something */
+};
+
+struct enroll_migration {
+	char **groups;			/* DNs, as in the file */
+	unsigned groups_count;
+	uint32_t days;
+	/* not in the file: */
+	struct enroll_group *all;	/* those, and the policies' */
+	unsigned all_n;
+};
+
 struct enroll_limits {
 	uint32_t head_bytes, headers, body_bytes, connections, handshake_seconds, head_seconds, body_idle_seconds, idle_seconds, drain_seconds;
 };
@@ -126,6 +142,7 @@ struct enroll_section {
 	struct enroll_mdm mdm;
 	struct enroll_mail mail;
 	struct enroll_apple apple;
+	struct enroll_migration migration;
 	struct enroll_admin admin;
 	struct enroll_limits limits;
 };
@@ -140,6 +157,7 @@ struct enroll_settings {
 };
 
 #define ENROLL_GROUPS_MAX 64
+#define ENROLL_MIGRATION_GROUPS 48
 
 /*
  * Loads and checks everything that can be checked without opening other files. NULL: error->text says
@@ -151,7 +169,7 @@ void enroll_settings_free(struct enroll_settings *s);
 const struct enroll_profile *enroll_profile_find(const struct enroll_settings *s, const char *name);
 /*
  * The group DNs that account.groups bits stand for: bit i is the i-th distinct group that the settings name, in the order
- * portal.required_group, portal.admin_group, ndes.group, profiles. Returns how many (> ENROLL_GROUPS_MAX: too many);
+ * portal.required_group, portal.admin_group, ndes.group, profiles, migration. Returns how many (> ENROLL_GROUPS_MAX: too many);
  * fills groups[] (at least ENROLL_GROUPS_MAX entries), borrowed from s.
  */
 unsigned enroll_settings_groups(const struct enroll_settings *s, const char **groups);

@@ -123,6 +123,13 @@ static const cyaml_schema_field_t apple_fields[] = {
 	END,
 };
 
+static const cyaml_schema_value_t text_entry = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED) };
+static const cyaml_schema_field_t migration_fields[] = {
+	SEQ(struct enroll_migration, groups, text_entry),
+	U32(struct enroll_migration, days),
+	END,
+};
+
 static const cyaml_schema_field_t admin_fields[] = {
 	STR(struct enroll_admin, address),
 	END,
@@ -158,6 +165,7 @@ static const cyaml_schema_field_t enroll_fields[] = {
 	MAP(struct enroll_section, mdm, mdm_fields),
 	MAP(struct enroll_section, mail, mail_fields),
 	MAP(struct enroll_section, apple, apple_fields),
+	MAP(struct enroll_section, migration, migration_fields),
 	MAP(struct enroll_section, admin, admin_fields),
 	MAP(struct enroll_section, limits, limits_fields),
 	END,

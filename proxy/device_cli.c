@@ -127,7 +127,7 @@ static void on_state(void *arg, bool up)
 	if (!up || c->begun)
 		return;
 	c->begun = true;
-	rc = c->act == 0 ? device_admin_list(&c->admin, c->what, on_row, c) :
+	rc = c->act == 0 ? device_admin_list(&c->admin, c->what, 0, DEVICE_QUARANTINE_MAX, on_row, c) :
 			   device_admin_act(&c->admin, c->key, c->act, (int64_t)time(NULL), on_act, c);
 	if (rc < 0) {
 		fputs("easproxy: not a key (64 hex digits, see easproxy device list), or Redis does not take it\n", stderr);

@@ -27,7 +27,7 @@ static const char *const ended[] = { "revoked", "account", "device", "certificat
 static const char *const accept_refusals[] = { "full", "proxy_header", "descriptors", "memory", NULL };
 static const char *const redis_results[] = { "down", "timeout", "error", "answer", "not_sent", NULL };
 static const char *const redis_connections[] = { "found", "lost", "failed", NULL };
-static const char *const event_types[] = { "unknown", "revoked", "unrevoked", "device", "account", "reload", NULL };
+static const char *const event_types[] = { "unknown", "revoked", "unrevoked", "device", "account", "reload", "switch", NULL };
 static const char *const event_verdicts[] = { "taken", "taken_unproven", "foreign", "not_stored", "malformed", "no_mac", "wrong_time",
 	"misplaced", "old", "replayed", NULL };
 static const char *const crl_looks[] = { "loaded", "unchanged", "expired", "unreadable", "not_fetched", "malformed", "wrong_issuer",

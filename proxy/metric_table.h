@@ -73,7 +73,7 @@ enum event_verdict {
 };
 #define EVENT_VERDICTS (EVENT_REPLAYED + 1u)
 /* type: enum event_type (revocation/event.h), EVENT_TYPES of them */
-#define EVENT_TYPES 6u
+#define EVENT_TYPES 7u
 #define EVENT_SUB(type, verdict) ((unsigned)(type) * EVENT_VERDICTS + (unsigned)(verdict))
 /* What a look at a CRL came to. */
 enum crl_look {

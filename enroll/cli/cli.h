@@ -17,7 +17,8 @@ struct cli {
 
 int cli_ca(const struct cli *c);	/* init | import | rollover | show */
 int cli_audit(const struct cli *c);	/* list | verify */
-int cli_device(const struct cli *c);	/* list | show | add | approve | reject | revoke | hold | release */
+int cli_device(const struct cli *c);	/* list | show | add | approve | reject | revoke | hold | release | waiting | block | forget */
+int cli_migration(const struct cli *c);	/* report | switch | days */
 int cli_user(const struct cli *c);	/* list | show | revoke */
 int cli_secret(const struct cli *c);	/* add | list | revoke */
 int cli_status(const struct cli *c);

@@ -1,5 +1,5 @@
 /*
- * device: `easenroll device list | show | add | approve | reject | revoke | hold | release`: the admin API's words. Runs alone.
+ * device: `easenroll device list | show | add | approve | reject | revoke | hold | release | waiting | block | forget`: the admin API's words. Runs alone.
  */
 #include <stdio.h>
 
@@ -16,7 +16,9 @@ static int usage(void)
 	      "  easenroll device reject ID                           one that waits gets none\n"
 	      "  easenroll device revoke ID [--reason WORD]           WORD: lost, key-compromise, superseded, cessation, ...\n"
 	      "  easenroll device hold ID                             until `release`\n"
-	      "  easenroll device release ID\n",
+	      "  easenroll device release ID\n"
+	      "  easenroll device waiting                             new ones that a proxy keeps in quarantine, by their KEY\n"
+	      "  easenroll device release KEY | block KEY | forget KEY  lets it in, shuts it out, or lets it come as a new one\n",
 	    stderr);
 	return 2;
 }
@@ -98,8 +100,51 @@ static int act(const struct cli *c, const char *word, const char *id, const char
 	return tell(c, local_do_to(c->settings, "POST", path, body, id, "easenroll device list"));
 }
 
+/* --- records of proxies --- */
+
+#define RECORDS	   "/api/admin/records"
+#define KEY_DIGITS 64
+
+static int waiting(const struct cli *c)
+{
+	static const char *const keys[] = { "key", "upn", "device", "device_type", "method", "first_seen", "client" };
+	static const char *const titles[] = { "KEY", "USER", "DEVICE", "TYPE", "METHOD", "FIRST SEEN", "FROM" };
+	json_t *answer = local_do(c->settings, "GET", RECORDS "?limit=500", NULL);
+
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		local_table(json_object_get(answer, "records"), keys, titles, ARRAY_LEN(keys));
+	json_decref(answer);
+	return 0;
+}
+
+static int act_on_record(const struct cli *c, const char *word, const char *key)
+{
+	char path[256] = RECORDS "/";
+	json_t *answer;
+	size_t n;
+
+	if (local_escape(path, 200, key) < 0)
+		return usage();
+	n = strlen(path);
+	snprintf(path + n, sizeof(path) - n, "/%s", word);
+	answer = local_do_to(c->settings, "POST", path, json_object(), key, "easenroll device waiting, easenroll migration report");
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		local_facts(answer);
+	json_decref(answer);
+	return 0;
+}
+
 int cli_device(const struct cli *c)
 {
+	static const char *const on_records[] = { "release", "block", "forget" };	/* release: of a device of the registry, or of a record */
 	static const char *const acts[] = { "show", "approve", "reject", "revoke", "hold", "release" };
 	int argc = c->argc;
 	bool bad = false;
@@ -114,6 +159,12 @@ int cli_device(const struct cli *c)
 	if (strcmp(argv[0], "add") == 0 && argc == 2 && account != NULL)
 		return tell(c, local_do_to(c->settings, "POST", PATH, json_pack("{s:s,s:s,s:s}", "account", account, "kind", kind != NULL ? kind : "other", "name", argv[1]), account,
 		    "its user name, UPN or SID as the directory has it"));
+	if (strcmp(argv[0], "waiting") == 0 && argc == 1)
+		return waiting(c);
+	for (size_t i = 0; i < ARRAY_LEN(on_records) && argc == 2; i++) {
+		if (strcmp(argv[0], on_records[i]) == 0 && (i > 0 || strlen(argv[1]) == KEY_DIGITS))
+			return act_on_record(c, argv[0], argv[1]);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
 		if (strcmp(argv[0], acts[i]) == 0 && argc == 2)
 			return act(c, acts[i], argv[1], reason);

@@ -10,6 +10,7 @@
 #include "enroll/worker/est.h"
 #include "enroll/worker/health.h"
 #include "enroll/worker/mdm.h"
+#include "enroll/worker/migration.h"
 #include "enroll/worker/ndes.h"
 #include "enroll/worker/ocsp.h"
 #include "enroll/worker/ota_service.h"
@@ -21,7 +22,7 @@ void parts_routes(const struct enroll_worker *w, const struct route **tables, si
 {
 	const struct route *const all[] = { health_routes, crl_routes, ocsp_routes, w->ota != NULL ? ota_routes : NULL,
 		w->scep != NULL ? scep_routes : NULL, w->est != NULL ? est_routes : NULL, w->ndes != NULL ? ndes_routes : NULL, w->mdm != NULL ? mdm_routes : NULL,
-		portal_session_routes, portal_user_routes, portal_admin_routes, delivery_routes, portal_page_routes };
+		portal_session_routes, portal_user_routes, portal_admin_routes, migration_routes, delivery_routes, portal_page_routes };
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(all) && n + 1 < max; i++) {
@@ -57,11 +58,14 @@ int parts_new(struct enroll_worker *w)
 	}
 	w->ota = ota_service_new(w);
 	w->watch = account_watch_new(w);
-	return w->ota != NULL && w->watch != NULL ? 0 : -1;
+	w->migration = migration_new(w);
+	return w->ota != NULL && w->watch != NULL && w->migration != NULL ? 0 : -1;
 }
 
 void parts_free(struct enroll_worker *w)
 {
+	migration_free(w->migration);
+	w->migration = NULL;
 	account_watch_free(w->watch);
 	w->watch = NULL;
 	ota_service_free(w->ota);

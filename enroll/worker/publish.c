@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/device.h"
+#include "common/device_admin.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "enroll/worker/publish_parts.h"
+
+#define RECORD_AFTER 604800	/* seconds that the record of a certificate outlives it */
 
 static void on_state(void *arg, bool up)
 {
@@ -268,12 +270,21 @@ static void say(struct publish_op *op, const struct event_text *e)
 	publish_put(op, argc, argv);
 }
 
+/* For so long the record of a certificate is of use: beyond its end, by which no clock lets it in any more. */
+static int64_t record_seconds(const struct publish_certificate *c)
+{
+	int64_t now = time(NULL);
+
+	return (c->not_after > now ? c->not_after - now : 0) + RECORD_AFTER;
+}
+
 static void revoked_to_redis(struct publish *p, struct publish_op *op, const struct publish_certificate *c)
 {
 	char key[KEY_MAX], device[KEY_MAX], serial[2 * REGISTRY_SERIAL + 1], value[48], sha256[2 * SHA256_SIZE + 1];
 	static const uint8_t zero[SHA256_SIZE];
 	const char *revoked[] = { "HSET", key, serial, value };
-	const char *blocked[] = { "HSET", device, "state", "blocked" };
+	char seconds[24];
+	const char *blocked[] = { "HSET", device, "state", "blocked" }, *ends[] = { "EXPIRE", device, seconds };
 	struct event_text e = { "revoked", c->issuer, serial, "", "" };
 
 	publish_serial_text(c->serial, serial);
@@ -286,6 +297,8 @@ static void revoked_to_redis(struct publish *p, struct publish_op *op, const str
 	if (c->reason != 6 && memcmp(c->sha256, zero, SHA256_SIZE) != 0) {
 		snprintf(device, sizeof(device), "%sdevice:%s", p->prefix, sha256);
 		publish_put(op, (int)ARRAY_LEN(blocked), blocked);
+		snprintf(seconds, sizeof(seconds), "%" PRId64, record_seconds(c));
+		publish_put(op, (int)ARRAY_LEN(ends), ends);
 	}
 }
 
@@ -374,14 +387,14 @@ int publish_released(struct publish *p, const struct publish_certificate *c, pub
 /* Never over a record that is there: a device may have been bound to it meanwhile. */
 static const char register_script[] =
     "if redis.call('EXISTS',KEYS[1])==0 then redis.call('HSET',KEYS[1],'sid',ARGV[1],'upn',ARGV[2],'device','','state','registered',"
-    "'first_seen','0','last_seen','0','mac',ARGV[3]) end "
+    "'first_seen','0','last_seen','0','mac',ARGV[3]) redis.call('EXPIRE',KEYS[1],ARGV[5]) end "
     "redis.call('SADD',KEYS[2],ARGV[4]) redis.call('EXPIRE',KEYS[2],34560000) return 1";
 
 int publish_registered(struct publish *p, const struct publish_certificate *c, publish_done_fn *done, void *arg)
 {
 	char key[KEY_MAX], sha256[2 * SHA256_SIZE + 1], mac[2 * SHA256_SIZE + 1];
-	char index[KEY_MAX];
-	const char *argv[] = { "EVAL", register_script, "2", key, index, c->sid, c->upn, mac, sha256 };
+	char index[KEY_MAX], seconds[24];
+	const char *argv[] = { "EVAL", register_script, "2", key, index, c->sid, c->upn, mac, sha256, seconds };
 	struct event_text e = { "device", "", "", "", sha256 };
 	struct strv secret = { p->secret, p->secret_n };
 	struct publish_op *op;
@@ -396,7 +409,32 @@ int publish_registered(struct publish *p, const struct publish_certificate *c, p
 		return -1;
 	snprintf(key, sizeof(key), "%sdevice:%s", p->prefix, sha256);
 	snprintf(index, sizeof(index), "%sdevices:%s", p->prefix, c->sid);
+	snprintf(seconds, sizeof(seconds), "%" PRId64, record_seconds(c));
 	publish_put(op, (int)ARRAY_LEN(argv), argv);
 	say(op, &e);
 	return publish_op_sent(op);
+}
+
+/* --- the migration --- */
+
+int publish_switch(struct publish *p, const char *group, bool certificate, int64_t at, publish_done_fn *done, void *arg)
+{
+	char key[KEY_MAX], value[48];
+	const char *set[] = { "HSET", key, group, value }, *clear[] = { "HDEL", key, group };
+	struct event_text e = { "switch", "", "", "", "" };
+	struct publish_op *op = p->redis != NULL ? publish_op_new(p, done, arg) : NULL;
+
+	if (op == NULL)
+		return -1;
+	snprintf(key, sizeof(key), "%sswitches", p->prefix);
+	snprintf(value, sizeof(value), "certificate %" PRId64, at);
+	publish_put(op, certificate ? (int)ARRAY_LEN(set) : (int)ARRAY_LEN(clear), certificate ? set : clear);
+	say(op, &e);
+	return publish_op_sent(op);
+}
+
+bool publish_device_admin(struct publish *p, struct device_admin *out)
+{
+	*out = (struct device_admin){ p->redis, p->prefix, { p->secret, p->secret_n } };
+	return p->redis != NULL;
 }

@@ -36,7 +36,7 @@ struct publish_certificate {
 	uint8_t serial[REGISTRY_SERIAL], sha256[SHA256_SIZE];
 	const char *sid, *upn;
 	int reason;
-	int64_t at, not_before;
+	int64_t at, not_before, not_after;
 	uint64_t list_number;		/* a list up to this number may not hold it */
 };
 /*
@@ -70,5 +70,12 @@ void publish_whole(struct publish *p, const char *issuer);
 struct publish_seen { int64_t first_seen, last_seen; char client[64], method[32], eas_device_id[REGISTRY_EAS_MAX]; };
 typedef void publish_seen_fn(void *arg, const struct publish_seen *seen);	/* NULL: nobody knows */
 MUST_CHECK int publish_ask_seen(struct publish *p, const uint8_t sha256[SHA256_SIZE], publish_seen_fn *done, void *arg);
+
+/* --- the migration --- */
+/* HSET switches <group> "certificate <at>", or HDEL; XADD switch. As publish_revoked(); -1 as well where there is no Redis. */
+MUST_CHECK int publish_switch(struct publish *p, const char *group, bool certificate, int64_t at, publish_done_fn *done, void *arg);
+struct device_admin;
+/* For acts on records of devices. False: there is no Redis. Borrowed. */
+MUST_CHECK bool publish_device_admin(struct publish *p, struct device_admin *out);
 
 #endif

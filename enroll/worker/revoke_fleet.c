@@ -52,7 +52,7 @@ static enum registry_result owner_of(struct revoke *v, const struct registry_cer
 
 int revoke_published(struct revoke *v, const struct registry_certificate *c, struct publish_certificate *p)
 {
-	*p = (struct publish_certificate){ .reason = c->reason < 0 ? 0 : c->reason, .at = c->revoked_at, .not_before = c->not_before };
+	*p = (struct publish_certificate){ .reason = c->reason < 0 ? 0 : c->reason, .at = c->revoked_at, .not_before = c->not_before, .not_after = c->not_after };
 	memcpy(p->issuer, c->issuer, sizeof(p->issuer));
 	memcpy(p->serial, c->serial, sizeof(p->serial));
 	memcpy(p->sha256, c->sha256, sizeof(p->sha256));

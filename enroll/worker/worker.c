@@ -19,6 +19,7 @@
 #include "enroll/worker/crl.h"
 #include "enroll/worker/durable.h"
 #include "enroll/worker/issue.h"
+#include "enroll/worker/migration.h"
 #include "enroll/worker/ocsp.h"
 #include "enroll/worker/parts.h"
 #include "enroll/worker/revoke.h"
@@ -236,6 +237,7 @@ static void on_sweep(struct deadline *d)
 	if (registry_expire(w->registry, now) != REGISTRY_OK || registry_secret_tidy(w->registry, now - 86400) != REGISTRY_OK)
 		log_say(LOG_WARNING, "registry", "sweeping: %s", registry_problem(w->registry));
 	chain_ask(w->chain);
+	migration_tidy(w->migration);
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
 }
 

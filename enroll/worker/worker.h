@@ -55,7 +55,7 @@ struct enroll_worker {
 	char directory_down[256];	/* "": it answers */
 	char data_dir[4096];		/* where the registry and its key are: nothing else may write there */
 	/* parts with a memory of their own, each its own type */
-	void *portal, *scep, *est, *ndes, *mdm, *ota, *watch;
+	void *portal, *scep, *est, *ndes, *mdm, *ota, *watch, *migration;
 };
 
 /* The configured profile and its rule; NULL: no such name. */

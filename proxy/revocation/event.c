@@ -14,7 +14,7 @@
 
 static const char *const names[] = {
 	[EVENT_UNKNOWN] = "unknown", [EVENT_REVOKED] = "revoked", [EVENT_UNREVOKED] = "unrevoked",
-	[EVENT_DEVICE] = "device", [EVENT_ACCOUNT] = "account", [EVENT_RELOAD] = "reload",
+	[EVENT_DEVICE] = "device", [EVENT_ACCOUNT] = "account", [EVENT_RELOAD] = "reload", [EVENT_SWITCH] = "switch",
 };
 
 const char *event_type_name(enum event_type type)
@@ -144,6 +144,7 @@ static int check_needs(const struct event_entry *e, const char **why)
 		*why = "sid is missing";
 		return e->sid[0] != '\0' ? 0 : -1;
 	case EVENT_RELOAD:
+	case EVENT_SWITCH:
 		return 0;
 	default:
 		*why = "unknown type";
@@ -159,7 +160,7 @@ int event_read(const redisReply *fields, struct strv secret, struct event_entry 
 
 	if (take_fields(fields, value, why) < 0)
 		return -1;
-	for (e.type = EVENT_RELOAD; e.type > EVENT_UNKNOWN; e.type--)
+	for (e.type = EVENT_SWITCH; e.type > EVENT_UNKNOWN; e.type--)
 		if (strv_eq(value[TYPE], strv_from(names[e.type])))
 			break;
 	if (read_values(value, &e, why) < 0 || check_needs(&e, why) < 0)

@@ -18,7 +18,7 @@
 #include "common/certificate.h"
 #include "proxy/metric_table.h"
 
-enum event_type { EVENT_UNKNOWN = 0, EVENT_REVOKED, EVENT_UNREVOKED, EVENT_DEVICE, EVENT_ACCOUNT, EVENT_RELOAD };
+enum event_type { EVENT_UNKNOWN = 0, EVENT_REVOKED, EVENT_UNREVOKED, EVENT_DEVICE, EVENT_ACCOUNT, EVENT_RELOAD, EVENT_SWITCH };
 const char *event_type_name(enum event_type type);
 
 struct event_entry {

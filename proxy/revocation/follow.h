@@ -31,6 +31,7 @@ struct follow_config {
 	void (*account)(void *arg, const char *sid);
 	void (*device)(void *arg, const char *certificate);
 	void (*reload)(void *arg);
+	void (*switched)(void *arg);	/* somebody says that the switches are others now */
 	void *arg;
 };
 

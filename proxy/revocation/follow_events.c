@@ -8,7 +8,7 @@
 #include "common/text.h"
 #include "proxy/revocation/follow_parts.h"
 
-_Static_assert(EVENT_RELOAD + 1 == EVENT_TYPES, "the metric has a label for each type");
+_Static_assert(EVENT_SWITCH + 1 == EVENT_TYPES, "the metric has a label for each type");
 
 #define TEXT(n)	 #n
 #define TEXT_OF(n) TEXT(n)
@@ -115,6 +115,10 @@ static enum event_verdict take(struct follow *f, struct stream_id id, const stru
 	case EVENT_ACCOUNT:
 		/* Only makes the node ask the directory again: nothing to believe. */
 		f->c.account(f->c.arg, e->sid);
+		return e->authentic ? EVENT_TAKEN : EVENT_TAKEN_UNPROVEN;
+	case EVENT_SWITCH:
+		/* Only makes the workers read the switches again. */
+		f->c.switched(f->c.arg);
 		return e->authentic ? EVENT_TAKEN : EVENT_TAKEN_UNPROVEN;
 	default:
 		verdict = event_may_let_in(&f->guard, e, (int64_t)(id.ms / 1000), loop_wall(f->c.loop));

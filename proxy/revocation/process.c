@@ -105,6 +105,11 @@ static void on_reload(void *arg)
 	tell(arg, ROLE_WORKER, REVOCATION_RELOAD, NULL, 0);
 }
 
+static void on_switched(void *arg)
+{
+	tell(arg, ROLE_WORKER, REVOCATION_SWITCHED, NULL, 0);
+}
+
 /* --- answering --- */
 
 static void serve_state(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
@@ -251,7 +256,7 @@ static int start_follow(struct revocation *r)
 	const struct config_redis *redis = r->settings->common.redis;
 	struct follow_config config = { .loop = r->loop, .redis = redis, .index = r->index, .issuers = r->issuers->list,
 		.issuers_count = r->issuers->count, .changed = on_changed, .account = on_account, .device = on_device,
-		.reload = on_reload, .arg = r };
+		.reload = on_reload, .switched = on_switched, .arg = r };
 	struct bundle *bundle = child_bundle(r->child);
 	char why[512];
 

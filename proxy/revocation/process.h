@@ -18,6 +18,8 @@ enum revocation_verb {
 	REVOCATION_DEVICE,
 	/* revocation -> worker, tell: asked by an authentic `reload` event. */
 	REVOCATION_RELOAD,
+	/* revocation -> worker, tell: an event said that groups were switched: the switches are read again. */
+	REVOCATION_SWITCHED,
 };
 
 struct revocation_changed {

@@ -155,6 +155,13 @@ void switches_use(struct switches *s, const struct settings *settings)
 	deadline_arm(s->loop, &s->poll, s->wanted && !s->known ? 1 : POLL_MS, on_poll);
 }
 
+/* Many events at once are one look: they may come from anybody who can write to Redis. */
+void switches_look(struct switches *s)
+{
+	if (s->wanted)
+		deadline_arm(s->loop, &s->poll, 1, on_poll);
+}
+
 uint64_t switches_mask(const struct switches *s)
 {
 	return s->mask;

@@ -1,7 +1,7 @@
 /*
  * switches: which groups are switched to certificates. Redis hash `switches`: field = a group's DN exactly as the configuration writes it,
  * value = "certificate <unix time>"; whoever writes it (the cockpit) can only restrict, so it needs no mac, and a value that is not
- * understood restricts too. Read every few seconds: a switch counts within SWITCHES_SECONDS. Worker process.
+ * understood restricts too. Read when an event says so, and every few seconds: a switch counts within SWITCHES_SECONDS even where its event is lost. Worker process.
  */
 #ifndef EASGATE_SWITCHES_H
 #define EASGATE_SWITCHES_H
@@ -21,6 +21,9 @@ struct switches *switches_new(struct loop *loop, struct devices *devices, void (
 void switches_free(struct switches *s);
 /* The configuration counts from now on; at start, and after each reload. Borrowed until the next call. */
 void switches_use(struct switches *s, const struct settings *settings);
+
+/* An event says that they are others now: read at once. */
+void switches_look(struct switches *s);
 
 /* Bit i: group i of settings_groups() is switched. Where Redis has been lost, what was known last. */
 uint64_t switches_mask(const struct switches *s);

@@ -237,16 +237,20 @@ static void serve_device_event(struct wire *wire, uint64_t number, const void *b
 	sessions_check_device(w, change.certificate);
 }
 
-static void serve_reload_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+static void serve_reload_event(struct wire *wire UNUSED, uint64_t number UNUSED, const void *body UNUSED, size_t n UNUSED, void *arg)
 {
 	struct worker *w = asker_owner(arg);
 
-	(void)wire;
-	(void)number;
-	(void)body;
-	(void)n;
 	if (child_index(w->child) == 0)
 		child_ask_reload(w->child);
+}
+
+static void serve_switch_event(struct wire *wire UNUSED, uint64_t number UNUSED, const void *body UNUSED, size_t n UNUSED, void *arg)
+{
+	struct worker *w = asker_owner(arg);
+
+	if (w->switches != NULL)
+		switches_look(w->switches);
 }
 
 static const struct wire_verb revocation_verbs[] = {
@@ -254,6 +258,7 @@ static const struct wire_verb revocation_verbs[] = {
 	{ REVOCATION_ACCOUNT, "account event", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_account_event },
 	{ REVOCATION_DEVICE, "device event", sizeof(struct device_changed), sizeof(struct device_changed), serve_device_event },
 	{ REVOCATION_RELOAD, "reload event", 0, 64, serve_reload_event },
+	{ REVOCATION_SWITCHED, "switch event", 0, 64, serve_switch_event },
 	{ 0, NULL, 0, 0, NULL },
 };
 

@@ -2,18 +2,22 @@
 import base64
 import gzip
 import hashlib
+import hmac
 import json
 import os
 import re
 import subprocess
+import time
 
 import pytest
 import yaml
 
+from site_ import settings
 from site_.accounts import USERS
 from site_.enroll import Browser
 from site_.openapi import Description
 from site_.portal import PASSWORD, add, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
+from site_.process import wait_until
 from site_.proxy import ROOT
 
 
@@ -404,7 +408,7 @@ def test_the_openapi_file_describes_every_route_and_no_other():
         with open(os.path.join(ROOT, "enroll", "worker", name)) as f:
             return f.read()
     served, shared = set(), read("portal_parts.h")
-    for name in ("api_session.c", "api_user.c", "api_admin.c"):
+    for name in ("api_session.c", "api_user.c", "api_admin.c", "migration.c"):
         text = read(name)
         names = dict(re.findall(r'#define (\w+_PATH)\s+"([^"]+)"', text + shared))
         for method, path in re.findall(r'^\t\{ "([A-Z]+)", ("[^"]+"|\w+_PATH),', text, re.M):
@@ -416,10 +420,30 @@ def test_the_openapi_file_describes_every_route_and_no_other():
         assert any(m == method and path.startswith(p + "{") for m, p in prefixes), (method, path)
     for method, prefix in prefixes:
         assert any(m == method and p.startswith(prefix + "{") for m, p in described), (method, prefix)
-    assert len(served) == len(re.findall(r"^\t\{ \"(?:GET|POST|DELETE|PUT|PATCH)", "".join(read(n) for n in ("api_session.c", "api_user.c", "api_admin.c")), re.M))
+    assert len(served) == len(re.findall(r"^\t\{ \"(?:GET|POST|DELETE|PUT|PATCH)", "".join(read(n) for n in ("api_session.c", "api_user.c", "api_admin.c", "migration.c")), re.M))
 
 
-def test_every_answer_is_described_and_every_description_comes_true(start_enroll, browser, accounts, monkeypatch):
+def migration_comes_true(root, redis_server, group, sid):
+    key, of = "c" * 64, "/api/admin/migration"
+    redis_server.client.hset("easgate:device:" + key, mapping={"sid": sid, "state": "quarantined", "device": "x", "last_seen": "1", "mac": "?"})
+    redis_server.client.zadd("easgate:quarantine", {key: 1})
+    redis_server.client.hset(time.strftime("easgate:daily:%Y%m%d", time.gmtime()), "requests_password", 1)
+    wait_until(lambda: root.get(of).json["survey"]["at"], 5)
+    assert [root.get(of + path).status for path in ("/devices", "/devices?limit=x", "/devices?group=CN%3Dx", "/days", "/days?days=0")] == [200, 400, 404, 200, 400]
+    assert [root.post(of + "/switch", {"group": g, "to": to}).status for g, to in ((group, "x"), ("CN=x", "back"), (group, "certificate"), (group, "back"))] == [400, 404, 200, 200]
+    redis_server.client.hset("easgate:device:" + key, mapping={"last_seen": int(time.time()), "last_method": "password"})
+    root.get(of + "?fresh=true")
+    wait_until(lambda: not root.get(of).json["survey"]["running"], 5)
+    assert root.post(of + "/switch", {"group": group, "to": "certificate"}).json["devices"] == 1
+    assert root.get("/api/admin/records").json["records"][0]["key"] == key and root.get("/api/admin/records?limit=x").status == 400
+    at = "/api/admin/records/%s/"
+    assert [root.post(at % key + word).status for word in ("release", "block", "forget", "release", "block", "forget")] == [409, 200, 200, 404, 404, 404]
+    mac = hmac.new(redis_server.secret, "\n".join(("device-record", key, sid, "x", "quarantined")).encode(), hashlib.sha256).hexdigest()
+    redis_server.client.hset("easgate:device:" + key, mapping={"sid": sid, "device": "x", "state": "quarantined", "mac": mac})
+    assert root.post(at % key + "release").json["state"] == "registered"
+
+
+def test_every_answer_is_described_and_every_description_comes_true(start_enroll, browser, accounts, monkeypatch, redis_server, place):
     """All paths, methods, statuses and fields of openapi.yaml, in both directions."""
     described, asked = Description(os.path.join(ROOT, "enroll", "worker", "openapi.yaml")), Browser.request
 
@@ -429,8 +453,11 @@ def test_every_answer_is_described_and_every_description_comes_true(start_enroll
             described.heard(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body).encode(), answer)
         return answer
     monkeypatch.setattr(Browser, "request", request)
+    accounts.change("alice", groups=[USERS, "CN=EAS-Sales,OU=Groups,DC=corp,DC=example"])
     accounts.change("mallory", mail="", password=accounts.accounts["alice"]["password"])
-    enroll = start_enroll({"enroll.profiles.0.approve": True, "lockout": {"attempts": 3, "memory_mib": 1}})
+    group = "CN=EAS-Sales,OU=Groups,DC=corp,DC=example"
+    enroll = start_enroll({"enroll.profiles.0.approve": True, "lockout": {"attempts": 3, "memory_mib": 1}, "enroll.migration": {"groups": [group]},
+                           "redis": settings.redis(redis_server, place)["redis"]})
     people = {name: browser(enroll) for name in ("alice", "mallory", "root")}
     alice, root = people["alice"], people["root"]
     assert alice.get("/api/me").status == alice.request("DELETE", "/api/session").status == 401
@@ -489,6 +516,7 @@ def test_every_answer_is_described_and_every_description_comes_true(start_enroll
     assert act(root, "/api/admin/secrets/%s/revoke" % one["id"], {}, {}) == [200, 409] and act(root, "/api/admin/secrets/%s/revoke" % ("0" * 16)) == [404]
     assert {s["state"] for s in root.get("/api/admin/secrets?limit=500").json["secrets"]} == {"open", "ended"}
     assert act(root, "/api/admin/accounts/%s/revoke" % sid, {"reason": "x"}, {}) == [400, 200] and act(root, "/api/admin/accounts/%s/revoke" % nobody) == [404]
+    migration_comes_true(root, redis_server, group, sid)
     assert alice.get("/api/admin/state").status == 403 and root.post("/api/devices", b"x").status == 400
     assert alice.request("DELETE", "/api/session").status == 204
     assert described.unheard() == set()

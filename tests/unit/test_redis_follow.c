@@ -29,12 +29,13 @@ struct site {
 	struct config_redis settings;
 	char *servers[1];
 	struct follow *follow;
-	volatile int changed, accounts, devices, reloads;
+	volatile int changed, accounts, devices, reloads, switches;
 	char sid[200], certificate[80];
 };
 
 static void on_changed(void *arg) { ((struct site *)arg)->changed++; }
 static void on_reload(void *arg) { ((struct site *)arg)->reloads++; }
+static void on_switched(void *arg) { ((struct site *)arg)->switches++; }
 
 static void on_account(void *arg, const char *sid)
 {
@@ -63,7 +64,7 @@ static void issuers(struct index_issuer list[2])
 static void node_start(struct site *s)
 {
 	struct follow_config c = { .loop = s->loop, .redis = &s->settings, .secret = STRV(SECRET), .issuers_count = 2,
-		.changed = on_changed, .account = on_account, .device = on_device, .reload = on_reload, .arg = s };
+		.changed = on_changed, .account = on_account, .device = on_device, .reload = on_reload, .switched = on_switched, .arg = s };
 	struct index_issuer list[2];
 	char why[256];
 
@@ -542,6 +543,8 @@ static void account_device_and_reload_events_are_passed_on_as_far_as_they_are_be
 	assert_string_equal(s.sid, "S-1-5-21-1-2-3-1104");
 	event(&s, "device", NULL, "", "", certificate, now, 0);
 	event(&s, "device", NULL, "", "", certificate, now, 2);
+	event(&s, "switch", NULL, "", "", "", now, 0);		/* only makes the workers look: from anybody */
+	assert_true(wait_for(s.loop, &s.switches, 5));
 	event(&s, "reload", NULL, "", "", "", now, 0);
 	event(&s, "device", NULL, "", "", certificate, now, 1);
 	assert_true(wait_for(s.loop, &s.devices, 5));

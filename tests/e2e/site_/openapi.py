@@ -4,7 +4,8 @@ import re
 
 import yaml
 
-EVERYWHERE = {(401, "sign-in"), (403, "csrf"), (403, "not-admin"), (503, "unavailable"), (400, "json-bad"), (413, "too-large"), (415, "json-wanted")}
+EVERYWHERE = {(401, "sign-in"), (403, "csrf"), (403, "not-admin"), (503, "unavailable"), (400, "json-bad"), (413, "too-large"), (415, "json-wanted"),
+              (409, "no-redis")}
 
 
 class Description:
