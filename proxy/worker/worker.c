@@ -221,14 +221,11 @@ static void serve_account_event(struct wire *wire, uint64_t number, const void *
 	account_changed(w, &change);
 }
 
-static void serve_device_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+static void serve_device_event(struct wire *wire UNUSED, uint64_t number UNUSED, const void *body, size_t n UNUSED, void *arg)
 {
 	struct worker *w = asker_owner(arg);
 	struct device_changed change;
 
-	(void)wire;
-	(void)number;
-	(void)n;
 	memcpy(&change, body, sizeof(change));
 	if (memchr(change.certificate, '\0', sizeof(change.certificate)) == NULL)
 		return;
