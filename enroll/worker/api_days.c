@@ -45,12 +45,12 @@ static void days_end(struct days *d, bool ok)
 	free(d);
 }
 
-static void name_day(int64_t day, const char *form, char *out, size_t size)
+static void name_day(int64_t day, bool dashes, char *out, size_t size)
 {
 	time_t t = (time_t)(day * 86400);
 	struct tm tm;
 
-	if (gmtime_r(&t, &tm) == NULL || strftime(out, size, form, &tm) == 0)
+	if (gmtime_r(&t, &tm) == NULL || (dashes ? strftime(out, size, "%Y-%m-%d", &tm) : strftime(out, size, "%Y%m%d", &tm)) == 0)
 		out[0] = '\0';
 }
 
@@ -61,7 +61,7 @@ static void take_day(struct days *d, const redisReply *values)
 	uint64_t any = 0, n;
 	char name[32];
 
-	name_day(d->day, "%Y-%m-%d", name, sizeof(name));
+	name_day(d->day, true, name, sizeof(name));
 	(void)json_object_set_new(row, "day", json_string(name));
 	for (size_t i = 0; i < FIELDS; i++) {
 		n = values->type == REDIS_REPLY_ARRAY && values->elements == FIELDS ? device_figure(values->element[i], SURVEY_FIGURE) : 0;
@@ -102,7 +102,7 @@ static bool ask_days(struct days *d)
 
 	d->asked = d->left < SOME ? d->left : SOME;
 	for (unsigned i = 0; key != NULL && i < 4 * d->asked; i++) {
-		name_day(d->day + i / 4, "%Y%m%d", day, sizeof(day));
+		name_day(d->day + i / 4, false, day, sizeof(day));
 		snprintf(key[i], sizeof(key[i]), "%sdaily:%s%s", d->worker->settings->common.redis->prefix, day, kinds[i % 4]);
 		argv[3 + i] = key[i];
 	}

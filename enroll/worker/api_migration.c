@@ -131,7 +131,7 @@ struct switching {
 /* `group` is at most 500 bytes: what the trail's object has no room for stands in its detail. False: it has answered. */
 static bool note(struct enroll_worker *w, struct http_request *r, const struct switching *s, const char *action)
 {
-	char actor[REGISTRY_ACTOR_MAX], object[REGISTRY_ACTOR_MAX], detail[REGISTRY_DETAIL_MAX];
+	char actor[REGISTRY_ACTOR_MAX], object[REGISTRY_ACTOR_MAX], detail[REGISTRY_DETAIL_MAX] = "";
 	struct registry_by by = portal_by(w, r, true, detail, actor);
 	enum registry_result result;
 
