@@ -5,11 +5,11 @@
 
 #include <openssl/x509.h>
 
+#include "common/public_key.h"
 #include "common/text.h"
 #include "enroll/signer/weak_key.h"
 
-#define DAY	 86400
-#define SPKI_MAX 4096
+#define DAY 86400
 
 bool profile_check_sid(const char *sid)
 {
@@ -110,15 +110,12 @@ static int check_own(const struct ca_files *ca, EVP_PKEY *key, struct refusal *r
 static int check_key(const struct signer_profile *p, const struct ca_files *ca, const uint8_t *spki,
     size_t n, EVP_PKEY **out, struct refusal *r)
 {
-	const unsigned char *at = spki;
-	EVP_PKEY *key = n <= SPKI_MAX ? d2i_PUBKEY(NULL, &at, (long)n) : NULL;
+	EVP_PKEY *key = public_key_read((struct strv){ (const char *)spki, n });
 	const char *what;
 	int rc;
 
-	if (key == NULL || at != spki + n) {
-		EVP_PKEY_free(key);
+	if (key == NULL)
 		return refuse(r, SIGNER_BAD_KEY, "not a SubjectPublicKeyInfo of an RSA or EC key");
-	}
 	what = weak_key(key);
 	if (what != NULL)
 		rc = refuse(r, SIGNER_BAD_KEY, "refused: %s", what);

@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include "common/public_key.h"
 #include "common/text.h"
 #include "enroll/worker/csr_parts.h"
 
@@ -70,9 +71,9 @@ static enum csr_result check_key(EVP_PKEY *key, struct csr *out)
 	return kind == EVP_PKEY_EC ? check_ec(key) : CSR_KEY_KIND;
 }
 
-static enum csr_result check_proof(X509_REQ *req, EVP_PKEY *key, bool sha1)
+static enum csr_result check_proof(const CSR_FORM *form, EVP_PKEY *key, bool sha1)
 {
-	int digest = NID_undef, kind = NID_undef, signature = X509_REQ_get_signature_nid(req);
+	int digest = NID_undef, kind = NID_undef, signature = OBJ_obj2nid(form->algorithm->algorithm);
 
 	if (signature != NID_rsassaPss) {
 		if (OBJ_find_sigid_algs(signature, &digest, &kind) != 1)
@@ -80,20 +81,21 @@ static enum csr_result check_proof(X509_REQ *req, EVP_PKEY *key, bool sha1)
 		if (digest != NID_sha256 && digest != NID_sha384 && digest != NID_sha512 && digest != NID_sha224 && !(sha1 && digest == NID_sha1))
 			return CSR_NO_PROOF;
 	}
-	return X509_REQ_verify(req, key) == 1 ? CSR_OK : CSR_NO_PROOF;
+	return csr_form_is_signed_by(form, key) ? CSR_OK : CSR_NO_PROOF;
 }
 
-static enum csr_result take_challenge(X509_REQ *req, struct csr *out)
+static enum csr_result take_challenge(const CSR_FORM *form, struct csr *out)
 {
-	int at = X509_REQ_get_attr_by_NID(req, NID_pkcs9_challengePassword, -1);
+	const STACK_OF(X509_ATTRIBUTE) *attributes = form->info->attributes;
+	int at = X509at_get_attr_by_NID(attributes, NID_pkcs9_challengePassword, -1);
 	X509_ATTRIBUTE *attribute;
 	const ASN1_TYPE *value;
 	struct strv text;
 
 	if (at < 0)
 		return CSR_OK;
-	attribute = X509_REQ_get_attr(req, at);
-	if (X509_REQ_get_attr_by_NID(req, NID_pkcs9_challengePassword, at) >= 0 || X509_ATTRIBUTE_count(attribute) != 1)
+	attribute = X509at_get_attr(attributes, at);
+	if (X509at_get_attr_by_NID(attributes, NID_pkcs9_challengePassword, at) >= 0 || X509_ATTRIBUTE_count(attribute) != 1)
 		return CSR_BAD_CHALLENGE;
 	value = X509_ATTRIBUTE_get0_type(attribute, 0);
 	if (value == NULL || (value->type != V_ASN1_PRINTABLESTRING && value->type != V_ASN1_UTF8STRING))
@@ -105,48 +107,62 @@ static enum csr_result take_challenge(X509_REQ *req, struct csr *out)
 	return CSR_OK;
 }
 
-static enum csr_result take_key(X509_REQ *req, bool sha1, struct csr *out)
+/* Its SubjectPublicKeyInfo in DER, whatever it was sent in. */
+static enum csr_result take_spki(struct strv bytes, EVP_PKEY *key, struct csr *out)
 {
-	EVP_PKEY *key = X509_REQ_get0_pubkey(req);
-	unsigned char *p = out->spki;
-	enum csr_result rc;
+	unsigned char *der = NULL;
 	int n;
+
+	if (!public_key_is_plain(bytes)) {
+		n = i2d_PUBKEY(key, &der);
+		bytes = (struct strv){ (const char *)der, n > 0 ? (size_t)n : 0 };
+	}
+	if (bytes.n > 0 && bytes.n <= CSR_SPKI_MAX) {
+		memcpy(out->spki, bytes.p, bytes.n);
+		out->spki_n = bytes.n;
+	}
+	OPENSSL_free(der);
+	if (out->spki_n == 0)
+		return CSR_TOO_LONG;
+	return EVP_Digest(out->spki, out->spki_n, out->spki_sha256, NULL, EVP_sha256(), NULL) == 1 ? CSR_OK : CSR_MALFORMED;
+}
+
+static enum csr_result take_key(const CSR_FORM *form, bool sha1, struct csr *out)
+{
+	EVP_PKEY *key = public_key_read(csr_form_key(form));
+	enum csr_result rc;
 
 	if (key == NULL)
 		return CSR_KEY_KIND;
 	rc = check_key(key, out);
 	if (rc == CSR_OK)
-		rc = check_proof(req, key, sha1);
-	if (rc != CSR_OK)
-		return rc;
-	n = i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(req), NULL);
-	if (n <= 0 || n > CSR_SPKI_MAX)
-		return CSR_TOO_LONG;
-	out->spki_n = (size_t)i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(req), &p);
-	return EVP_Digest(out->spki, out->spki_n, out->spki_sha256, NULL, EVP_sha256(), NULL) == 1 ? CSR_OK : CSR_MALFORMED;
+		rc = check_proof(form, key, sha1);
+	if (rc == CSR_OK)
+		rc = take_spki(csr_form_key(form), key, out);
+	EVP_PKEY_free(key);
+	return rc;
 }
 
 enum csr_result csr_read_der(struct strv der, bool sha1, struct csr *out)
 {
-	const unsigned char *p = (const unsigned char *)der.p;
 	enum csr_result rc = CSR_MALFORMED;
-	X509_REQ *req;
+	CSR_FORM *form;
 
 	memset(out, 0, sizeof(*out));
 	if (der.n > CSR_BYTES_MAX)
 		return CSR_TOO_LONG;
 	if (der.n == 0)
 		return CSR_MALFORMED;
-	req = d2i_X509_REQ(NULL, &p, (long)der.n);
-	if (req != NULL && p == (const unsigned char *)der.p + der.n)
-		rc = take_key(req, sha1, out);
+	form = csr_form_read(der);
+	if (form != NULL)
+		rc = take_key(form, sha1, out);
 	if (rc == CSR_OK)
-		rc = take_challenge(req, out);
+		rc = take_challenge(form, out);
 	if (rc == CSR_OK)
-		csr_take_claims(req, out);
+		csr_take_claims(form, out);
 	else
 		csr_clear(out);
-	X509_REQ_free(req);
+	csr_form_free(form);
 	ERR_clear_error();
 	return rc;
 }

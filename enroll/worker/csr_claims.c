@@ -108,11 +108,11 @@ static void take_extension(struct csr *out, X509_EXTENSION *e)
 	GENERAL_NAMES_free(names);
 }
 
-void csr_take_claims(X509_REQ *req, struct csr *out)
+void csr_take_claims(const CSR_FORM *form, struct csr *out)
 {
 	static const int kinds[] = { NID_commonName, NID_userId, NID_pkcs9_emailAddress };
-	const X509_NAME *subject = X509_REQ_get_subject_name(req);
-	STACK_OF(X509_EXTENSION) *extensions = X509_REQ_get_extensions(req);
+	const X509_NAME *subject = form->info->subject;
+	STACK_OF(X509_EXTENSION) *extensions = csr_form_extensions(form);
 
 	cert_name_for_log(subject, out->subject, sizeof(out->subject));
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)

@@ -1,5 +1,5 @@
 /*
- * durable: one sync under way at most; commits that come meanwhile share the next one. Worker of easenroll.
+ * durable: one sync under way at most; changes that come meanwhile share the next commit and sync. Worker of easenroll.
  */
 #include "enroll/worker/durable.h"
 
@@ -13,6 +13,8 @@
 
 #include "common/log.h"
 
+#define GATHER_MS 20	/* a transaction that stays open holds up whoever else writes (the worker of a reload) */
+
 struct durable {
 	struct durable_config c;
 	char *path;
@@ -20,7 +22,8 @@ struct durable {
 	aio_context_t context;
 	struct iocb sync;
 	struct event *start, *finished;
-	uint64_t written, asked, reached;	/* commits: made; that the sync under way covers; on the disk */
+	struct deadline gathered;
+	uint64_t written, asked, reached;	/* changes: made; that the sync under way covers; on the disk */
 	bool busy, broken;
 };
 
@@ -43,14 +46,20 @@ static void stop_aio(struct durable *d)
 	d->done = -1;
 }
 
+static void give_up(struct durable *d)
+{
+	d->broken = true;
+	deadline_disarm(&d->gathered);
+	d->c.failed(d->c.arg);
+}
+
 static void settle(struct durable *d, int error)
 {
 	d->busy = false;
 	if (error != 0) {
 		log_say(LOG_ERROR, "registry_not_synced", "%s: %s: what was committed may be lost by a power cut; nothing is answered any more", d->path,
 		    strerror(error));
-		d->broken = true;
-		d->c.failed(d->c.arg);
+		give_up(d);
 		return;
 	}
 	d->reached = d->asked;
@@ -96,6 +105,12 @@ static void on_start(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	d->busy = true;
+	if (d->c.commit(d->c.arg) < 0) {
+		d->busy = false;
+		give_up(d);
+		return;
+	}
+	deadline_disarm(&d->gathered);
 	d->asked = d->written;
 	if (d->done >= 0 && submit(d))
 		return;
@@ -137,6 +152,7 @@ void durable_free(struct durable *d)
 	if (d == NULL)
 		return;
 	stop_aio(d);
+	deadline_disarm(&d->gathered);
 	if (d->start != NULL)
 		event_free(d->start);
 	if (d->log >= 0)
@@ -145,12 +161,24 @@ void durable_free(struct durable *d)
 	free(d);
 }
 
+static void on_gathered(struct deadline *deadline)
+{
+	struct durable *d = CONTAINER_OF(deadline, struct durable, gathered);
+
+	if (!d->broken && d->c.commit(d->c.arg) < 0)
+		give_up(d);
+}
+
 void durable_note(struct durable *d)
 {
 	static const struct timeval next_turn = { 0, 0 };
 
 	d->written++;
-	if (!d->busy && !evtimer_pending(d->start, NULL))
+	if (d->broken)
+		return;
+	if (d->busy)
+		deadline_arm(d->c.loop, &d->gathered, GATHER_MS, on_gathered);
+	else if (!evtimer_pending(d->start, NULL))
 		(void)evtimer_add(d->start, &next_turn);
 }
 

@@ -1,8 +1,9 @@
 /*
- * durable: makes what was committed to the registry survive a power cut, many commits by one fdatasync, and the loop does not wait for it.
+ * durable: makes what was changed in the registry survive a power cut, many changes by one commit and one fdatasync, and the loop does not wait for it.
  *
- * SQLite appends a commit to its write-ahead log (<registry>-wal) without a sync of its own (registry_on_commit() in registry.h); from there on it
- * survives the end of the program. Here the log is synced behind it, and whoever answers a request waits until the newest commit of that moment
+ * Changes that are made while a sync is under way are gathered (registry_group() in registry.h), and committed when it has come back, or after GATHER_MS.
+ * SQLite appends the commit to its write-ahead log (<registry>-wal) without a sync of its own; from there on it survives the end of the program. Here the
+ * log is synced behind it, and whoever answers a request waits until the newest commit of that moment
  * is on the disk (http_server.h: hold): so an answer that was given stands after a power cut, and what a power cut takes back nobody was told.
  * The log is read in order and ends at the first commit that is not whole: of two commits the later never survives without the earlier.
  *
@@ -20,17 +21,18 @@ struct durable;
 struct durable_config {
 	struct loop *loop;
 	const char *log;				/* path of the write-ahead log; copied */
+	int (*commit)(void *arg);			/* commits what was gathered (registry_settle()); -1: it is lost */
 	void (*reached)(void *arg, uint64_t upto);	/* commits up to this number are on the disk */
-	void (*failed)(void *arg);			/* never again; from the loop */
+	void (*failed)(void *arg);			/* never again: a commit or a sync failed; from the loop */
 	void *arg;
 };
 
 /* NULL: out of memory. */
 struct durable *durable_new(const struct durable_config *config);
 void durable_free(struct durable *d);	/* accepts NULL; waits for a sync that is under way */
-/* A commit was made. */
+/* A change was made: it is committed, or will be by `commit`. */
 void durable_note(struct durable *d);
-/* The number of the newest commit; 0: all that was committed is on the disk. */
+/* The number of the newest change; 0: all that was changed is on the disk. */
 uint64_t durable_wait_for(const struct durable *d);
 
 #endif

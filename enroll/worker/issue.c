@@ -166,14 +166,14 @@ static void on_signed(void *arg, enum issuer_status status, struct strv der, con
 		give_up(u, status == ISSUER_REFUSED ? ISSUE_REFUSED : ISSUE_UNAVAILABLE, text);
 	} else if (!is_ours(u, der)) {
 		give_up(u, ISSUE_UNAVAILABLE, "the signer's certificate is not the one that was asked for");
-	} else if (registry_issue_live(i->c.registry, &by, u->serial, der) != REGISTRY_OK) {
+	} else if (registry_issue_live(i->c.registry, &by, u->serial, der, i->c.fleet) != REGISTRY_OK) {
 		give_up(u, ISSUE_UNAVAILABLE, registry_problem(i->c.registry));
 	} else {
 		STEP(&i->c, "issue-live");
 		memcpy(u->der, der.p, der.n);
 		u->der_n = der.n;
 		settle(u, ISSUE_DONE, "");
-		if (i->c.revoke != NULL)
+		if (i->c.revoke != NULL && i->c.fleet)
 			revoke_wake(i->c.revoke);
 	}
 	tell(u);

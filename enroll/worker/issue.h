@@ -1,6 +1,6 @@
 /*
- * issue: the only path to a certificate. The registry has the serial (ISSUING, committed) before anybody signs; the certificate is LIVE and its bytes are
- * committed before anybody gets it. Repeating a transaction with the same key gives the same certificate. Worker process.
+ * issue: the only path to a certificate. The registry has the serial (ISSUING) before anybody signs, and commits it no later than the certificate; that is
+ * LIVE and its bytes are committed and on the disk before anybody gets it (durable.h). What a crash takes back was never seen outside our processes. Repeating a transaction with the same key gives the same certificate. Worker process.
  */
 #ifndef EASGATE_ENROLL_ISSUE_H
 #define EASGATE_ENROLL_ISSUE_H
@@ -26,6 +26,7 @@ struct issue_config {
 	struct registry *registry;
 	struct issuer *issuer;
 	struct revoke *revoke;		/* for what must be published; may be NULL in tests */
+	bool fleet;			/* new certificates are made known to somebody (publish_registers()) */
 	void (*step)(const char *name);	/* NULL but in crash tests: issue-row, issue-signed, issue-live */
 };
 

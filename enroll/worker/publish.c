@@ -117,6 +117,11 @@ bool publish_is_up(const struct publish *p)
 	return p->redis == NULL || redis_is_up(p->redis);
 }
 
+bool publish_registers(const struct publish *p)
+{
+	return p->redis != NULL;
+}
+
 bool publish_proxy_is_new(struct publish *p)
 {
 	bool is_new = p->proxy_is_new;

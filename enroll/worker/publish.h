@@ -28,6 +28,8 @@ struct publish_config {
 struct publish *publish_new(const struct publish_config *config, char *why, size_t why_size);
 void publish_free(struct publish *p);	/* no callback runs any more; accepts NULL */
 bool publish_is_up(const struct publish *p);	/* Redis, where there is one */
+/* Whether anybody is told of new certificates: publish_registered() does something. */
+bool publish_registers(const struct publish *p);
 /* True once after each time that the proxy of this machine came (back): it may not know what no list holds yet. */
 bool publish_proxy_is_new(struct publish *p);
 

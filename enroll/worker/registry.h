@@ -1,6 +1,6 @@
 /*
  * registry: what enrolment knows: accounts, devices, certificates, one-time secrets, transactions, acts, lists, audit trail. The one place;
- * SQLite today (registry_sqlite*.c). Runs in the worker; calls block for the time of a commit (WAL, synchronous=FULL: what was answered is on disk).
+ * SQLite today (registry_sqlite*.c). Runs in the worker; calls block for the time of a commit (WAL, synchronous=FULL), or changes are gathered: registry_group().
  *
  * Every function that changes anything is one transaction together with its entry in the audit trail. Texts are borrowed for the call, checked (UTF-8, no
  * control characters, lengths as below) and refused (REGISTRY_BAD), never cut. Times: seconds since the epoch. Serials: SERIAL_BYTES, most significant
@@ -46,11 +46,17 @@ struct registry *registry_open(const char *path, char *why, size_t why_size);
 struct registry *registry_open_read(const char *path, char *why, size_t why_size);
 void registry_close(struct registry *r);	/* accepts NULL */
 /*
- * From now on a commit is not synced before it returns: `committed` is told of each, inside the call that made it, and sees to it (durable.h). Without this
- * call each commit is on the disk when it returns. 0 or -1 with registry_problem().
+ * From now on changes are gathered, and commits are not synced: `changed` is told of the first change of a group, inside the call that made it, and of
+ * each commit; it sees to it (durable.h) that registry_settle() comes soon and the sync after it. Own reads see what is gathered, other processes what is
+ * committed. Without this call each change is committed and on the disk when it returns. 0 or -1 with registry_problem().
  */
-typedef void registry_commit_fn(void *arg);
-MUST_CHECK int registry_on_commit(struct registry *r, registry_commit_fn *committed, void *arg);
+typedef void registry_changed_fn(void *arg);
+MUST_CHECK int registry_group(struct registry *r, registry_changed_fn *changed, void *arg);
+/*
+ * Commits what was gathered, if anything was: before what was decided shows outside (a list, a word to the fleet). -1: it is lost (a full disk), though
+ * the calls that made it said OK: nothing may be answered any more, and the process has to begin anew; registry_problem() says why.
+ */
+MUST_CHECK int registry_settle(struct registry *r);
 /* Of the last call that did not return OK or NONE. */
 const char *registry_problem(const struct registry *r);
 /* The database answers (readyz). */
@@ -164,9 +170,10 @@ struct registry_issue {
 /* Takes the serial: row ISSUING. TAKEN: transaction and key are there: *there is that certificate. Secret: NONE, TAKEN, EXPIRED, FOREIGN. */
 MUST_CHECK enum registry_result registry_issue_begin(struct registry *r, const struct registry_by *by, const struct registry_issue *issue,
     struct registry_certificate *there);
-/* ISSUING -> LIVE with its DER; the one before it (same device and profile) is marked as replaced and stays live until first_used or a period. */
+/* ISSUING -> LIVE with its DER; the one before it (same device and profile) is marked as replaced and stays live until first_used or a period. fleet:
+ * with an act to make it known. */
 MUST_CHECK enum registry_result registry_issue_live(struct registry *r, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL],
-    struct strv der);
+    struct strv der, bool fleet);
 /* ISSUING -> REVOKING, an act to publish it; the secret may be used again, the transaction repeated. */
 MUST_CHECK enum registry_result registry_issue_failed(struct registry *r, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL]);
 /* At start: all rows ISSUING become REVOKING (registry_issue_failed of each). *n: how many. */

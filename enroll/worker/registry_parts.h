@@ -17,8 +17,12 @@ struct registry {
 	sqlite3 *db;
 	struct { const char *sql; sqlite3_stmt *st; } statement[REGISTRY_STATEMENTS];
 	unsigned statements;
-	registry_commit_fn *committed;
-	void *committed_arg;
+	/* registry_sqlite_transactions.c: a group is open; how many changes are in it; it was lost; commits that went well */
+	bool open, lost;
+	unsigned joined;
+	uint64_t commits;
+	registry_changed_fn *changed;
+	void *changed_arg;
 	char problem[400];
 };
 
@@ -30,6 +34,8 @@ int registry_schema_version(void);
 MUST_CHECK enum registry_result reg_begin(struct registry *r);
 /* Commits when rc is REGISTRY_OK, else rolls back; returns what counts. */
 MUST_CHECK enum registry_result reg_end(struct registry *r, enum registry_result rc);
+/* What was gathered is committed, and nobody is told of it any more. */
+void reg_close(struct registry *r);
 MUST_CHECK enum registry_result reg_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object);
 MUST_CHECK enum registry_result reg_audit_serial(struct registry *r, const struct registry_by *by, const char *action, const uint8_t *serial);
 

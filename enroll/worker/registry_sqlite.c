@@ -1,5 +1,5 @@
 /*
- * registry_sqlite: opening, transactions, prepared statements, checks of texts, and the audit entry that each change carries. Knows no table but audit.
+ * registry_sqlite: opening, prepared statements, checks of texts. Knows no table.
  * Worker process and CLI.
  */
 #include <errno.h>
@@ -13,7 +13,6 @@
 #include "common/log.h"
 #include "enroll/worker/registry_parts.h"
 
-#define LOG_PAGES 4000	/* 16 MiB */
 #define BUSY_MS 5000	/* the CLI reads meanwhile; nobody else writes */
 
 const char *registry_result_text(enum registry_result result)
@@ -89,37 +88,12 @@ void registry_close(struct registry *r)
 {
 	if (r == NULL)
 		return;
+	if (r->db != NULL)
+		reg_close(r);
 	for (unsigned i = 0; i < r->statements; i++)
 		sqlite3_finalize(r->statement[i].st);
 	sqlite3_close(r->db);
 	free(r);
-}
-
-/*
- * Instead of SQLite's own hook, which would move the log into the file every 1000 pages: the same rows' pages are written again and again, so
- * that a longer log saves work. PASSIVE waits for nobody; it syncs the log before and the file after (synchronous=NORMAL), and a log whose
- * pages are all in the file is begun anew by the next commit.
- */
-static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
-{
-	struct registry *r = arg;
-
-	if (pages >= LOG_PAGES && sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
-		log_say(LOG_WARNING, "registry_log_long", "its log of %d pages could not be moved into the file: %s", pages, sqlite3_errmsg(db));
-	r->committed(r->committed_arg);
-	return SQLITE_OK;
-}
-
-int registry_on_commit(struct registry *r, registry_commit_fn *committed, void *arg)
-{
-	if (sqlite3_exec(r->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL) != SQLITE_OK) {
-		reg_fail(r, REGISTRY_FAILED, "registry: %s", sqlite3_errmsg(r->db));
-		return -1;
-	}
-	r->committed = committed;
-	r->committed_arg = arg;
-	sqlite3_wal_hook(r->db, on_commit, r);
-	return 0;
 }
 
 const char *registry_problem(const struct registry *r)
@@ -281,31 +255,6 @@ void reg_bytes(sqlite3_stmt *st, int column, void *out, size_t n)
 	memset(out, 0, n);
 	if (p != NULL && (size_t)sqlite3_column_bytes(st, column) == n)
 		memcpy(out, p, n);
-}
-
-/* --- transactions --- */
-
-enum registry_result reg_begin(struct registry *r)
-{
-	return reg_run(r, "BEGIN IMMEDIATE", "");
-}
-
-enum registry_result reg_end(struct registry *r, enum registry_result rc)
-{
-	char problem[sizeof(r->problem)];
-	enum registry_result end;
-
-	if (rc == REGISTRY_OK) {
-		end = reg_run(r, "COMMIT", "");
-		if (end == REGISTRY_OK)
-			return REGISTRY_OK;
-		rc = REGISTRY_FAILED;
-	}
-	memcpy(problem, r->problem, sizeof(problem));
-	if (sqlite3_get_autocommit(r->db) == 0 && sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
-		bug("registry: %s", sqlite3_errmsg(r->db));
-	memcpy(r->problem, problem, sizeof(problem));
-	return rc;
 }
 
 /* --- checks --- */

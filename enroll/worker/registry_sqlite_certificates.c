@@ -230,7 +230,7 @@ enum registry_result registry_issue_begin(struct registry *r, const struct regis
 	return rc == REGISTRY_OK ? reg_end(r, take_serial(r, by, issue, there)) : rc;
 }
 
-static enum registry_result write_live(struct registry *r, const struct registry_by *by, const uint8_t *serial, struct strv der)
+static enum registry_result write_live(struct registry *r, const struct registry_by *by, const uint8_t *serial, struct strv der, bool fleet)
 {
 	struct registry_certificate c;
 	uint8_t hash[SHA256_SIZE];
@@ -252,19 +252,20 @@ static enum registry_result write_live(struct registry *r, const struct registry
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "INSERT INTO certificate_bytes(serial,der) VALUES(?,?)", "bb", (const void *)serial, (size_t)REGISTRY_SERIAL,
 		    (const void *)der.p, der.n);
-	if (rc == REGISTRY_OK)
+	if (rc == REGISTRY_OK && fleet)
 		rc = reg_act_insert(r, REGISTRY_ACT_REGISTER, serial, REGISTRY_STEP_LIST, by->at, &id);
 	return rc == REGISTRY_OK ? reg_audit_serial(r, by, "certificate-issued", serial) : rc;
 }
 
-enum registry_result registry_issue_live(struct registry *r, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL], struct strv der)
+enum registry_result registry_issue_live(struct registry *r, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL], struct strv der,
+    bool fleet)
 {
 	enum registry_result rc;
 
 	if (der.n == 0 || der.n > REGISTRY_DER_MAX)
 		return reg_fail(r, REGISTRY_BAD, "the certificate has %zu bytes", der.n);
 	rc = reg_begin(r);
-	return rc == REGISTRY_OK ? reg_end(r, write_live(r, by, serial, der)) : rc;
+	return rc == REGISTRY_OK ? reg_end(r, write_live(r, by, serial, der, fleet)) : rc;
 }
 
 static enum registry_result write_failed(struct registry *r, const struct registry_by *by, const uint8_t *serial)

@@ -57,6 +57,11 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	/* nobody hears of what a crash could still take back */
+	if (registry_settle(v->c.registry) < 0) {
+		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+		return;
+	}
 	(void)revoke_issuer(v, v->c.issuer->name(v->c.issuer));
 	revoke_fleet_acts(v);
 	revoke_list_look(v);

@@ -11,6 +11,7 @@
 #include "common/bundle.h"
 #include "common/certificate.h"
 #include "common/text.h"
+#include "enroll/worker/csr_form.h"
 #include "enroll/worker/scep_parts.h"
 
 static const char *by_secret(struct scep *s, unsigned profile, const struct csr *csr, const char *purpose, struct scep_grant *grant)
@@ -40,9 +41,8 @@ static const char *by_secret(struct scep *s, unsigned profile, const struct csr 
 /* The UPN that the request asks for in its SAN: with a static challenge only the request says who its owner is. 0 or -1. */
 static int upn_of_request(struct strv der, char out[CERT_TEXT_MAX])
 {
-	const unsigned char *p = (const unsigned char *)der.p;
-	X509_REQ *req = d2i_X509_REQ(NULL, &p, (long)der.n);
-	STACK_OF(X509_EXTENSION) *extensions = req ? X509_REQ_get_extensions(req) : NULL;
+	CSR_FORM *form = csr_form_read(der);
+	STACK_OF(X509_EXTENSION) *extensions = form != NULL ? csr_form_extensions(form) : NULL;
 	X509 *carrier = X509_new();
 	int at = extensions ? X509v3_get_ext_by_NID(extensions, NID_subject_alt_name, -1) : -1;
 	int rc = -1;
@@ -53,7 +53,7 @@ static int upn_of_request(struct strv der, char out[CERT_TEXT_MAX])
 		rc = 0;
 	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
 	X509_free(carrier);
-	X509_REQ_free(req);
+	csr_form_free(form);
 	ERR_clear_error();
 	return rc;
 }

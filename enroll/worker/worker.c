@@ -71,11 +71,18 @@ static void on_answered(const struct http_request *r, unsigned status, size_t by
 
 /* --- nothing is answered before it would survive a power cut --- */
 
-static void on_commit(void *arg)
+static void on_change(void *arg)
 {
 	struct enroll_worker *w = arg;
 
 	durable_note(w->durable);
+}
+
+static int commit(void *arg)
+{
+	struct enroll_worker *w = arg;
+
+	return registry_settle(w->registry);
 }
 
 static uint64_t hold(const struct http_request *r, void *arg)
@@ -287,6 +294,8 @@ static void tear_down(struct enroll_worker *w)
 	asker_free(w->directory);
 	asker_free(w->lockout);
 	asker_free(w->signer);
+	if (w->registry != NULL && registry_settle(w->registry) < 0)
+		log_say(LOG_ERROR, "registry_unusable", "%s", registry_problem(w->registry));
 	durable_free(w->durable);
 	registry_close(w->registry);
 	OPENSSL_cleanse(&w->secret_key, sizeof(w->secret_key));
@@ -385,7 +394,7 @@ static int open_registry(struct enroll_worker *w)
 {
 	const struct enroll_ca *ca = &w->settings->enroll.ca;
 	char why[512] = "out of memory", lists[4400], log[4400];
-	const struct durable_config durable = { .loop = w->loop, .log = log, .reached = on_durable, .failed = on_not_durable, .arg = w };
+	const struct durable_config durable = { .loop = w->loop, .log = log, .commit = commit, .reached = on_durable, .failed = on_not_durable, .arg = w };
 	struct issue_config issue = { .loop = w->loop };
 	struct revoke_config revoke = { .loop = w->loop, .list_dir = lists, .crl_seconds = ca->crl_seconds,
 		.crl_overlap_seconds = ca->crl_overlap_seconds, .delta_seconds = ca->delta_seconds };
@@ -396,7 +405,7 @@ static int open_registry(struct enroll_worker *w)
 		goto failed;
 	snprintf(log, sizeof(log), "%s-wal", w->settings->enroll.registry);
 	w->durable = durable_new(&durable);
-	if (w->durable == NULL || registry_on_commit(w->registry, on_commit, w) < 0)
+	if (w->durable == NULL || registry_group(w->registry, on_change, w) < 0)
 		goto failed;
 	revoke.registry = issue.registry = w->registry;
 	revoke.issuer = issue.issuer = w->issuer;
@@ -405,6 +414,7 @@ static int open_registry(struct enroll_worker *w)
 	if (w->revoke == NULL)
 		goto failed;
 	issue.revoke = w->revoke;
+	issue.fleet = publish_registers(w->publish);
 	w->issue = issue_new(&issue);
 	if (w->issue == NULL)
 		goto failed;

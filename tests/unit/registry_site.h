@@ -123,7 +123,7 @@ static inline void site_live(struct registry_site *s, const char *device, uint8_
 	site_serial(serial);
 	MUST(RAND_bytes(spki, sizeof(spki)) == 1);
 	assert_int_equal(registry_issue_begin(s->registry, &site_by, &i, &there), REGISTRY_OK);
-	assert_int_equal(registry_issue_live(s->registry, &site_by, serial, (struct strv){ (char *)spki, sizeof(spki) }), REGISTRY_OK);
+	assert_int_equal(registry_issue_live(s->registry, &site_by, serial, (struct strv){ (char *)spki, sizeof(spki) }, true), REGISTRY_OK);
 }
 
 /* --- the signer --- */

@@ -1,9 +1,12 @@
-/* What was committed is told to be on the disk once it is, many commits by one sync, and never after a sync that failed. */
+/* What was changed is told to be on the disk once it is, many changes by one commit and sync, and never after one of those that failed. */
 #include "tests/unit/registry_site.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "enroll/worker/durable.h"
+#include "enroll/worker/registry_parts.h"
 
 struct seen {
 	struct registry_site site;
@@ -13,9 +16,14 @@ struct seen {
 	unsigned reached, failed;
 };
 
-static void on_commit(void *arg)
+static void on_change(void *arg)
 {
 	durable_note(((struct seen *)arg)->durable);
+}
+
+static int on_commit(void *arg)
+{
+	return registry_settle(((struct seen *)arg)->site.registry);
 }
 
 static void on_reached(void *arg, uint64_t upto)
@@ -38,7 +46,7 @@ static void on_failed(void *arg)
 
 static void begin(struct seen *s, const char *log)
 {
-	struct durable_config config = { .log = log, .reached = on_reached, .failed = on_failed, .arg = s };
+	struct durable_config config = { .log = log, .commit = on_commit, .reached = on_reached, .failed = on_failed, .arg = s };
 	char path[160];
 
 	site_begin(&s->site);
@@ -48,7 +56,7 @@ static void begin(struct seen *s, const char *log)
 		config.log = path;
 	s->durable = durable_new(&config);
 	assert_non_null(s->durable);
-	assert_int_equal(registry_on_commit(s->site.registry, on_commit, s), 0);
+	assert_int_equal(registry_group(s->site.registry, on_change, s), 0);
 }
 
 static void end(struct seen *s)
@@ -76,6 +84,90 @@ static void commits_of_one_turn_are_on_the_disk_by_one_sync(void **state)
 	assert_int_equal(durable_wait_for(s.durable), 6);
 	assert_int_equal(loop_run(s.loop), 0);
 	assert_int_equal(s.upto, 6);
+	end(&s);
+}
+
+/* Entries as another process sees them. */
+static int64_t committed(struct seen *s)
+{
+	char why[300];
+	struct registry *reader = registry_open_read(s->site.path, why, sizeof(why));
+	int64_t n = 0;
+
+	assert_non_null(reader);
+	assert_int_equal(registry_audit_last(reader, &n), REGISTRY_OK);
+	registry_close(reader);
+	return n;
+}
+
+/* Commits as many alone as have to go well before changes are gathered. */
+static int64_t begin_group(struct seen *s)
+{
+	int64_t n = 0;
+
+	begin(s, NULL);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(registry_audit(s->site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(loop_run(s->loop), 0);
+	assert_int_equal(registry_audit_last(s->site.registry, &n), REGISTRY_OK);
+	assert_int_equal(committed(s), n);
+	return n;
+}
+
+static void changes_of_one_turn_are_one_commit_and_one_that_is_refused_is_not_in_it(void **state)
+{
+	struct seen s = { .upto = 0 };
+	int64_t before = begin_group(&s), n = 0;
+	uint64_t upto = s.upto;
+
+	(void)state;
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "", ""), REGISTRY_BAD);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(registry_audit_last(s.site.registry, &n), REGISTRY_OK);
+	assert_int_equal(n, before + 2);
+	assert_int_equal(committed(&s), before);
+	assert_true(durable_wait_for(s.durable) > upto);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(committed(&s), before + 2);
+	assert_int_equal(durable_wait_for(s.durable), 0);
+	end(&s);
+}
+
+static void what_is_settled_is_committed_at_once(void **state)
+{
+	struct seen s = { .upto = 0 };
+	int64_t before = begin_group(&s);
+
+	(void)state;
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(registry_settle(s.site.registry), 0);
+	assert_int_equal(committed(&s), before + 1);
+	assert_int_not_equal(durable_wait_for(s.durable), 0);
+	assert_int_equal(loop_run(s.loop), 0);
+	end(&s);
+}
+
+/* The log may not grow: the commit takes back what its group was told is made. */
+static void a_group_that_is_lost_is_the_end(void **state)
+{
+	struct seen s = { .upto = 0 };
+	int64_t before = begin_group(&s);
+	struct rlimit few = { .rlim_cur = 1 }, enough;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &enough), 0);
+	few.rlim_max = enough.rlim_max;
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &few), 0);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &enough), 0);
+	assert_int_equal(s.failed, 1);
+	assert_int_not_equal(durable_wait_for(s.durable), 0);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_FAILED);
+	assert_int_equal(committed(&s), before);
 	end(&s);
 }
 
@@ -127,7 +219,8 @@ static void a_long_log_is_begun_anew(void **state)
 	assert_int_equal(registry_audit_last(s.site.registry, &n), REGISTRY_OK);
 	assert_int_equal(n, before + 3000);
 	assert_int_equal(loop_run(s.loop), 0);
-	assert_int_equal(s.upto, 3000);
+	assert_int_equal(s.failed, 0);
+	assert_int_equal(durable_wait_for(s.durable), 0);
 	end(&s);
 }
 
@@ -135,6 +228,9 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commits_of_one_turn_are_on_the_disk_by_one_sync),
+		cmocka_unit_test(changes_of_one_turn_are_one_commit_and_one_that_is_refused_is_not_in_it),
+		cmocka_unit_test(what_is_settled_is_committed_at_once),
+		cmocka_unit_test(a_group_that_is_lost_is_the_end),
 		cmocka_unit_test(what_was_rolled_back_waits_for_nothing),
 		cmocka_unit_test(a_log_that_cannot_be_synced_is_the_end),
 		cmocka_unit_test(a_long_log_is_begun_anew),

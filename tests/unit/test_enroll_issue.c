@@ -31,7 +31,7 @@ static void at_step(const char *name)
 
 static void start(struct state *s)
 {
-	struct issue_config config = { s->site.loop, s->site.registry, s->site.issuer, NULL, at_step };
+	struct issue_config config = { s->site.loop, s->site.registry, s->site.issuer, NULL, true, at_step };
 
 	s->issue = issue_new(&config);
 	assert_non_null(s->issue);

@@ -238,7 +238,7 @@ static void a_failed_issue_is_revoked_and_gives_its_secret_and_transaction_back(
 	assert_int_equal(registry_secret_get(s->registry, secret.mac, &secret), REGISTRY_OK);
 	assert_int_equal(secret.used, 0);
 	/* and the very certificate never becomes live any more */
-	assert_int_equal(registry_issue_live(s->registry, &site_by, serial, STRV("late")), REGISTRY_STATE);
+	assert_int_equal(registry_issue_live(s->registry, &site_by, serial, STRV("late"), true), REGISTRY_STATE);
 	site_serial(serial);
 	assert_int_equal(registry_issue_begin(s->registry, &site_by, &i, &there), REGISTRY_OK);
 	site_serial(serial);
