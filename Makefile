@@ -81,9 +81,13 @@ PORTAL := $(BUILD)/enroll/worker/portal/page.html
 $(PORTAL): $(wildcard enroll/worker/portal/*)
 	$(call say,in)
 	$(Q)awk -v dir=enroll/worker/portal -f enroll/worker/portal/inline.awk enroll/worker/portal/index.html > $@.part && mv $@.part $@
-$(PORTAL).gz: $(PORTAL)
+COCKPIT := $(BUILD)/enroll/worker/portal/cockpit.js
+$(COCKPIT): $(wildcard enroll/worker/portal/*)
+	$(call say,in)
+	$(Q)awk -v dir=enroll/worker/portal -f enroll/worker/portal/inline.awk enroll/worker/portal/cockpit.js > $@.part && mv $@.part $@
+$(PORTAL).gz $(COCKPIT).gz: %.gz: %
 	$(Q)gzip -9nc $< > $@.part && mv $@.part $@
-$(BUILD)/enroll/worker/portal_page.o $(BUILD)/fuzz/enroll/worker/portal_page.o: $(PORTAL) $(PORTAL).gz
+$(BUILD)/enroll/worker/portal_page.o $(BUILD)/fuzz/enroll/worker/portal_page.o: $(PORTAL) $(PORTAL).gz $(COCKPIT) $(COCKPIT).gz
 
 $(BUILD)/libenroll.a: $(ENROLL_LIB)
 	$(call say,ar)

@@ -12,8 +12,11 @@
 /* one whose default is true */
 #define GIVEN(type, member) CYAML_FIELD_BOOL_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member##_given)
 #define SEQ(type, member, entry) CYAML_FIELD_SEQUENCE(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, &(entry), 0, 64)
+#define LIST(type, member) CYAML_FIELD_SEQUENCE(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, &text_entry, 0, 64)
 #define MAP(type, member, fields) CYAML_FIELD_MAPPING(#member, CYAML_FLAG_OPTIONAL, type, member, fields)
 #define END CYAML_FIELD_END
+
+static const cyaml_schema_value_t text_entry = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED) };
 
 static const cyaml_schema_field_t listener_fields[] = {
 	STR(struct enroll_listener, address),
@@ -123,9 +126,8 @@ static const cyaml_schema_field_t apple_fields[] = {
 	END,
 };
 
-static const cyaml_schema_value_t text_entry = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED) };
 static const cyaml_schema_field_t migration_fields[] = {
-	SEQ(struct enroll_migration, groups, text_entry),
+	LIST(struct enroll_migration, groups),
 	U32(struct enroll_migration, days),
 	END,
 };

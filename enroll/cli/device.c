@@ -25,8 +25,8 @@ static int usage(void)
 
 static void print_list(const json_t *list)
 {
-	static const char *const keys[] = { "id", "owner.name", "name", "kind", "state", "created", "last_seen" };
-	static const char *const titles[] = { "ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST SEEN" };
+	static const char *const keys[] = { "id", "owner.name", "name", "kind", "state", "created", "last_sync", "last_method" };
+	static const char *const titles[] = { "ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST SYNC", "METHOD" };
 
 	local_table(list, keys, titles, ARRAY_LEN(keys));
 }

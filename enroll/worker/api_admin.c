@@ -139,6 +139,7 @@ static bool add_device(
 
 static bool look_at_state(void *arg, const struct registry_certificate *row)
 {
+	(void)admin_note_record(arg, row);
 	if (row->state == REGISTRY_LIVE)
 		(void)json_object_set_new(arg, "live", json_true());
 	else if (row->state == REGISTRY_HOLD)
@@ -208,12 +209,16 @@ static void serve_devices(struct enroll_worker *w, struct http_request *r)
 	    w->registry, state, account.id, page.text, page.skip, page.limit, add_device, list);
 	if (result == REGISTRY_OK)
 		result = add_states(w, list);
-	admin_reply_list(w, r, result, "devices", list);
+	if (result == REGISTRY_OK || result == REGISTRY_NONE)
+		admin_reply_seen(w, r, json_pack("{s:O}", "devices", list), list);
+	else
+		admin_reply_list(w, r, result, "devices", list);
 }
 
 static bool add_certificate(void *arg, const struct registry_certificate *row)
 {
-	return json_array_append_new(arg, api_certificate(row)) == 0;
+	(void)admin_note_record(arg, row);
+	return json_array_append_new(json_object_get(arg, "certificates"), api_certificate(row)) == 0;
 }
 
 /* The device of the path, and the word behind it ("" : none). False: it has answered. */
@@ -240,7 +245,7 @@ static void serve_device(struct enroll_worker *w, struct http_request *r)
 	struct registry_device device;
 	struct registry_account owner;
 	enum registry_result result;
-	json_t *object, *certificates;
+	json_t *object;
 	struct strv word;
 
 	if (!device_of(w, r, &device, &word))
@@ -249,20 +254,18 @@ static void serve_device(struct enroll_worker *w, struct http_request *r)
 		api_error(r, 404, "not-found", "There is no such thing.");
 		return;
 	}
-	certificates = json_array();
+	object = api_device(&device);
+	(void)json_object_set_new(object, "certificates", json_array());
 	result = registry_account_by_id(w->registry, device.account, &owner);
 	if (result == REGISTRY_OK)
-		result = registry_certificates(
-		    w->registry, device.id, add_certificate, certificates);
+		result = registry_certificates(w->registry, device.id, add_certificate, object);
 	if (result != REGISTRY_OK && result != REGISTRY_NONE) {
-		json_decref(certificates);
+		json_decref(object);
 		api_registry_error(r, w->registry, result);
 		return;
 	}
-	object = api_device(&device);
 	(void)json_object_set_new(object, "owner", api_registry_account(&owner));
-	(void)json_object_set_new(object, "certificates", certificates);
-	api_reply(r, 200, json_pack("{s:o}", "device", object));
+	admin_reply_seen(w, r, json_pack("{s:O}", "device", object), json_pack("[o]", object));
 }
 
 /* What is to be done to a device; certificates: how many it concerned. */

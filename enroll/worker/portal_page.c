@@ -19,10 +19,14 @@
 BUILT_IN(easgate_portal_page, EASGATE_MADE "/enroll/worker/portal/page.html");
 BUILT_IN(easgate_portal_page_gz, EASGATE_MADE "/enroll/worker/portal/page.html.gz");
 
+BUILT_IN(easgate_portal_cockpit, EASGATE_MADE "/enroll/worker/portal/cockpit.js");
+BUILT_IN(easgate_portal_cockpit_gz, EASGATE_MADE "/enroll/worker/portal/cockpit.js.gz");
+
+#define TAG_TEXT  (2 * 16 + 3)
 #define HASH_TEXT (4 * ((SHA256_SIZE + 2) / 3) + 1) /* base64 with NUL */
 
 static struct {
-	char tag[2 * 16 + 3];
+	char tag[TAG_TEXT], cockpit_tag[TAG_TEXT];
 	char script[HASH_TEXT], style[HASH_TEXT];
 } page; /* made once, at the first request */
 
@@ -44,17 +48,23 @@ static void hash_between(const char *begins, const char *ends, char out[HASH_TEX
 	EVP_EncodeBlock((unsigned char *)out, hash, SHA256_SIZE);
 }
 
-static void prepare(void)
+static void make_tag(const char *begin, const char *end, char tag[TAG_TEXT])
 {
 	uint8_t hash[SHA256_SIZE];
 
+	SHA256((const uint8_t *)begin, (size_t)(end - begin), hash);
+	tag[0] = '"';
+	text_hex(tag + 1, hash, 16);
+	tag[TAG_TEXT - 2] = '"';
+	tag[TAG_TEXT - 1] = '\0';
+}
+
+static void prepare(void)
+{
 	if (page.tag[0] != '\0')
 		return;
-	SHA256((const uint8_t *)easgate_portal_page, (size_t)(easgate_portal_page_end - easgate_portal_page), hash);
-	page.tag[0] = '"';
-	text_hex(page.tag + 1, hash, 16);
-	page.tag[sizeof(page.tag) - 2] = '"';
-	page.tag[sizeof(page.tag) - 1] = '\0';
+	make_tag(easgate_portal_cockpit, easgate_portal_cockpit_end, page.cockpit_tag);
+	make_tag(easgate_portal_page, easgate_portal_page_end, page.tag);
 	hash_between("<script>", "</script>", page.script);
 	hash_between("<style>", "</style>", page.style);
 }
@@ -85,30 +95,56 @@ static bool takes_gzip(const struct http_request *r)
 	return false;
 }
 
-static void serve_page(struct enroll_worker *w, struct http_request *r)
+/* One thing that is built in, plain and compressed. */
+struct asset {
+	struct strv plain, small;
+	const char *type, *tag;
+};
+
+static void serve_asset(struct http_request *r, const struct asset *a)
 {
 	struct strv known = http_request_field(r, "If-None-Match");
 	bool small = takes_gzip(r);
-	const char *p = small ? easgate_portal_page_gz : easgate_portal_page, *end = small ? easgate_portal_page_gz_end : easgate_portal_page_end;
 
-	(void)w;
-	prepare();
-	http_reply_field(r, "Content-Security-Policy",
-	    "default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
-	    "base-uri 'none'; frame-ancestors 'none'", page.script, page.style);
 	http_reply_field(r, "Cache-Control", "no-cache");
 	http_reply_field(r, "Vary", "Accept-Encoding");
-	http_reply_field(r, "ETag", "%s%s", small ? "W/" : "", page.tag);
-	if (known.n > 0 && memmem(known.p, known.n, page.tag, strlen(page.tag)) != NULL) {
+	http_reply_field(r, "ETag", "%s%s", small ? "W/" : "", a->tag);
+	if (known.n > 0 && memmem(known.p, known.n, a->tag, strlen(a->tag)) != NULL) {
 		http_reply(r, 304, NULL, (struct strv){ NULL, 0 });
 		return;
 	}
 	if (small)
 		http_reply_field(r, "Content-Encoding", "gzip");
-	http_reply(r, 200, "text/html; charset=utf-8", (struct strv){ p, (size_t)(end - p) });
+	http_reply(r, 200, a->type, small ? a->small : a->plain);
+}
+
+#define VIEW(symbol) { symbol, (size_t)(symbol##_end - symbol) }
+
+static void serve_page(struct enroll_worker *w, struct http_request *r)
+{
+	const struct asset asset = { VIEW(easgate_portal_page), VIEW(easgate_portal_page_gz), "text/html; charset=utf-8", page.tag };
+
+	(void)w;
+	prepare();
+	/* strict-dynamic: what the page's own script asks for (cockpit.js) may run; nothing that was put into the page may */
+	http_reply_field(r, "Content-Security-Policy",
+	    "default-src 'none'; script-src 'sha256-%s' 'strict-dynamic'; style-src 'sha256-%s'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
+	    "base-uri 'none'; frame-ancestors 'none'", page.script, page.style);
+	serve_asset(r, &asset);
+}
+
+/* The administrators' page of the migration: no secret, and of no use to anybody else. */
+static void serve_cockpit(struct enroll_worker *w, struct http_request *r)
+{
+	const struct asset asset = { VIEW(easgate_portal_cockpit), VIEW(easgate_portal_cockpit_gz), "text/javascript; charset=utf-8", page.cockpit_tag };
+
+	(void)w;
+	prepare();
+	serve_asset(r, &asset);
 }
 
 const struct route portal_page_routes[] = {
 	{ "GET", "/", HTTP_WAY_TLS, ROUTE_PAGE | ROUTE_CACHED, ROUTE_OPEN, serve_page },
+	{ "GET", "/cockpit.js", HTTP_WAY_TLS, ROUTE_CACHED, ROUTE_OPEN, serve_cockpit },
 	{ .methods = NULL },
 };

@@ -47,6 +47,11 @@ bool admin_page_of(struct http_request *r, const char *key, struct admin_page *o
 void admin_reply_list(struct enroll_worker *w, struct http_request *r, enum registry_result result,
     const char *key, json_t *list);
 
+/* {"device" or "devices": ...} with what the proxies saw of each that has a record; takes both. devices: an array of objects of the answer. */
+void admin_reply_seen(struct enroll_worker *w, struct http_request *r, json_t *answer, json_t *devices);
+/* The record that proxies keep of this certificate's device, where it is live or held; the last one noted counts. */
+bool admin_note_record(json_t *device, const struct registry_certificate *row);
+
 /* For api_admin.c's table. */
 void admin_serve_add(struct enroll_worker *w, struct http_request *r);
 void admin_serve_secret(struct enroll_worker *w, struct http_request *r);

@@ -191,8 +191,8 @@ def test_operations_names_every_event_of_easenroll_and_no_other():
 
 def enroll_keys():
     """Path -> [type, default, limits] of each key below enroll:, as its schema and its table of defaults have it."""
-    schema, fill = read("enroll/settings_schema.c"), read("enroll/settings.c")
-    words = {"STR": "text", "U32": "number", "BOOL": "true/false", "GIVEN": "true/false", "SEQ": "list", "MAP": "keys"}
+    schema, fill = read("enroll/settings_schema.c"), read("enroll/settings.c") + read("enroll/settings_migration.c")
+    words = {"STR": "text", "U32": "number", "BOOL": "true/false", "GIVEN": "true/false", "SEQ": "list", "LIST": "list", "MAP": "keys"}
     fields = {name: re.findall(r"^\t([A-Z0-9]+)\(struct (\w+), (\w+)(?:, (\w+))?\),$", rows, re.M) for name, rows in
               re.findall(r"cyaml_schema_field_t (\w+)_fields\[\] = \{\n(.*?)\n\};", schema, re.S)}
     numbers = {(a, b): (value, "%s to %s" % (low, high)) for a, b, value, low, high in

@@ -1,12 +1,16 @@
 """The portal and the admin pages as people have them: in Chromium, by mouse and by keyboard, in light and dark, on a desktop and on a phone.
 Screenshots of every page stay in build/check/portal (or EASGATE_SCREENSHOTS) to be looked at."""
+import hashlib
+import hmac
 import json
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
+from site_ import settings
 from site_.chromium import Chromium
 from site_.portal import PASSWORD, add, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
 from site_.proxy import ROOT
@@ -230,6 +234,105 @@ def test_an_administrator_searches_approves_rejects_holds_releases_revokes_and_r
     confirm()
     says("1 certificates")
     assert [d["state"] for d in alice.get("/api/devices").json["devices"]] == ["revoked", "revoked"]
+    assert not page.faults(), page.faults()
+
+
+GROUPS = {name: "CN=EAS-%s,OU=Groups,DC=corp,DC=example" % name for name in ("Sales", "Works", "Board")}
+
+
+@pytest.fixture
+def fleet(start_enroll, redis_server, accounts, place):
+    """People in groups, devices that came by all methods, and figures of some weeks."""
+    people = {"alice": ["Sales"], "bob": ["Sales", "Works"], "mallory": ["Board"]}
+    for name, groups in people.items():
+        accounts.change(name, groups=[GROUPS[g] for g in groups])
+    now, client = int(time.time()), redis_server.client
+    devices = [("alice", "certificate", "iPhone", "ApplC39VN0X", "seen"), ("alice", "password", "iPad", "ApplDMPZ7", "seen"), ("bob", "bearer", "Outlook", "A7F0 <b>bold</b>", "seen"),
+               ("bob", "certificate", "SamsungDevice", "SEC1A2B3C4D5E6F7", "registered"), ("mallory", "certificate", "iPhone", "ApplF2LX", "registered"),
+               ("mallory", "password", "Android", "androidc1234567890", "quarantined"), ("bob", "password", "Android", "androidc99", "blocked")]
+    for i, (name, method, kind, device, state) in enumerate(devices):
+        account, key = accounts.accounts[name], "%064x" % (i + 1)
+        fields = {"sid": account["sid"], "upn": account["upn"], "device": device, "state": state, "first_seen": now - 4000000 + i, "last_seen": now - 3600 * i,
+                  "last_method": method, "last_command": "Sync", "device_type": kind, "user_agent": "Mail/1", "last_client": "203.0.113.%d:4711" % i}
+        mac = "\n".join(["device-record", key, fields["sid"], device, state])
+        client.hset("easgate:device:" + key, mapping=dict(fields, mac=hmac.new(redis_server.secret, mac.encode(), hashlib.sha256).hexdigest()))
+        if state == "quarantined":
+            client.zadd("easgate:quarantine", {key: now})
+    client.hset("easgate:lockout:" + accounts.accounts["alice"]["sid"], mapping={"absorbed": 1234, "prevented": 7, "last_bad": now - 60})
+    for ago in range(60):
+        day = time.strftime("easgate:daily:%Y%m%d", time.gmtime(now - 86400 * ago))
+        client.hset(day, mapping={"requests_certificate": 90000 - 1400 * ago, "requests_password": 9000 + 1100 * ago, "requests_bearer": 4000, "stale_absorbed": 20 * ago,
+                                  "lockouts_prevented": ago // 7})
+        client.pfadd(day + ":certificate", *range(120 - 2 * ago))
+        client.pfadd(day + ":password", *range(5 + ago))
+    redis = {k: v for k, v in settings.redis(redis_server, place).items() if k == "redis"}
+    return start_enroll({**redis, "enroll.migration": {"groups": list(GROUPS.values())}})
+
+
+def test_an_administrator_sees_how_far_the_migration_is_switches_a_group_and_lets_a_device_in(fleet, open_page, redis_server):
+    page, client = open_page(fleet), redis_server.client
+    enter(page, "root")
+    page.click("#nav-admin")
+    page.click("#tab-migration")
+    page.wait("document.querySelectorAll('#cockpit .graph svg').length === 3 && document.querySelector('#cockpit-wait table')")
+    assert page.run("document.querySelectorAll('#seen tbody tr').length") == 7
+    assert page.run("document.querySelectorAll('#cockpit b').length") == 0, "a device's name is text"
+    assert page.run("[...document.querySelectorAll('#overview li')].map((e) => e.querySelector('p.small').textContent)") == [
+        "0 of 2 people ready · devices that hold back: 2", "0 of 1 people ready · devices that hold back: 1", "0 of 1 people ready · devices that hold back: 1"]
+    shot(page, "migration")
+    for part in ("overview", "cockpit-wait", "seen", "graphs"):
+        for width, height in SIZES:
+            page.size(width, height, part == "seen")
+            page.run("document.querySelector('#%s').scrollIntoView()" % part)
+            with open(os.path.join(SCREENS, "migration-%s-%d.png" % (part, width)), "wb") as f:
+                f.write(page.png("#" + part))
+    page.size(*SIZES[0])
+
+    def press(label, yes=True):
+        page.run("document.querySelectorAll('[data-test]').forEach((e) => e.removeAttribute('data-test'))")
+        page.wait("document.querySelector('#cockpit [aria-label=%s]')" % json.dumps(label))
+        page.run("document.querySelector('#cockpit [aria-label=%s]').dataset.test = 1" % json.dumps(label))
+        page.click("[data-test]")
+        page.wait("document.querySelector('#ask').open")
+        if yes:
+            page.click("#ask-yes")
+
+    press("Switch to certificates: EAS-Sales", yes=False)
+    assert "2 devices of 2 people" in page.run("document.querySelector('#ask-text').textContent")
+    shot(page, "migration-ask")
+    page.click("#ask-no")
+    assert not client.exists("easgate:switches")
+    press("Switch to certificates: EAS-Sales")
+    page.wait("document.querySelector('#status').textContent.includes('by certificates alone')")
+    assert list(client.hgetall("easgate:switches")) == [GROUPS["Sales"]]
+    press("Switch back: EAS-Sales")
+    page.wait("document.querySelector('#status').textContent.includes('switched back')")
+    assert not client.exists("easgate:switches")
+    press("Let in: androidc1234567890")
+    page.wait("document.querySelector('#status').textContent.includes('is let in')")
+    page.wait("!document.querySelector('#cockpit-wait table')")
+    assert client.hget("easgate:device:%064x" % 6, "state") == "registered"
+    page.click("#only-holding")
+    page.wait("document.querySelectorAll('#seen tbody tr').length === 3")
+    page.type("#search", "ALICE")
+    page.press("Enter")
+    page.wait("document.querySelectorAll('#seen tbody tr').length === 1")
+    page.click("#graphs summary")
+    page.wait("document.querySelector('#graphs details[open] tbody tr')")
+    assert page.run("document.querySelectorAll('#graphs details[open] tbody tr').length") == 60
+    page.click("#tab-audit")
+    page.wait("document.querySelector('#admin-body').innerText.includes('group-switched')")
+    page.click("#tab-secrets")
+    page.wait("document.querySelector('#tab-secrets[aria-selected=true]') && document.querySelector('#admin-body .empty')")
+    assert not page.faults(), page.faults()
+
+
+def test_the_migration_page_says_when_there_is_no_redis(enroll, open_page):
+    page = open_page(enroll)
+    enter(page, "root")
+    page.click("#nav-admin")
+    page.click("#tab-migration")
+    page.wait("document.querySelector('#alert').textContent.includes('None is configured')")
     assert not page.faults(), page.faults()
 
 

@@ -11,7 +11,8 @@ const texts = JSON.parse($("texts").textContent);
 let me = null, csrf = "", view = "", tab = "devices", skip = 0;
 
 /* --- texts --- */
-const t = (key, values) => (texts[key] || key).replace(/\{(\w+)\}/g, (all, name) => values && name in values ? values[name] : all);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (all, name) => values && name in values ? values[name] : all);
+const t = (key, values) => fill(texts[key] || key, values);
 const word = (key, other) => key in texts ? texts[key] : other;
 const time = (at) => at ? new Date(at).toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }) : "";
 /* A moment that something ends: said with a word, not by colour alone, when it is near or past. */
@@ -203,10 +204,10 @@ $("copy").addEventListener("click", async () => {
 
 /* --- administration --- */
 /* The roles are said because narrow screens show rows as blocks. */
-const table = (columns, rows) => rows.length ? el("table", { class: "rows", role: "table" },
-	el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...columns.map((c) => el("th", { scope: "col", role: "columnheader" }, t("col-" + c))))),
+const table = (columns, rows, word = t) => rows.length ? el("table", { class: "rows", role: "table" },
+	el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...columns.map((c) => el("th", { scope: "col", role: "columnheader" }, word("col-" + c))))),
 	el("tbody", { role: "rowgroup" }, ...rows.map((r) => el("tr", { role: "row" },
-		...r.map((c, i) => el("td", { role: "cell", "data-label": t("col-" + columns[i]) }, c)))))) : el("p", { class: "card empty" }, t("none"));
+		...r.map((c, i) => el("td", { role: "cell", "data-label": word("col-" + columns[i]) }, c)))))) : el("p", { class: "card empty" }, t("none"));
 const facts = (head, rows) => el("table", { class: "facts" }, head ? el("caption", {}, head) : null, el("tbody", {},
 	...rows.filter(([, v]) => v !== null && v !== undefined && v !== "").map(([k, v]) => el("tr", {}, el("th", { scope: "row" }, t(k)), el("td", {}, v)))));
 const owner = (d) => d.owner.display_name ? d.owner.display_name + " (" + (d.owner.upn || d.owner.name) + ")" : d.owner.upn || d.owner.name;
@@ -235,7 +236,7 @@ const openDevice = async (id) => {
 	if (view !== "device") show("device");
 	$("device-body").replaceChildren(
 		facts("", [["col-owner", owner(d)], ["col-kind", word("kind-" + d.kind, d.kind)], ["col-state", state(known("hold") ? "hold" : d.state)], ["col-created", moment(d.created)],
-			["col-eas", d.eas_device_id], ["col-id", el("span", { class: "mono" }, d.id)],
+			["col-eas", d.eas_device_id], ["col-sync", moment(d.last_sync)], ["col-id", el("span", { class: "mono" }, d.id)],
 			["col-acts", d.state === "revoked" ? "" : acts({ ...d, live: known("live"), held: known("hold") }, () => openDevice(id))]]),
 		el("h2", {}, t("certificates-head")), table(["serial", "profile", "state", "from", "until"], d.certificates.map((c) => [el("span", { class: "mono" }, c.serial),
 			c.profile, state(c.state), moment(c.not_before), c.state === "live" ? ending(c.not_after) : moment(c.not_after)])),
@@ -249,9 +250,9 @@ const TABS = {
 	devices: async (text) => {
 		const { devices } = await api("GET", "/api/admin/devices?limit=" + PAGE + "&skip=" + skip + "&text=" + encodeURIComponent(text) + ($("only-waiting").checked ? "&state=waiting" : ""));
 		api("GET", "/api/admin/state").then((s) => { $("waiting-text").textContent = t("only-waiting", { n: s.facts.waiting }); }, () => 0);
-		return [devices.length, table(["name", "owner", "kind", "state", "created", "acts"], devices.map((d) => [
+		return [devices.length, table(["name", "owner", "kind", "state", "created", "sync", "acts"], devices.map((d) => [
 			el("button", { type: "button", class: "link", on: (e) => act(e.currentTarget, () => openDevice(d.id)) }, d.name), owner(d),
-			word("kind-" + d.kind, d.kind), state(d.held ? "hold" : d.state), moment(d.created), d.state === "revoked" ? "" : acts(d, () => openTab("devices"))]))];
+			word("kind-" + d.kind, d.kind), state(d.held ? "hold" : d.state), moment(d.created), moment(d.last_sync), d.state === "revoked" ? "" : acts(d, () => openTab("devices"))]))];
 	},
 	accounts: async (text) => {
 		const { accounts } = await api("GET", "/api/admin/accounts?limit=" + PAGE + "&skip=" + skip + "&text=" + encodeURIComponent(text));
@@ -267,6 +268,18 @@ const TABS = {
 				});
 			} }, t("revoke-all")))]))];
 	},
+	migration: async () => { await cockpit(); return [0, el("div", { id: "cockpit" })]; },
+	secrets: async () => {
+		const { secrets } = await api("GET", "/api/admin/secrets?limit=" + PAGE + "&skip=" + skip);
+		const end = (s) => async (event) => {
+			const b = event.currentTarget;
+			if (!await ask(t("end-head", { name: owner(s) }), t("end-text"), t("end"))) { b.focus(); return; }
+			act(b, async () => { await api("POST", "/api/admin/secrets/" + s.id + "/revoke", {}); await openTab("secrets"); say(t("done-end")); });
+		};
+		return [secrets.length, table(["owner", "for", "profile", "state", "created", "ends", "acts"], secrets.map((s) => [owner(s), s.purpose, s.profile,
+			el("span", { class: "state" + (s.state === "open" ? " state-waiting" : "") }, t("secret-" + s.state)), moment(s.made), moment(s.ends),
+			s.state === "open" ? el("button", { type: "button", class: "danger", "aria-label": t("end") + ": " + owner(s), on: end(s) }, t("end")) : ""]))];
+	},
 	audit: async (text) => {
 		const { entries } = await api("GET", "/api/admin/audit?limit=" + PAGE + "&skip=" + skip + "&object=" + encodeURIComponent(text));
 		return [entries.length, auditTable(entries)];
@@ -278,6 +291,15 @@ const TABS = {
 			facts("", Object.entries(s.facts).filter(([k]) => k !== "problem").map(([k, v]) => ["fact-" + k, k === "list_ends" ? ending(v) : v === null ? "" : String(v)])))];
 	},
 };
+/* Fetched when it is needed: few people ever open it. */
+const cockpit = () => new Promise((done, fail) => {
+	if (window.easgate) { done(); return; }
+	window.easgate = { el, act, api, ask, say, table, facts, moment, state, fill, PAGE };
+	const script = el("script", { src: "/cockpit.js" });
+	script.onload = done;
+	script.onerror = () => { delete window.easgate; script.remove(); fail(new Refused(t("error-network"))); };
+	document.head.append(script);
+});
 const openTab = (name, more) => act(null, async () => {
 	tab = name;
 	skip = more ? skip + PAGE : 0;
@@ -285,7 +307,7 @@ const openTab = (name, more) => act(null, async () => {
 		b.setAttribute("aria-selected", String(b.dataset.tab === name));
 		b.tabIndex = b.dataset.tab === name ? 0 : -1;
 	}
-	$("form-search").hidden = name === "state";
+	$("form-search").hidden = name === "state" || name === "secrets";
 	$("waiting-label").hidden = name !== "devices";
 	$("search-label").textContent = t("search-" + name);
 	$("admin-panel").setAttribute("aria-labelledby", "tab-" + name);
@@ -294,9 +316,10 @@ const openTab = (name, more) => act(null, async () => {
 	if (!more) $("admin-body").replaceChildren(body);
 	else if (n) $("admin-body").append(body);
 	$("more").hidden = n < PAGE;
+	if (name === "migration") await window.easgate.cockpit(body, () => body.isConnected && view === "admin");
 });
 const openAnew = (name) => { $("search").value = ""; $("only-waiting").checked = false; openTab(name); };
-$("form-search").addEventListener("submit", (event) => { event.preventDefault(); openTab(tab); });
+$("form-search").addEventListener("submit", (event) => { event.preventDefault(); if (tab === "migration") act(event.submitter, window.easgate.search); else openTab(tab); });
 $("only-waiting").addEventListener("change", () => openTab(tab));
 $("more").addEventListener("click", () => openTab(tab, true));
 document.querySelector(".tabs").addEventListener("keydown", (event) => {
