@@ -116,6 +116,15 @@ static int check_ldap(const char *url)
 	return check_host_port("ldap", host, tls ? 636 : 389);
 }
 
+static int check_keys_url(const char *url)
+{
+	char host[300];
+
+	snprintf(host, sizeof(host), "%s", url + 8);
+	host[strcspn(host, "/?#")] = '\0';
+	return check_host_port("keys_url", host, 443);
+}
+
 static int check_neighbours(const struct settings *s)
 {
 	const struct config_ldap *l = s->common.directory.ldap;
@@ -127,6 +136,8 @@ static int check_neighbours(const struct settings *s)
 		bad |= check_ldap(l->servers[i]);
 	for (unsigned i = 0; s->proxy.kerberos != NULL && i < s->proxy.kerberos->kdcs_count; i++)
 		bad |= check_host_port("kdc", s->proxy.kerberos->kdcs[i], 88);
+	if (s->proxy.bearer != NULL && s->proxy.bearer->keys_url[0] != '\0')
+		bad |= check_keys_url(s->proxy.bearer->keys_url);
 	for (unsigned i = 0; i < s->proxy.upstreams_count; i++) {
 		for (unsigned k = 0; k < s->proxy.upstreams[i].servers_count; k++) {
 			struct server_url url;

@@ -32,6 +32,7 @@ static const char *const event_verdicts[] = { "taken", "taken_unproven", "foreig
 	"misplaced", "old", "replayed", NULL };
 static const char *const crl_looks[] = { "loaded", "unchanged", "expired", "unreadable", "not_fetched", "malformed", "wrong_issuer",
 	"signature", "not_yet_valid", "rollback", "scope", NULL };
+static const char *const key_fetches[] = { "loaded", "unchanged", "not_fetched", "refused", NULL };
 static const char *const local_results[] = { "taken", "not_taken", "refused", NULL };
 static const char *const good_failed[] = { "good", "failed", NULL };
 
@@ -71,6 +72,7 @@ const struct metric_row metric_rows[M_COUNT] = {
 	[M_REVOCATION_EVENTS] = { "easproxy_revocation_events_total", "Entries of the events stream in Redis, and what became of them.", METRIC_COUNTER, "type", event_types, "result", event_verdicts },
 	[M_LOCAL_MESSAGES] = { "easproxy_local_revocations_total", "Revocations from enrolment on this machine, and what became of them.", METRIC_COUNTER, "result", local_results, NULL, NULL },
 	[M_CRL_LOADS] = { "easproxy_crl_loads_total", "Looks at a CRL, and what they came to.", METRIC_COUNTER, "result", crl_looks, NULL, NULL },
+	[M_KEY_FETCHES] = { "easproxy_bearer_key_fetches_total", "Rounds for the keys of bearer.keys_url, and what they came to.", METRIC_COUNTER, "result", key_fetches, NULL, NULL },
 	[M_SESSIONS_ENDED] = { "easproxy_sessions_ended_total", "Live connections ended because something changed.", METRIC_COUNTER, "reason", ended, NULL, NULL },
 	[M_PROCESS_RESTARTS] = { "easproxy_process_restarts_total", "Processes that died and were started again.", METRIC_COUNTER, NULL, NULL, NULL, NULL },
 	[M_RELOADS] = { "easproxy_reloads_total", "Configurations that a worker took or refused.", METRIC_COUNTER, "result", good_failed, NULL, NULL },

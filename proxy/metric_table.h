@@ -42,6 +42,7 @@ enum metric {
 	M_REVOCATION_EVENTS,	/* enum event_type x enum event_verdict */
 	M_LOCAL_MESSAGES,	/* taken, not taken, refused */
 	M_CRL_LOADS,		/* enum crl_look */
+	M_KEY_FETCHES,		/* enum key_fetch */
 	M_SESSIONS_ENDED,	/* why a live session was ended */
 	M_PROCESS_RESTARTS,
 	M_RELOADS,		/* good, failed */
@@ -89,6 +90,8 @@ enum crl_look {
 	LOOK_ROLLBACK,
 	LOOK_SCOPE,		/* a part only, entries of others, a delta that does not fit */
 };
+/* What a round for the issuer's keys came to. */
+enum key_fetch { KEYS_LOADED = 0, KEYS_UNCHANGED, KEYS_NOT_FETCHED, KEYS_REFUSED };
 enum { LOCAL_COUNTED_TAKEN = 0, LOCAL_COUNTED_NOT_TAKEN, LOCAL_COUNTED_REFUSED };
 enum { ENDED_REVOKED = 0, ENDED_ACCOUNT, ENDED_DEVICE, ENDED_CERTIFICATE, ENDED_TRUST };
 

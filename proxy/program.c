@@ -131,6 +131,8 @@ static void revocation_files(struct plan_role *r, const struct settings *s)
 
 	for (unsigned i = 0; i < p->revocation.crls_count; i++)
 		add_file(r, p->revocation.crls[i].issuer_ca);
+	if (p->bearer != NULL)
+		add_file(r, p->bearer->keys_ca);
 	for (unsigned i = 0; i < p->hosts_count; i++) {
 		for (unsigned k = 0; k < p->hosts[i].client_ca_count; k++)
 			add_file(r, p->hosts[i].client_ca[k]);

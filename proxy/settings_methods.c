@@ -20,7 +20,11 @@ static const struct config_fill rule_rows[] = {
 };
 
 static const struct config_fill bearer_rows[] = {
-	FILL_TEXT(struct bearer_settings, keys_file, "", "a file with the issuer's JWK Set"),
+	FILL_TEXT(struct bearer_settings, keys_file, "", NULL),
+	FILL_TEXT(struct bearer_settings, keys_url, "", NULL),
+	FILL_TEXT(struct bearer_settings, keys_ca, "", NULL),
+	FILL_U32(struct bearer_settings, keys_refresh_seconds, 300, 1, 86400),
+	FILL_U32(struct bearer_settings, keys_max_age_seconds, 86400, 10, 2592000),
 	FILL_TEXT(struct bearer_settings, issuer, "", "the issuer as its tokens name it in iss"),
 	FILL_TEXT(struct bearer_settings, audience, "", "what its tokens for this proxy have in aud"),
 	FILL_TEXT(struct bearer_settings, claim, "upn", NULL),
@@ -139,6 +143,21 @@ static int check_table(struct policy_settings *q, bool has_bearer, const char *p
 
 /* --- tokens --- */
 
+static int check_keys(const struct bearer_settings *b, const struct config_place *at)
+{
+	bool url = b->keys_url[0] != '\0';
+
+	if (url == (b->keys_file[0] != '\0'))
+		return fail(at, "proxy.bearer", "expected keys_file or keys_url: one of them");
+	if (url && (!text_starts_nocase(strv_from(b->keys_url), STRV("https://")) || strlen(b->keys_url) == 8))
+		return fail(at, "proxy.bearer.keys_url", "\"%s\": expected a https:// URL", b->keys_url);
+	if (!url && b->keys_ca[0] != '\0')
+		return fail(at, "proxy.bearer.keys_ca", "is for keys_url alone");
+	if (b->keys_max_age_seconds < b->keys_refresh_seconds)
+		return fail(at, "proxy.bearer.keys_max_age_seconds", "is less than keys_refresh_seconds");
+	return 0;
+}
+
 static int check_bearer(struct bearer_settings *b, const struct config_place *at)
 {
 	static const char *const accounts[] = { "upn", "sid", "email", NULL };
@@ -148,6 +167,8 @@ static int check_bearer(struct bearer_settings *b, const struct config_place *at
 	if (b == NULL)
 		return 0;
 	if (config_fill(b, bearer_rows, "proxy.bearer", at) < 0)
+		return -1;
+	if (check_keys(b, at) < 0)
 		return -1;
 	if (b->algorithms_count == 0 || b->algorithms_count > BEARER_ALGORITHMS_MAX)
 		return fail(at, "proxy.bearer.algorithms", "expected those that the issuer signs with, such as [RS256]");

@@ -121,6 +121,10 @@ static const cyaml_schema_field_t kerberos_fields[] = {
 
 static const cyaml_schema_field_t bearer_fields[] = {
 	STR(struct bearer_settings, keys_file),
+	STR(struct bearer_settings, keys_url),
+	STR(struct bearer_settings, keys_ca),
+	U32(struct bearer_settings, keys_refresh_seconds),
+	U32(struct bearer_settings, keys_max_age_seconds),
 	STR(struct bearer_settings, issuer),
 	STR(struct bearer_settings, audience),
 	LIST(struct bearer_settings, algorithms),

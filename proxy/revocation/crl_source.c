@@ -119,6 +119,7 @@ static void on_fetched(void *arg, enum fetch_result result, const struct fetch_v
 
 static void fetch_part(struct part *p)
 {
+	static const struct fetch_rules rules = { .schemes = "http,https", .max_bytes = CRL_BYTES_MAX, .timeout_s = FETCH_S };
 	struct crl_source *s = p->source;
 	struct stat st;
 
@@ -133,7 +134,7 @@ static void fetch_part(struct part *p)
 	/* Without the stored list a "not modified" would be of no use. */
 	if (fstatat(s->c.state_dir, p->stored, &st, 0) < 0)
 		memset(&p->version, 0, sizeof(p->version));
-	p->fetch = fetch_start(s->c.fetcher, p->url, p->fetch_fd, CRL_BYTES_MAX, FETCH_S, &p->version, on_fetched, p);
+	p->fetch = fetch_start(s->c.fetcher, p->url, p->fetch_fd, &rules, &p->version, on_fetched, p);
 	if (p->fetch == NULL) {
 		crl_say_problem(s, p, "not a URL that can be fetched");
 		close_incoming(p, false);

@@ -126,11 +126,23 @@ static int add_condition(struct fetch *f, const char *name, const char *value)
 	return 0;
 }
 
-static int configure(struct fetch *f, const char *url, unsigned timeout_s)
+/* Only the configured CAs where there are any: libcurl would ask the system's folder as well. */
+static int trust(CURL *e, struct strv ca)
+{
+	struct curl_blob blob = { (void *)(uintptr_t)ca.p, ca.n, CURL_BLOB_NOCOPY };
+
+	if (curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) != CURLE_OK)
+		return -1;
+	if (ca.n == 0)
+		return 0;
+	return curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK && curl_easy_setopt(e, CURLOPT_CAPATH, NULL) == CURLE_OK ? 0 : -1;
+}
+
+static int configure(struct fetch *f, const char *url, const struct fetch_rules *rules)
 {
 	CURL *e = f->easy;
 
-	return curl_loop_rules(e, url, "http,https", timeout_s, f->why) == 0 &&
+	return curl_loop_rules(e, url, rules->schemes, rules->timeout_s, f->why) == 0 && trust(e, rules->ca) == 0 &&
 	    curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)f->max) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_WRITEDATA, f) == CURLE_OK &&
@@ -139,21 +151,21 @@ static int configure(struct fetch *f, const char *url, unsigned timeout_s)
 	    curl_easy_setopt(e, CURLOPT_HTTPHEADER, f->headers) == CURLE_OK ? 0 : -1;
 }
 
-struct fetch *fetch_start(struct curl_loop *owner, const char *url, int fd, uint64_t max_bytes, unsigned timeout_s,
+struct fetch *fetch_start(struct curl_loop *owner, const char *url, int fd, const struct fetch_rules *rules,
     const struct fetch_version *version, fetch_done_fn *done, void *arg)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
 
 	if (f == NULL)
 		return NULL;
-	*f = (struct fetch){ .owner = owner, .fd = fd, .max = max_bytes, .done = done, .arg = arg, .easy = curl_easy_init(),
+	*f = (struct fetch){ .owner = owner, .fd = fd, .max = rules->max_bytes, .done = done, .arg = arg, .easy = curl_easy_init(),
 		.transfer = { finish, f } };
 	if (f->easy == NULL)
 		goto fail;
 	if (version != NULL && (add_condition(f, "If-None-Match", version->etag) < 0 ||
 	    add_condition(f, "If-Modified-Since", version->modified) < 0))
 		goto fail;
-	if (configure(f, url, timeout_s) < 0 || curl_loop_add(owner, f->easy, &f->transfer) < 0)
+	if (configure(f, url, rules) < 0 || curl_loop_add(owner, f->easy, &f->transfer) < 0)
 		goto fail;
 	return f;
 fail:

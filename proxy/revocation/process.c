@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -14,9 +13,11 @@
 
 #include "common/log.h"
 #include "common/wire.h"
+#include "proxy/revocation/confine.h"
 #include "proxy/revocation/crl_source.h"
 #include "proxy/revocation/follow.h"
 #include "proxy/revocation/issuers.h"
+#include "proxy/revocation/key_source.h"
 #include "proxy/revocation/local.h"
 #include "proxy/settings.h"
 
@@ -24,7 +25,6 @@
 #define LOCK_FILE     "revocation.lock"
 #define LOCK_AGAIN_MS 50
 #define LINKS_MS      1000
-#define PATHS_MAX     600
 
 struct link {
 	struct link *next;
@@ -44,6 +44,7 @@ struct revocation {
 	struct curl_loop *fetcher;
 	struct crl_source **sources;
 	unsigned sources_count;
+	struct key_source *keys;	/* NULL without proxy.bearer.keys_url */
 	struct follow *follow;
 	struct local *local;
 	struct link *links;
@@ -110,6 +111,11 @@ static void on_switched(void *arg)
 	tell(arg, ROLE_WORKER, REVOCATION_SWITCHED, NULL, 0);
 }
 
+static void on_keys(void *arg)
+{
+	tell(arg, ROLE_WORKER, REVOCATION_KEYS, NULL, 0);
+}
+
 /* --- answering --- */
 
 static void serve_state(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
@@ -138,8 +144,18 @@ static void serve_state(struct wire *w, uint64_t number, const void *body, size_
 	wire_answer(w, number, &state, sizeof(state));
 }
 
+static void serve_keys_wanted(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	(void)w;
+	(void)number;
+	(void)body;
+	(void)n;
+	key_source_wanted(((struct link *)arg)->owner->keys);
+}
+
 static const struct wire_verb verbs[] = {
 	{ REVOCATION_STATE, "state", 0, 0, serve_state },
+	{ REVOCATION_KEYS_WANTED, "keys wanted", 0, 0, serve_keys_wanted },
 	{ 0, NULL, 0, 0, NULL },
 };
 
@@ -299,7 +315,23 @@ static int start_local(struct revocation *r)
 	return r->local != NULL ? 0 : -1;
 }
 
-/* Everything that writes the index. Only under the lock. */
+static int start_keys(struct revocation *r)
+{
+	const struct bearer_settings *b = r->settings->proxy.bearer;
+	struct key_source_config config = { .loop = r->loop, .fetcher = r->fetcher, .state_dir = r->state_dir, .settings = b, .changed = on_keys,
+		.arg = r };
+
+	if (b == NULL || b->keys_url[0] == '\0')
+		return 0;
+	if (b->keys_ca[0] != '\0' && !bundle_get(child_bundle(r->child), b->keys_ca, &config.ca)) {
+		log_say(LOG_ERROR, "config_refused", "proxy.bearer.keys_ca: %s is not among the files that this process may read", b->keys_ca);
+		return -1;
+	}
+	r->keys = key_source_new(&config);
+	return r->keys != NULL ? 0 : -1;
+}
+
+/* Everything that writes state_dir. Only under the lock. */
 static int serve(struct revocation *r)
 {
 	r->index = index_writer_open(r->state_dir, r->issuers->list, r->issuers->count,
@@ -312,7 +344,7 @@ static int serve(struct revocation *r)
 	say_start(r);
 	r->told_replacements = UINT64_MAX;	/* workers open the file that this process has made or taken up */
 	on_changed(r);
-	if (start_sources(r) < 0 || start_follow(r) < 0 || start_local(r) < 0)
+	if (start_sources(r) < 0 || start_follow(r) < 0 || start_local(r) < 0 || start_keys(r) < 0)
 		return -1;
 	on_changed(r);
 	return 0;
@@ -348,57 +380,6 @@ static void on_drain(struct child *c, void *arg)
 {
 	(void)arg;
 	loop_stop(child_loop(c));
-}
-
-/* The folder that holds `path` (a new file takes its name there), and the one that it leads to when it is a link. */
-static size_t add_folders(const char **paths, char (*store)[PATH_MAX], size_t n, const char *path)
-{
-	char real[PATH_MAX];
-	const char *names[2] = { path, realpath(path, real) };
-	char *slash;
-	int i;
-
-	for (i = 0; i < 2; i++) {
-		if (names[i] == NULL || names[i][0] == '\0' || strlen(names[i]) >= PATH_MAX || n + 1 >= PATHS_MAX)
-			continue;
-		memcpy(store[n], names[i], strlen(names[i]) + 1);
-		slash = strrchr(store[n], '/');
-		if (slash == NULL)
-			memcpy(store[n], ".", sizeof("."));
-		else
-			slash[slash == store[n] ? 1 : 0] = '\0';
-		paths[n] = store[n];
-		n++;
-	}
-	return n;
-}
-
-static int confine(struct revocation *r)
-{
-	/* Names of servers and the system's CAs, for URLs of CRLs and for Redis. */
-	static const char *const always[] = { "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/ssl",
-		"/usr/lib/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates" };
-	const struct revocation_settings *s = &r->settings->proxy.revocation;
-	const char *writable[] = { r->settings->common.state_dir, NULL };
-	char (*store)[PATH_MAX] = calloc(PATHS_MAX, sizeof(*store));
-	const char **readable = calloc(PATHS_MAX + 1, sizeof(*readable));
-	size_t n = 0;
-	int rc = -1;
-	unsigned i;
-
-	if (store == NULL || readable == NULL)
-		goto out;
-	for (i = 0; i < ARRAY_LEN(always); i++)
-		readable[n++] = always[i];
-	for (i = 0; i < s->crls_count; i++) {
-		n = add_folders(readable, store, n, s->crls[i].file);
-		n = add_folders(readable, store, n, s->crls[i].delta_file);
-	}
-	rc = child_confine(r->child, readable, writable);
-out:
-	free(store);
-	free(readable);
-	return rc;
 }
 
 static int open_all(struct revocation *r)
@@ -437,6 +418,7 @@ static void close_all(struct revocation *r)
 	for (i = 0; i < r->sources_count; i++)
 		crl_source_free(r->sources[i]);
 	free(r->sources);
+	key_source_free(r->keys);
 	curl_loop_free(r->fetcher);
 	while (r->links != NULL)
 		drop_link(r->links);
@@ -469,7 +451,7 @@ int revocation_process(struct child *child)
 
 	child_handle(child, &handlers, &r);
 	/* After confine(): what is opened must be the user's own. */
-	if (confine(&r) < 0 || open_all(&r) < 0 || take_lock(&r) < 0)
+	if (revocation_confine(child, r.settings) < 0 || open_all(&r) < 0 || take_lock(&r) < 0)
 		goto out;
 	r.ready_by_ms = loop_now_ms(r.loop) + READY_WITHIN_MS;
 	deadline_arm(r.loop, &r.ready_again, 0, on_ready_again);

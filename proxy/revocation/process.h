@@ -20,6 +20,10 @@ enum revocation_verb {
 	REVOCATION_RELOAD,
 	/* revocation -> worker, tell: an event said that groups were switched: the switches are read again. */
 	REVOCATION_SWITCHED,
+	/* revocation -> worker, tell, empty: the issuer's keys in state_dir are others, or were confirmed. */
+	REVOCATION_KEYS,
+	/* worker -> revocation, tell, empty: a token names a key that is not there. */
+	REVOCATION_KEYS_WANTED,
 };
 
 struct revocation_changed {

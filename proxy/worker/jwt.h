@@ -5,13 +5,11 @@
 #ifndef EASGATE_JWT_H
 #define EASGATE_JWT_H
 
-#include "common/base.h"
+#include "proxy/jwt_keys.h"
 #include "proxy/settings.h"
 
-#define JWT_TOKEN_MAX	   8192		/* bytes */
-#define JWT_KEYS_MAX	   64
-#define JWT_KEYS_BYTES_MAX (256u << 10)
-#define JWT_NAME_MAX	   640		/* with its NUL */
+#define JWT_TOKEN_MAX 8192	/* bytes */
+#define JWT_NAME_MAX  640	/* with its NUL */
 
 enum jwt_result {
 	JWT_MALFORMED = 0,
@@ -27,15 +25,6 @@ enum jwt_result {
 	JWT_RESULTS
 };
 const char *jwt_result_text(enum jwt_result result);
-
-struct jwt_keys;
-
-/*
- * A JWK Set. Refused as a whole where one key is symmetric or private, is RSA of less than 2048 bits, or cannot be read: a file that
- * holds such a thing is the wrong file. Keys for encryption are left out. NULL with why.
- */
-struct jwt_keys *jwt_keys_read(struct strv json, char *why, size_t size);
-void jwt_keys_free(struct jwt_keys *k);	/* accepts NULL */
 
 struct jwt_facts {
 	char name[JWT_NAME_MAX];	/* of the account: clean UTF-8 */

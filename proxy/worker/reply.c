@@ -47,6 +47,7 @@ static const struct fact_row {
 	[FACT_ACCOUNT_LOCKED] = { "account-locked", 503, true, false, true, "it ends by itself, or unlock it in AD; certificates go on" },
 	[FACT_PASSWORD_GUARDED] = { "password-guarded", 503, true, false, true, "some device of the account keeps a stale password: see the access lines of its user" },
 	[FACT_PASSWORD_UNCHECKED] = { "password-unchecked", 503, true, true, true, "detail says why nobody could check the password" },
+	[FACT_TOKEN_UNCHECKED] = { "token-unchecked", 503, true, true, true, "bring the issuer's server back, see bearer_keys_failed lines; certificates go on" },
 	[FACT_DEVICE_STATE_DOWN] = { "device-state-down", 503, false, true, true, "bring Redis back; /readyz says since when it is away" },
 	[FACT_OVERLOADED] = { "overloaded", 503, false, true, true, "too many questions under way: see process lines, add workers or kerberos processes" },
 	[FACT_UPSTREAM_BROKEN] = { "upstream-broken", 502, false, true, false, "the mail server closed the connection or sent what is no HTTP: see its own log" },
@@ -71,7 +72,7 @@ const char *const fact_names[] = {
 	"device-type", "user-agent", "protocol-version",
 	"delegation-forbidden", "wrong-host",
 	"revocation-unknown", "directory-down", "kdc-down", "delegation-refused", "no-upstream", "upstream-auth", "account-locked", "password-guarded",
-	"password-unchecked",
+	"password-unchecked", "token-unchecked",
 	"device-state-down", "overloaded", "upstream-broken", "upstream-timeout", "malformed", "bad-query", "head-too-large", "body-too-large", "too-slow",
 	"not-ours", "method", "password-wanted", "password-wrong", "token-refused", "shutting-down", NULL,
 };

@@ -46,6 +46,7 @@ enum fact {
 	FACT_ACCOUNT_LOCKED,		/* in AD, for a while: not tried */
 	FACT_PASSWORD_GUARDED,		/* not tried: another wrong one would bring the account too near to its lockout */
 	FACT_PASSWORD_UNCHECKED,	/* nobody could say whether a password is right */
+	FACT_TOKEN_UNCHECKED,		/* the keys of its issuer are not known */
 	FACT_DEVICE_STATE_DOWN,		/* Redis is away and the device's state is not known */
 	FACT_OVERLOADED,
 	/* 502 */

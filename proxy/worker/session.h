@@ -20,7 +20,9 @@ void sessions_check_account(struct worker *w, const struct directory_changed *ch
 void sessions_forget_passwords(struct worker *w, const char *sid);	/* "": all; they are asked about again, nobody is ended */
 void sessions_check_device(struct worker *w, const char *certificate_hex);	/* "" : all */
 void sessions_check_trust(struct worker *w);			/* a new configuration */
-void sessions_check_methods(struct worker *w);			/* a group was switched */
+void sessions_check_methods(struct worker *w);
+/* The issuer of tokens has other keys: whoever waits by a token comes again, and is checked under them. */
+void sessions_check_keys(struct worker *w);			/* a group was switched */
 /* From time to time: certificates that have ended, accounts whose answer is old, revocation data that went stale. */
 void sessions_sweep(struct worker *w);
 /* No more requests: idle sessions end now, the others after their exchange. */

@@ -6,8 +6,11 @@
 #include <stdlib.h>
 
 #include "common/text.h"
+#include "proxy/revocation/process.h"
 #include "proxy/worker/jwt.h"
 #include "proxy/worker/session_state.h"
+
+#define KEYS_ASK_MS 1000	/* from one worker; not the rate of fetching */
 
 void session_forget_bearer(struct session *s)
 {
@@ -25,6 +28,7 @@ static enum fact remember(struct session *s, const uint8_t binding[SHA256_SIZE],
 	memcpy(m->binding, binding, SHA256_SIZE);
 	m->until = facts->until;
 	m->configuration = s->worker->configuration;
+	m->keys = s->worker->keys_number;
 	memcpy(m->name, facts->name, n);
 	s->bearer = m;
 	return FACT_NONE;
@@ -35,8 +39,28 @@ static bool is_remembered(const struct session *s, const uint8_t binding[SHA256_
 {
 	const struct bearer_memo *m = s->bearer;
 
-	return m != NULL && m->configuration == s->worker->configuration && loop_wall(s->worker->loop) < m->until &&
+	return m != NULL && m->configuration == s->worker->configuration && m->keys == s->worker->keys_number && loop_wall(s->worker->loop) < m->until &&
 	    CRYPTO_memcmp(m->binding, binding, SHA256_SIZE) == 0;
+}
+
+/* FACT_NONE: there are keys that count. */
+static enum fact keys_fact(const struct worker *w, const char **detail)
+{
+	if (w->now->keys != NULL && loop_wall(w->loop) < w->now->keys_until)
+		return FACT_NONE;
+	*detail = w->now->keys == NULL ? "the issuer's keys could not be fetched yet" : "the issuer's keys are older than keys_max_age_seconds";
+	return FACT_TOKEN_UNCHECKED;
+}
+
+/* The issuer may have a new key; the revocation process asks it, and not more often than it likes. */
+static void want_keys(struct worker *w)
+{
+	uint64_t now = loop_now_ms(w->loop);
+
+	if (w->now->settings->proxy.bearer->keys_url[0] == '\0' || (w->keys_asked_ms != 0 && now < w->keys_asked_ms + KEYS_ASK_MS))
+		return;
+	w->keys_asked_ms = now;
+	asker_tell(w->revocation_asker, REVOCATION_KEYS_WANTED, NULL, 0);
 }
 
 enum fact session_check_bearer(struct session *s, const char **detail)
@@ -47,16 +71,22 @@ enum fact session_check_bearer(struct session *s, const char **detail)
 	uint8_t binding[SHA256_SIZE];
 	struct jwt_facts facts;
 	enum jwt_result rc;
+	enum fact fact;
 
 	*detail = NULL;
-	if (f == NULL || rules == NULL || s->worker->now->keys == NULL)
+	if (f == NULL || rules == NULL)
 		return FACT_PASSWORD_WANTED;
+	fact = keys_fact(s->worker, detail);
+	if (fact != FACT_NONE)
+		return fact;
 	if (session_hash(s, "token", f->value, binding) < 0)
 		return FACT_OVERLOADED;
 	if (is_remembered(s, binding))
 		return FACT_NONE;
 	session_forget_bearer(s);
 	rc = jwt_check(s->worker->now->keys, rules, text_trim((struct strv){ f->value.p + 7, f->value.n - 7 }), loop_wall(s->worker->loop), &facts);
+	if (rc == JWT_UNKNOWN_KEY)
+		want_keys(s->worker);
 	if (rc != JWT_OK) {
 		*detail = jwt_result_text(rc);
 		return FACT_TOKEN_REFUSED;

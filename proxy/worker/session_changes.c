@@ -159,6 +159,18 @@ void sessions_check_methods(struct worker *w)
 	each_session(w, look_at_method, NULL);
 }
 
+static void look_at_keys(struct session *s, const void *arg)
+{
+	(void)arg;
+	if (s->state == SESSION_RELAY && s->x->held && !s->x->answer_started && (s->x->checks & (1u << METHOD_BEARER)) != 0)
+		end_for(s, FACT_SHUTTING_DOWN, "the keys of the token's issuer have changed", ENDED_TRUST);
+}
+
+void sessions_check_keys(struct worker *w)
+{
+	each_session(w, look_at_keys, NULL);
+}
+
 static void look_at_password(struct session *s, const void *arg)
 {
 	const char *sid = arg;

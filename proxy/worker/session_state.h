@@ -101,7 +101,7 @@ struct password_memo {
 struct bearer_memo {
 	uint8_t binding[SHA256_SIZE];	/* session_hash() of its Authorization */
 	int64_t until;			/* seconds since the epoch */
-	unsigned configuration;		/* that it was checked under: worker->configuration */
+	unsigned configuration, keys;	/* that it was checked under: worker->configuration, keys_number */
 	char name[];			/* of the account, as the token has it */
 };
 

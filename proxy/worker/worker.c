@@ -29,29 +29,6 @@
 #define CALM_MS		   250	/* so soon after a rush what it needed is given back */
 #define POOL_KEEP	   4
 
-/* Inherited over fork; the only thing that workers share by memory. */
-static struct {
-	struct session_records *records;
-	struct shared_table *devices;
-} tables;
-
-void worker_use_tables(struct session_records *records, struct shared_table *devices)
-{
-	tables.records = records;
-	tables.devices = devices;
-}
-
-void worker_forget_sessions(void)
-{
-	session_record_free(tables.records);
-	tables.records = NULL;
-}
-
-struct session_records *worker_session_records(void)
-{
-	return tables.records;
-}
-
 /* --- configuration --- */
 
 static struct worker_config *config_from(struct worker *w, struct bundle *files)
@@ -71,7 +48,7 @@ static struct worker_config *config_from(struct worker *w, struct bundle *files)
 		log_say(LOG_ERROR, "config_refused", "%s", error.text);
 		return NULL;
 	}
-	c = worker_config_new(w->loop, w->dns, settings, files, tables.records, why, sizeof(why));
+	c = worker_config_new(w->loop, w->dns, settings, files, worker_session_records(), why, sizeof(why));
 	if (c == NULL)
 		log_say(LOG_ERROR, "config_refused", "%s", why);
 	return c;
@@ -250,12 +227,30 @@ static void serve_switch_event(struct wire *wire UNUSED, uint64_t number UNUSED,
 		switches_look(w->switches);
 }
 
+static void take_fetched_keys(struct worker *w)
+{
+	if (!worker_config_fetched_keys(w->now))
+		return;
+	w->keys_number++;
+	sessions_check_keys(w);
+}
+
+static void serve_keys_event(struct wire *wire, uint64_t number, const void *body, size_t n, void *arg)
+{
+	(void)wire;
+	(void)number;
+	(void)body;
+	(void)n;
+	take_fetched_keys(asker_owner(arg));
+}
+
 static const struct wire_verb revocation_verbs[] = {
 	{ REVOCATION_CHANGED, "index changed", sizeof(struct revocation_changed), sizeof(struct revocation_changed), serve_revocation_changed },
 	{ REVOCATION_ACCOUNT, "account event", sizeof(struct directory_changed), sizeof(struct directory_changed), serve_account_event },
 	{ REVOCATION_DEVICE, "device event", sizeof(struct device_changed), sizeof(struct device_changed), serve_device_event },
 	{ REVOCATION_RELOAD, "reload event", 0, 64, serve_reload_event },
 	{ REVOCATION_SWITCHED, "switch event", 0, 64, serve_switch_event },
+	{ REVOCATION_KEYS, "issuer's keys", 0, 0, serve_keys_event },
 	{ 0, NULL, 0, 0, NULL },
 };
 
@@ -278,6 +273,7 @@ static void on_link(struct child *child, enum role peer, unsigned index, int fd,
 		/* whatever happened while nobody told us */
 		revocation_remap(w->revocation);
 		sessions_check_revocation(w);
+		take_fetched_keys(w);
 		return;
 	case ROLE_LOCKOUT:
 		asker_link(w->lockout, fd);
@@ -476,7 +472,7 @@ int worker_process(struct child *child)
 	w->now = config_from(w, child_bundle(child));
 	if (w->now == NULL || set_up_ways(w) < 0)
 		goto out;
-	w->devices = devices_new(w->loop, w->dns, w->now->settings->common.redis, child_bundle(child), tables.devices);
+	w->devices = devices_new(w->loop, w->dns, w->now->settings->common.redis, child_bundle(child), worker_device_table());
 	if (w->devices == NULL)
 		goto out;
 	devices_count(w->devices, &redis_metrics);

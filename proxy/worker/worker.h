@@ -32,7 +32,9 @@ struct worker_config {
 	struct settings *settings;
 	struct tls_hosts *hosts;
 	struct upstreams *upstreams;
-	struct jwt_keys *keys;		/* NULL without proxy.bearer */
+	struct jwt_keys *keys;		/* NULL without proxy.bearer, and while nobody could fetch them */
+	int64_t keys_until;		/* so long they count, seconds since the epoch */
+	uint8_t keys_sum[SHA256_SIZE];	/* of what they were read from */
 };
 
 struct worker {
@@ -40,6 +42,8 @@ struct worker {
 	struct loop *loop;
 	struct evdns_base *dns;
 	struct worker_config *now;
+	unsigned keys_number;		/* counts sets of keys that *revocation* has fetched: tokens are checked anew under each */
+	uint64_t keys_asked_ms;		/* when it was last asked for more */
 	unsigned configuration;		/* counts reloads: what was asked before one is asked anew where it may mean something else */
 	struct asker *directory;
 	struct asker *lockout;
@@ -69,11 +73,14 @@ struct worker {
 struct worker_config *worker_config_new(struct loop *loop, struct evdns_base *dns, struct settings *settings, struct bundle *files,
     struct session_records *records, char *why, size_t why_size);
 void worker_config_free(struct worker_config *c);
+/* Takes the keys that *revocation* has put into state_dir. True: they are others than before. What is there and cannot be read changes nothing. */
+bool worker_config_fetched_keys(struct worker_config *c);
 
 struct shared_table;
 /* Set by the master's prepare() before any fork: the node's tables. devices: NULL where Redis keeps that state. */
 void worker_use_tables(struct session_records *records, struct shared_table *devices);
 struct session_records *worker_session_records(void);
+struct shared_table *worker_device_table(void);
 /* In every other role, first thing: the secrets of TLS sessions are the workers' alone, and fork has mapped them here too. */
 void worker_forget_sessions(void);
 

@@ -57,3 +57,63 @@ class Issuer:
 
 def bearer(token):
     return [("Authorization", "Bearer " + token)]
+
+
+class KeyServer:
+    """The issuer's HTTPS server, which publishes its keys: `answer` is what it says, `asked` how often somebody came."""
+
+    def __init__(self, identity, place):
+        import http.server
+        import ssl
+        import threading
+        self.answer, self.status, self.headers, self.drip, self.asked = b"", 200, [], None, 0
+        self.changed = threading.Condition()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                with outer.changed:
+                    outer.asked += 1
+                    outer.changed.notify_all()
+                self.send_response(outer.status)
+                for header in outer.headers:
+                    self.send_header(*header)
+                self.send_header("Content-Length", str(len(outer.answer)))
+                self.end_headers()
+                try:
+                    if outer.drip is None:
+                        self.wfile.write(outer.answer)
+                    else:
+                        for at in range(len(outer.answer)):
+                            self.wfile.write(outer.answer[at:at + 1])
+                            if outer.drip.wait(0.2):
+                                break
+                except OSError:
+                    pass
+
+            def log_message(self, *_):
+                pass
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*identity.write(place, "keys"))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def publish(self, keys):
+        self.answer, self.status, self.headers = json.dumps(keys).encode(), 200, []
+
+    def wait_asked(self, more=1, timeout=10):
+        with self.changed:
+            count = self.asked + more
+            assert self.changed.wait_for(lambda: self.asked >= count, timeout), "nobody asked for the keys"
+
+    def close(self):
+        if self.drip is not None:
+            self.drip.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
