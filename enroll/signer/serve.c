@@ -80,8 +80,8 @@ int signer_init(struct signer *s, const struct signer_setup *setup, int64_t now,
 		    "%s: no current issuing CA; a waiting one is completed with easenroll ca import",
 		    setup->ca_folder);
 	if (setup->legacy_des &&
-	    (OSSL_PROVIDER_load(NULL, "default") == NULL ||
-		OSSL_PROVIDER_load(NULL, "legacy") == NULL))
+	    ((s->providers[0] = OSSL_PROVIDER_load(NULL, "default")) == NULL ||
+		(s->providers[1] = OSSL_PROVIDER_load(NULL, "legacy")) == NULL))
 		return refuse_openssl(
 		    r, "enroll.scep.legacy_des: OpenSSL's legacy provider cannot be loaded");
 	for (size_t i = 0; i < s->ca.n; i++) {
@@ -98,6 +98,11 @@ void signer_clear(struct signer *s)
 	for (size_t i = 0; i < CA_ENTRIES_MAX; i++)
 		ocsp_signer_clear(&s->ocsp[i]);
 	ca_files_clear(&s->ca);
+	for (size_t i = ARRAY_LEN(s->providers); i-- > 0;) {
+		if (s->providers[i] != NULL)
+			OSSL_PROVIDER_unload(s->providers[i]);
+		s->providers[i] = NULL;
+	}
 }
 
 void signer_keep(struct signer *s, int64_t now)

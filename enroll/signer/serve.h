@@ -4,6 +4,8 @@
 #ifndef EASGATE_ENROLL_SIGNER_SERVE_H
 #define EASGATE_ENROLL_SIGNER_SERVE_H
 
+#include <openssl/provider.h>
+
 #include "enroll/signer/ca_files.h"
 #include "enroll/signer/crl_build.h"
 #include "enroll/signer/ocsp_build.h"
@@ -24,6 +26,7 @@ struct signer {
 	struct ocsp_signer ocsp[CA_ENTRIES_MAX]; /* by the entry of its issuing CA */
 	uint64_t last_full[CA_ENTRIES_MAX], last_delta[CA_ENTRIES_MAX];
 	struct refusal_bucket opens, others;
+	OSSL_PROVIDER *providers[2]; /* with single DES: OpenSSL's default and legacy ones */
 };
 
 /* Reads the folder and its keys (as root), loads the legacy provider if the setup wants it, makes the OCSP signers. 0 or -1 with *r; clear either way. */
