@@ -85,6 +85,12 @@ static const char *verb_name(uint16_t verb)
 	return verb < ARRAY_LEN(names) && names[verb] != NULL ? names[verb] : "unknown";
 }
 
+/* RSA takes long: what was answered before need not wait for it. */
+static bool is_slow(uint16_t verb)
+{
+	return verb == SIGNER_SCEP_OPEN || verb == SIGNER_SCEP_SIGN || verb == SIGNER_PROFILE_SIGN || verb == SIGNER_NEXT_CA;
+}
+
 static void serve_any(struct peer *peer, uint16_t verb, uint64_t number, const void *body, size_t n)
 {
 	struct signer_role *role = peer->role;
@@ -94,6 +100,8 @@ static void serve_any(struct peer *peer, uint16_t verb, uint64_t number, const v
 
 	if (number == 0)
 		return; /* told, not asked: nobody waits */
+	if (is_slow(verb))
+		wire_flush(peer->wire);
 	answer = signer_serve(
 	    &role->signer, verb, body, n, (int64_t)loop_wall(child_loop(role->child)), &answer_n);
 	if (answer == NULL) {
@@ -241,7 +249,7 @@ static void on_link(struct child *child, enum role from, unsigned index, int fd,
 {
 	struct signer_role *role = arg;
 	struct peer *peer = calloc(1, sizeof(*peer));
-	struct wire_config config = { .verbs = verbs, .arg = peer, .closed = on_closed };
+	struct wire_config config = { .verbs = verbs, .arg = peer, .closed = on_closed, .gather = true };
 
 	if (peer == NULL || from != ROLE_WORKER) {
 		log_say(LOG_ERROR, "link_failed", "no wire to %s %u: %s", role_name(from), index,

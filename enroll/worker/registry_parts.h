@@ -21,6 +21,10 @@ struct registry {
 	bool open, lost;
 	unsigned joined;
 	uint64_t commits;
+	/* registry_sqlite_audit.c: the trail's last entry, while this process alone can add one: inside an open group */
+	bool tail_known;
+	int64_t tail_n;
+	uint8_t tail_hash[SHA256_SIZE];
 	registry_changed_fn *changed;
 	void *changed_arg;
 	char problem[400];

@@ -28,27 +28,40 @@ static enum registry_result fill(struct registry *r, const struct registry_by *b
 	return REGISTRY_OK;
 }
 
+static enum registry_result read_tail(struct registry *r)
+{
+	sqlite3_stmt *st;
+	enum registry_result rc = reg_row(r, &st, "SELECT n,hash FROM audit ORDER BY n DESC LIMIT 1", "");
+
+	r->tail_n = 0;
+	memset(r->tail_hash, 0, sizeof(r->tail_hash));
+	if (rc == REGISTRY_OK) {
+		r->tail_n = sqlite3_column_int64(st, 0);
+		reg_bytes(st, 1, r->tail_hash, sizeof(r->tail_hash));
+		reg_done(st);
+	}
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
 enum registry_result reg_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object)
 {
 	struct registry_audit_entry e = { .n = 0 };
 	enum registry_result rc = fill(r, by, action, object, &e);
-	sqlite3_stmt *st;
 
+	if (rc == REGISTRY_OK && !r->tail_known)
+		rc = read_tail(r);
 	if (rc != REGISTRY_OK)
 		return rc;
-	rc = reg_row(r, &st, "SELECT n,hash FROM audit ORDER BY n DESC LIMIT 1", "");
-	if (rc == REGISTRY_OK) {
-		e.n = sqlite3_column_int64(st, 0);
-		reg_bytes(st, 1, e.previous, sizeof(e.previous));
-		reg_done(st);
-	} else if (rc != REGISTRY_NONE) {
-		return rc;
-	}
-	e.n++;
+	e.n = r->tail_n + 1;
+	memcpy(e.previous, r->tail_hash, sizeof(e.previous));
 	if (audit_trail_hash(&e, e.hash) < 0)
 		return reg_fail(r, REGISTRY_FAILED, "registry: the audit entry's hash could not be made");
-	return reg_run(r, "INSERT INTO audit(n,at,actor,action,object,detail,previous,hash) VALUES(?,?,?,?,?,?,?,?)", "iittttbb", e.n, e.at, e.actor,
+	rc = reg_run(r, "INSERT INTO audit(n,at,actor,action,object,detail,previous,hash) VALUES(?,?,?,?,?,?,?,?)", "iittttbb", e.n, e.at, e.actor,
 	    e.action, e.object, e.detail, (const void *)e.previous, sizeof(e.previous), (const void *)e.hash, sizeof(e.hash));
+	r->tail_known = rc == REGISTRY_OK && r->open;
+	r->tail_n = e.n;
+	memcpy(r->tail_hash, e.hash, sizeof(r->tail_hash));
+	return rc;
 }
 
 enum registry_result reg_audit_serial(struct registry *r, const struct registry_by *by, const char *action, const uint8_t *serial)

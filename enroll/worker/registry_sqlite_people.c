@@ -9,6 +9,7 @@
 #define ACCOUNT_COLUMNS "a.id,a.sid,a.sam,a.upn,a.mail,a.display_name,a.first_seen,a.last_seen"
 #define DEVICE_COLUMNS	"d.id,d.account,d.name,d.kind,d.udid,d.serial_number,d.eas_device_id,d.state,d.created,d.last_seen"
 #define DEVICE_WIDTH	10
+#define SEEN_SECONDS	60
 
 static void take_account(sqlite3_stmt *st, int c, struct registry_account *out)
 {
@@ -57,6 +58,9 @@ static enum registry_result write_account(struct registry *r, const struct regis
 	}
 	if (rc != REGISTRY_OK)
 		return rc;
+	/* seen to the minute is enough, and spares most enrolments a write */
+	if (same_names(&old, a) && by->at >= old.last_seen && by->at - old.last_seen < SEEN_SECONDS)
+		return REGISTRY_OK;
 	rc = reg_run(r, "UPDATE accounts SET sam=?,upn=?,mail=?,display_name=?,last_seen=? WHERE id=?", "ttttii", a->sam, a->upn, a->mail,
 	    a->display_name, by->at, old.id);
 	return rc == REGISTRY_OK && !same_names(&old, a) ? reg_audit(r, by, "account-renamed", object) : rc;

@@ -79,6 +79,7 @@ static enum registry_result join(struct registry *r)
 		if (rc != REGISTRY_OK)
 			return rc;
 		r->open = true;
+		r->tail_known = false;
 		r->joined = 0;
 		r->changed(r->changed_arg);
 	}
@@ -104,10 +105,12 @@ static enum registry_result leave(struct registry *r, enum registry_result rc)
 		rc = reg_run(r, "RELEASE change", "");
 	else if (!is_lost(r) && sqlite3_exec(r->db, "ROLLBACK TO change;RELEASE change", NULL, NULL, NULL) != SQLITE_OK)
 		bug("registry: %s", sqlite3_errmsg(r->db));
-	if (rc == REGISTRY_OK)
+	if (rc == REGISTRY_OK) {
 		r->joined++;
-	else
-		memcpy(r->problem, problem, sizeof(problem));
+		return rc;
+	}
+	r->tail_known = false;
+	memcpy(r->problem, problem, sizeof(problem));
 	return rc;
 }
 

@@ -11,6 +11,7 @@
 #include <openssl/sha.h>
 
 #include "common/certificate.h"
+#include "common/public_key.h"
 #include "common/text.h"
 #include "enroll/worker/scep_parts.h"
 
@@ -124,8 +125,7 @@ static void renew(struct scep_op *op, const struct registry_certificate *old, co
 /* The key that signed the message must be the one that asks to be certified. */
 static bool signed_by_requester(const struct scep_op *op)
 {
-	const unsigned char *p = op->csr.spki;
-	EVP_PKEY *key = d2i_PUBKEY(NULL, &p, (long)op->csr.spki_n);
+	EVP_PKEY *key = public_key_read((struct strv){ (const char *)op->csr.spki, op->csr.spki_n });
 	bool same = scep_same_key(op->message.signer, key);
 
 	EVP_PKEY_free(key);
