@@ -285,3 +285,34 @@ def test_approved_held_and_released_by_page_and_command_and_the_proxies_follow(
     assert alice.get("/api/devices").json["devices"][0]["last_sync"] is not None
     assert act("revoke") == 200 and act("release") == 409
     says(403)
+
+
+@pytest.mark.no_asan        # what the directory says comes to the same
+def test_who_is_disabled_deleted_or_out_of_the_group_in_ad_loses_the_certificate_everywhere_within_a_minute(
+        ad, start_enroll, browser, redis_server, place):
+    redis = {key: value for key, value in settings.redis(redis_server, place).items() if key == "redis"}
+    fleet = Fleet(start_enroll({**redis, "enroll.profiles.0.required_group": ad.users, "directory.ldap.watch_seconds": 1}, ad=ad), redis_server, place)
+    paths = {}
+    for sam in [ad.account() for _ in range(4)]:
+        me = browser(fleet.enroll)
+        assert me.sign_in(sam, "Passw0rd." + sam).status == 200
+        device = me.post("/api/devices", {"name": "A tablet", "kind": "android"}).json["device"]
+        link = me.post("/api/devices/%s/delivery" % device["id"]).json
+        identity = from_pkcs12(browser(fleet.enroll).get(link["path"]).body, link["password"])
+        paths[sam] = (identity.write(place, sam)[0], identity.cert.serial_number, ad.sid(sam))
+    disabled, deleted, left, stays = paths
+    assert all(fleet.ocsp(path) == "good" for path, _, _ in paths.values())
+    began = time.monotonic()
+    ad.disable(disabled)
+    ad.delete(deleted)
+    ad.leave(left)
+    for sam, why in ((disabled, "was disabled"), (deleted, "no longer in the directory"), (left, "no longer in the required group")):
+        path, serial, sid = paths[sam]
+        line = fleet.enroll.log.wait(lambda line: isinstance(line, dict) and line.get("event") == "account_fell" and sid in line["message"], 60, what=sam)
+        assert why in line["message"] and ": 1 certificates" in line["message"]
+        wait_until(lambda: fleet.ocsp(path) == "revoked" and fleet.list_holds(serial) and
+                   redis_server.client.hexists("easgate:revoked:" + fleet.name, "%x" % serial), 5)
+    assert time.monotonic() - began < 60
+    path, serial, _ = paths[stays]
+    assert fleet.ocsp(path) == "good" and not fleet.list_holds(serial)
+    assert not redis_server.client.hexists("easgate:revoked:" + fleet.name, "%x" % serial)

@@ -260,3 +260,32 @@ def test_certificate_and_password_devices_are_served_side_by_side(started, phone
         assert len({r.get("X-EAS-User") for r in connection.requests}) <= 1
     assert phone(proxy, pki.device_ca.device("mallory@corp.example"), user="mallory").connect().request(
         "POST", EAS + "?Cmd=Sync&User=mallory&DeviceId=d&DeviceType=t").status == 403
+
+
+# --- in the domain: judged here, and never sent on
+
+def test_a_right_password_becomes_a_ticket_in_the_users_name_and_goes_nowhere_itself(ad, kerberos_proxy, start_backend, phone):
+    sam = ad.account()
+    password = "Passw0rd." + sam
+    changes = {"proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}], "lockout.memory_mib": 1}
+    proxy = kerberos_proxy(changes=changes)
+    device = phone(proxy, user=sam)
+    mark = ad.mail.mark()
+    assert device.sync(headers=basic(sam, password)).status == 200
+    ad.mail.wait_access(user="%s@%s" % (sam, ad.realm), status=200, since=mark)        # mod_auth_gssapi took the ticket
+    assert proxy.wait_event("access", status=200)["method"] == "password"
+    tickets = proxy.metric("easproxy_kerberos_calls_total")
+    assert phone(proxy, user=sam).sync(headers=basic(sam, "Wr0ng.Passw0rd")).status == 401
+    assert proxy.metric("easproxy_kerberos_calls_total") == tickets, "no ticket for one that is wrong"
+    # what a mail server is sent, byte for byte
+    backend = start_backend(netns=ad.netns)
+    proxy = kerberos_proxy(changes={**changes, "proxy.upstreams.0.servers": [backend.url], "proxy.upstreams.0.ca": None, "proxy.upstreams.0.server_name": None},
+                           node="recorded")
+    assert phone(proxy, user=sam).sync(headers=basic("%s@corp.example" % sam, password)).status == 200
+    request, = read_backend(backend)
+    value, = request.all(b"authorization")
+    assert value.startswith(b"Negotiate YI")
+    sent = backend.received() + base64.b64decode(value.split()[1])
+    for secret in (password, basic(sam, password)[0][1].split()[1], base64.b64encode(password.encode()).decode()):
+        assert secret.encode() not in sent
+    proxy.assert_never(password, basic("%s@corp.example" % sam, password)[0][1].split()[1])
