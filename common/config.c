@@ -144,6 +144,18 @@ void config_fail(struct config_error *error, const char *name, struct strv text,
 	va_end(args);
 }
 
+int config_refuse(const struct config_place *place, const char *key, const char *fmt, ...)
+{
+	char text[384];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	config_fail(place->error, place->name, place->text, key, "%s", text);
+	return -1;
+}
+
 /* --- defaults and limits --- */
 
 int config_fill(void *base, const struct config_fill *rows, const char *prefix, const struct config_place *place)

@@ -24,6 +24,8 @@ struct config_place {
 	struct config_error *error;
 };
 
+/* Says there what is wrong with `key`; -1, always. */
+PRINTF(3, 4) int config_refuse(const struct config_place *place, const char *key, const char *fmt, ...);
 /* 0, or -1 with place->error. `prefix` is the mapping's key path. */
 MUST_CHECK int config_fill(void *base, const struct config_fill *rows, const char *prefix, const struct config_place *place);
 /* The index of `value` in the NULL-terminated choices, or -1 with an error that lists them. */

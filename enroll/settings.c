@@ -3,7 +3,6 @@
  */
 #include "enroll/settings.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -117,18 +116,6 @@ static const struct config_fill limits_rows[] = {
 	{ .key = NULL },
 };
 
-PRINTF(3, 4) static int fail(const struct config_place *at, const char *key, const char *fmt, ...)
-{
-	char text[384];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	config_fail(at->error, at->name, at->text, key, "%s", text);
-	return -1;
-}
-
 static bool given(const bool *value)
 {
 	return value == NULL || *value;
@@ -155,9 +142,9 @@ static int check_url(char *url, const char *scheme, const char *key, const struc
 	if (n > 0 && url[n - 1] == '/')
 		url[n - 1] = '\0';
 	if (!text_starts_nocase(strv_from(url), strv_from(scheme)) || strlen(url) == strlen(scheme))
-		return fail(at, key, "\"%s\": expected %shost[:port]", url, scheme);
+		return config_refuse(at, key, "\"%s\": expected %shost[:port]", url, scheme);
 	if (strpbrk(url, " \t\"'<>\\^`{|}#?") != NULL || !text_is_clean(strv_from(url)))
-		return fail(at, key, "\"%s\" has characters that a URL cannot have", url);
+		return config_refuse(at, key, "\"%s\" has characters that a URL cannot have", url);
 	return 0;
 }
 
@@ -169,7 +156,7 @@ static int check_urls(struct enroll_section *e, const struct config_place *at)
 		return check_url(e->plain_url, "http://", "enroll.plain_url", at);
 	free(e->plain_url);
 	e->plain_url = strdup(e->public_url);
-	return e->plain_url != NULL ? 0 : fail(at, "enroll.plain_url", "out of memory");
+	return e->plain_url != NULL ? 0 : config_refuse(at, "enroll.plain_url", "out of memory");
 }
 
 static int check_listeners(struct enroll_section *e, const struct config_place *at)
@@ -178,7 +165,7 @@ static int check_listeners(struct enroll_section *e, const struct config_place *
 	char key[128];
 
 	if (e->listeners_count == 0)
-		return fail(at, "enroll.listeners", "is missing: expected a list, such as - {address: \"0.0.0.0:8443\", certificate: FILE, key: FILE}");
+		return config_refuse(at, "enroll.listeners", "is missing: expected a list, such as - {address: \"0.0.0.0:8443\", certificate: FILE, key: FILE}");
 	for (unsigned i = 0; i < e->listeners_count; i++) {
 		struct enroll_listener *l = &e->listeners[i];
 		bool files = l->certificate != NULL && l->certificate[0] != '\0' && l->key != NULL && l->key[0] != '\0';
@@ -186,11 +173,11 @@ static int check_listeners(struct enroll_section *e, const struct config_place *
 		if (config_fill(l, listener_rows, key, at) < 0)
 			return -1;
 		if (address_parse(strv_from(l->address), &address) < 0)
-			return fail(at, key, "\"%s\" is no address: expected host:port or [v6]:port with a numeric host", l->address);
+			return config_refuse(at, key, "\"%s\" is no address: expected host:port or [v6]:port with a numeric host", l->address);
 		if (!l->plain && !files)
-			return fail(at, key, "certificate and key are missing: expected the server's PEM files, or plain: true");
+			return config_refuse(at, key, "certificate and key are missing: expected the server's PEM files, or plain: true");
 		if (l->plain && (l->certificate[0] != '\0' || l->key[0] != '\0'))
-			return fail(at, key, "plain: true takes neither certificate nor key");
+			return config_refuse(at, key, "plain: true takes neither certificate nor key");
 	}
 	return 0;
 }
@@ -204,16 +191,16 @@ static int check_ca(struct enroll_settings *s, const struct config_place *at)
 	if (ca->delta_seconds == 0 && !config_names_key(at->text, "enroll.ca.delta_seconds"))
 		ca->delta_seconds = ca->crl_seconds > 3600 ? 3600 : 0;
 	if (ca->delta_seconds != 0 && ca->delta_seconds >= ca->crl_seconds)
-		return fail(at, "enroll.ca.delta_seconds", "expected less than crl_seconds (%u), or 0 for none", ca->crl_seconds);
+		return config_refuse(at, "enroll.ca.delta_seconds", "expected less than crl_seconds (%u), or 0 for none", ca->crl_seconds);
 	if (ca->crl_overlap_seconds > ca->crl_seconds)
 		ca->crl_overlap_seconds = ca->crl_seconds;
 	if (ca->pkcs11_module[0] != '\0' && ca->pin_file[0] == '\0')
-		return fail(at, "enroll.ca.pin_file", "is missing: a token (pkcs11_module) needs the file with its PIN");
+		return config_refuse(at, "enroll.ca.pin_file", "is missing: a token (pkcs11_module) needs the file with its PIN");
 	if (fill_path(&ca->folder, &s->common, "ca") < 0)
-		return fail(at, "state_dir", "is too long");
+		return config_refuse(at, "state_dir", "is too long");
 	if (asprintf(&ca->index, "%s/ca.json", ca->folder) < 0) {
 		ca->index = NULL;
-		return fail(at, "enroll.ca.folder", "no memory for its name");
+		return config_refuse(at, "enroll.ca.folder", "no memory for its name");
 	}
 	return 0;
 }
@@ -236,10 +223,10 @@ static int check_profile(struct enroll_section *e, unsigned i, const struct conf
 	if (config_fill(p, profile_rows, key, at) < 0)
 		return -1;
 	if (!is_name(p->name))
-		return fail(at, key, "name \"%s\": expected 1 to 31 of a-z A-Z 0-9 - _", p->name);
+		return config_refuse(at, key, "name \"%s\": expected 1 to 31 of a-z A-Z 0-9 - _", p->name);
 	for (unsigned k = 0; k < i; k++) {
 		if (strcmp(e->profiles[k].name, p->name) == 0)
-			return fail(at, key, "the name \"%s\" stands twice", p->name);
+			return config_refuse(at, key, "the name \"%s\" stands twice", p->name);
 	}
 	snprintf(part, sizeof(part), "%s.key", key);
 	kind = config_choice(p->key, keys, part, at);
@@ -250,9 +237,9 @@ static int check_profile(struct enroll_section *e, unsigned i, const struct conf
 	p->mail = given(p->mail_given);
 	p->sid = given(p->sid_given);
 	if (!p->upn && !p->sid && !p->mail)
-		return fail(at, key, "upn, mail and sid are all false: the proxy could not tell whose certificate it is");
+		return config_refuse(at, key, "upn, mail and sid are all false: the proxy could not tell whose certificate it is");
 	if (p->renew_days >= p->days)
-		return fail(at, key, "renew_days %u: expected less than days (%u)", p->renew_days, p->days);
+		return config_refuse(at, key, "renew_days %u: expected less than days (%u)", p->renew_days, p->days);
 	return 0;
 }
 
@@ -261,10 +248,10 @@ static int check_profiles(struct enroll_section *e, const struct config_place *a
 {
 	if (e->profiles_count == 0) {
 		if (config_names_key(at->text, "enroll.profiles"))
-			return fail(at, "enroll.profiles", "is empty: expected at least one profile, or leave it out");
+			return config_refuse(at, "enroll.profiles", "is empty: expected at least one profile, or leave it out");
 		e->profiles = calloc(1, sizeof(*e->profiles));
 		if (e->profiles == NULL || (e->profiles[0].name = strdup("mail")) == NULL)
-			return fail(at, "enroll.profiles", "out of memory");
+			return config_refuse(at, "enroll.profiles", "out of memory");
 		e->profiles_count = 1;
 	}
 	for (unsigned i = 0; i < e->profiles_count; i++) {
@@ -281,7 +268,7 @@ static int resolve_profile(struct enroll_section *e, char **name, unsigned *inde
 		free(*name);
 		*name = strdup(e->profiles[0].name);
 		if (*name == NULL)
-			return fail(at, key, "out of memory");
+			return config_refuse(at, key, "out of memory");
 	}
 	for (unsigned i = 0; i < e->profiles_count; i++) {
 		if (strcmp(e->profiles[i].name, *name) == 0) {
@@ -289,7 +276,7 @@ static int resolve_profile(struct enroll_section *e, char **name, unsigned *inde
 			return 0;
 		}
 	}
-	return fail(at, key, "\"%s\" is not in enroll.profiles", *name);
+	return config_refuse(at, key, "\"%s\" is not in enroll.profiles", *name);
 }
 
 static int check_scep(struct enroll_section *e, const struct config_place *at)
@@ -307,13 +294,13 @@ static int check_scep(struct enroll_section *e, const struct config_place *at)
 		return -1;
 	s->challenge_kind = (enum enroll_challenge)kind;
 	if (s->challenge_kind == CHALLENGE_STATIC && s->static_file[0] == '\0')
-		return fail(at, "enroll.scep.static_file", "is missing: challenge static needs the file with the challenge");
+		return config_refuse(at, "enroll.scep.static_file", "is missing: challenge static needs the file with the challenge");
 	if (s->challenge_kind == CHALLENGE_WEBHOOK && !text_starts_nocase(strv_from(s->webhook_url), STRV("https://")))
-		return fail(at, "enroll.scep.webhook_url", "expected an https:// URL: challenge webhook asks it");
+		return config_refuse(at, "enroll.scep.webhook_url", "expected an https:// URL: challenge webhook asks it");
 	if (s->challenge_kind == CHALLENGE_WEBHOOK && s->webhook_token_file[0] == '\0')
-		return fail(at, "enroll.scep.webhook_token_file", "is missing: the webhook has to know who asks");
+		return config_refuse(at, "enroll.scep.webhook_token_file", "is missing: the webhook has to know who asks");
 	if (s->challenge_kind == CHALLENGE_NDES && !e->ndes.enabled)
-		return fail(at, "enroll.scep.challenge", "ndes needs enroll.ndes.enabled: true");
+		return config_refuse(at, "enroll.scep.challenge", "ndes needs enroll.ndes.enabled: true");
 	return 0;
 }
 
@@ -331,9 +318,9 @@ static int check_apple(struct enroll_section *e, const struct config_place *at)
 		return -1;
 	e->apple.mail_kind = (enum enroll_apple_mail)kind;
 	if (days != 0 && days != 1 && days != 3 && days != 7 && days != 14 && days != 31)
-		return fail(at, "enroll.mail.past_days", "%u: expected 0 (all), 1, 3, 7, 14 or 31", days);
+		return config_refuse(at, "enroll.mail.past_days", "%u: expected 0 (all), 1, 3, 7, 14 or 31", days);
 	if (e->mail.host[0] != '\0' && strpbrk(e->mail.host, "/ @?#") != NULL)
-		return fail(at, "enroll.mail.host", "\"%s\": expected a host name without scheme and path", e->mail.host);
+		return config_refuse(at, "enroll.mail.host", "\"%s\": expected a host name without scheme and path", e->mail.host);
 	return 0;
 }
 
@@ -346,7 +333,7 @@ static int check_mdm(struct enroll_mdm *m, const struct config_place *at)
 		return -1;
 	m->hold = action == 1;
 	if (m->enabled && m->secret_file[0] == '\0')
-		return fail(at, "enroll.mdm.secret_file", "is missing: expected a file of one line, NAME:PASSWORD");
+		return config_refuse(at, "enroll.mdm.secret_file", "is missing: expected a file of one line, NAME:PASSWORD");
 	return 0;
 }
 
@@ -357,7 +344,7 @@ static int check_ways_in(struct enroll_section *e, const struct config_place *at
 	if (config_fill(&e->ndes, ndes_rows, "enroll.ndes", at) < 0 || check_scep(e, at) < 0 || check_mdm(&e->mdm, at) < 0)
 		return -1;
 	if (e->ndes.enabled && e->ndes.group[0] == '\0')
-		return fail(at, "enroll.ndes.group", "is missing: expected the DN of the group whose members may fetch challenges");
+		return config_refuse(at, "enroll.ndes.group", "is missing: expected the DN of the group whose members may fetch challenges");
 	if (config_fill(&e->est, est_rows, "enroll.est", at) < 0 ||
 	    resolve_profile(e, &e->est.profile, &e->est.profile_index, "enroll.est.profile", at) < 0)
 		return -1;
@@ -368,9 +355,9 @@ static int check_ways_in(struct enroll_section *e, const struct config_place *at
 	    config_fill(&e->limits, limits_rows, "enroll.limits", at) < 0)
 		return -1;
 	if (e->portal.idle_seconds > e->portal.session_seconds)
-		return fail(at, "enroll.portal.idle_seconds", "%u: expected at most session_seconds (%u)", e->portal.idle_seconds, e->portal.session_seconds);
+		return config_refuse(at, "enroll.portal.idle_seconds", "%u: expected at most session_seconds (%u)", e->portal.idle_seconds, e->portal.session_seconds);
 	if (e->admin.address[0] != '\0' && address_parse(strv_from(e->admin.address), &address) < 0)
-		return fail(at, "enroll.admin.address", "\"%s\" is no address: expected such as 127.0.0.1:9181", e->admin.address);
+		return config_refuse(at, "enroll.admin.address", "\"%s\" is no address: expected such as 127.0.0.1:9181", e->admin.address);
 	return 0;
 }
 
@@ -382,7 +369,7 @@ static int resolve_groups(struct enroll_settings *s, const struct config_place *
 	unsigned n = enroll_settings_groups(s, groups);
 
 	if (n > ENROLL_GROUPS_MAX)
-		return fail(at, "enroll", "more than %d different groups, those of the policies of proxy: included", ENROLL_GROUPS_MAX);
+		return config_refuse(at, "enroll", "more than %d different groups, those of the policies of proxy: included", ENROLL_GROUPS_MAX);
 	for (unsigned bit = 0; bit < n; bit++) {
 		if (strcmp(groups[bit], e->portal.required_group) == 0)
 			e->portal.required_bit = bit;
@@ -448,7 +435,7 @@ static int check_enroll(struct enroll_settings *s, const struct config_place *at
 	if (config_fill(e, section_rows, "enroll", at) < 0 || check_listeners(e, at) < 0 || check_urls(e, at) < 0 || check_ca(s, at) < 0)
 		return -1;
 	if (fill_path(&e->registry, &s->common, "enroll/registry.db") < 0)
-		return fail(at, "state_dir", "is too long");
+		return config_refuse(at, "state_dir", "is too long");
 	if (check_profiles(e, at) < 0 || check_ways_in(e, at) < 0 || enroll_settings_migration(e, at) < 0)
 		return -1;
 	return resolve_groups(s, at);

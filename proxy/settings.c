@@ -3,7 +3,6 @@
  */
 #include "proxy/settings.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -119,18 +118,6 @@ static const struct config_fill admin_rows[] = {
 	{ .key = NULL },
 };
 
-PRINTF(3, 4) static int fail(const struct config_place *at, const char *key, const char *fmt, ...)
-{
-	char text[384];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	config_fail(at->error, at->name, at->text, key, "%s", text);
-	return -1;
-}
-
 static int check_listeners(struct proxy_settings *p, const struct config_place *at)
 {
 	struct address address;
@@ -138,17 +125,17 @@ static int check_listeners(struct proxy_settings *p, const struct config_place *
 	char key[128];
 
 	if (p->listeners_count == 0)
-		return fail(at, "proxy.listeners", "is missing: expected a list of addresses, such as - address: \"0.0.0.0:443\"");
+		return config_refuse(at, "proxy.listeners", "is missing: expected a list of addresses, such as - address: \"0.0.0.0:443\"");
 	for (unsigned i = 0; i < p->listeners_count; i++) {
 		struct listener_settings *l = &p->listeners[i];
 		snprintf(key, sizeof(key), "proxy.listeners[%u]", i);
 		if (config_fill(l, listener_rows, key, at) < 0)
 			return -1;
 		if (address_parse(strv_from(l->address), &address) < 0)
-			return fail(at, key, "\"%s\" is no address: expected host:port or [v6]:port with a numeric host", l->address);
+			return config_refuse(at, key, "\"%s\" is no address: expected host:port or [v6]:port with a numeric host", l->address);
 		for (unsigned k = 0; k < l->proxy_protocol_from_count; k++) {
 			if (network_parse(&cidr, strv_from(l->proxy_protocol_from[k])) < 0)
-				return fail(at, key, "proxy_protocol_from: \"%s\" is no network: expected such as 10.0.0.0/8", l->proxy_protocol_from[k]);
+				return config_refuse(at, key, "proxy_protocol_from: \"%s\" is no network: expected such as 10.0.0.0/8", l->proxy_protocol_from[k]);
 		}
 	}
 	return 0;
@@ -179,12 +166,12 @@ static int check_names(const struct proxy_settings *p, unsigned i, const char *k
 
 	for (unsigned k = 0; k < h->names_count; k++) {
 		if (h->names[k][0] == '\0')
-			return fail(at, key, "names: \"\" is no name: expected the DNS names that devices use");
+			return config_refuse(at, key, "names: \"\" is no name: expected the DNS names that devices use");
 		for (unsigned j = 0; j <= i; j++) {
 			const struct host_settings *other = &p->hosts[j];
 			for (unsigned n = 0; n < (j < i ? other->names_count : k); n++) {
 				if (text_eq_nocase(strv_from(other->names[n]), strv_from(h->names[k])))
-					return fail(at, key, "names: \"%s\" stands twice", h->names[k]);
+					return config_refuse(at, key, "names: \"%s\" stands twice", h->names[k]);
 			}
 		}
 	}
@@ -201,34 +188,34 @@ static int check_host(struct proxy_settings *p, unsigned i, const struct config_
 	if (config_fill(h, host_rows, key, at) < 0)
 		return -1;
 	if (h->names_count == 0)
-		return fail(at, key, "names is missing: expected the DNS names that devices use");
+		return config_refuse(at, key, "names is missing: expected the DNS names that devices use");
 	if (check_names(p, i, key, at) < 0)
 		return -1;
 	policy = find_policy(p, h->policy);
 	upstream = find_upstream(p, h->upstream);
 	if (policy < 0)
-		return fail(at, key, "policy \"%s\" is not in proxy.policies", h->policy);
+		return config_refuse(at, key, "policy \"%s\" is not in proxy.policies", h->policy);
 	if (upstream < 0)
-		return fail(at, key, "upstream \"%s\" is not in proxy.upstreams", h->upstream);
+		return config_refuse(at, key, "upstream \"%s\" is not in proxy.upstreams", h->upstream);
 	h->policy_index = (unsigned)policy;
 	h->upstream_index = (unsigned)upstream;
 	h->required = settings_demands_certificate(&p->policies[policy]);
 	h->asks = settings_takes(&p->policies[policy], METHOD_CERTIFICATE);
 	if (h->asks && h->client_ca_count == 0)
-		return fail(at, key, "client_ca is missing: expected the PEM files of the CAs that issue device certificates");
+		return config_refuse(at, key, "client_ca is missing: expected the PEM files of the CAs that issue device certificates");
 	return 0;
 }
 
 static int check_identity(struct proxy_settings *p, const struct config_place *at)
 {
 	if (p->identity_count == 0 || p->identity_count >= CLAIM_USER)
-		return fail(at, "proxy.identity", "expected a list of what in a certificate names its user, such as [sid, upn]");
+		return config_refuse(at, "proxy.identity", "expected a list of what in a certificate names its user, such as [sid, upn]");
 	for (unsigned i = 0; i < p->identity_count; i++) {
 		int kind = config_choice(p->identity[i], claim_names, "proxy.identity", at);
 		if (kind < 0)
 			return -1;
 		if (kind == CLAIM_NONE || kind == CLAIM_USER)
-			return fail(at, "proxy.identity", "\"%s\" does not come from a certificate", p->identity[i]);
+			return config_refuse(at, "proxy.identity", "\"%s\" does not come from a certificate", p->identity[i]);
 		p->claim_order[i] = (enum claim_kind)kind;
 	}
 	p->claim_count = p->identity_count;
@@ -249,19 +236,19 @@ static int check_revocation(struct settings *s, const struct config_place *at)
 		return -1;
 	r->unknown_allows = unknown == 1;
 	if (r->redis && s->common.redis == NULL)
-		return fail(at, "proxy.revocation.redis", "true needs the section redis:");
+		return config_refuse(at, "proxy.revocation.redis", "true needs the section redis:");
 	if (r->local && r->crls_count == 0)
-		return fail(at, "proxy.revocation.local", "true needs crls: what enrolment says there ends by its list");
+		return config_refuse(at, "proxy.revocation.local", "true needs crls: what enrolment says there ends by its list");
 	if (!r->redis && r->crls_count == 0 && !r->unknown_allows)
-		return fail(at, "proxy.revocation", "names no source: give crls, or redis: true, or every certificate would be refused");
+		return config_refuse(at, "proxy.revocation", "names no source: give crls, or redis: true, or every certificate would be refused");
 	for (unsigned i = 0; i < r->crls_count; i++) {
 		snprintf(key, sizeof(key), "proxy.revocation.crls[%u]", i);
 		if (config_fill(&r->crls[i], crl_rows, key, at) < 0)
 			return -1;
 		if ((r->crls[i].file[0] == '\0') == (r->crls[i].url[0] == '\0'))
-			return fail(at, key, "expected either file or url");
+			return config_refuse(at, key, "expected either file or url");
 		if (r->crls[i].delta_file[0] != '\0' && r->crls[i].delta_url[0] != '\0')
-			return fail(at, key, "expected at most one of delta_file and delta_url");
+			return config_refuse(at, key, "expected at most one of delta_file and delta_url");
 	}
 	return 0;
 }
@@ -272,14 +259,14 @@ static int check_policies(struct settings *s, const struct config_place *at)
 	char key[128];
 
 	if (p->policies_count == 0)
-		return fail(at, "proxy.policies", "is missing: expected a list with at least one policy");
+		return config_refuse(at, "proxy.policies", "is missing: expected a list with at least one policy");
 	for (unsigned i = 0; i < p->policies_count; i++) {
 		struct policy_settings *q = &p->policies[i];
 		snprintf(key, sizeof(key), "proxy.policies[%u]", i);
 		if (config_fill(q, policy_rows, key, at) < 0)
 			return -1;
 		if (find_policy(p, q->name) != (int)i)
-			return fail(at, key, "the name \"%s\" stands twice", q->name);
+			return config_refuse(at, key, "the name \"%s\" stands twice", q->name);
 		if (settings_check_devices(s, q, key, at) < 0)
 			return -1;
 		q->user_must_match = q->user_must_match_given == NULL || *q->user_must_match_given;
@@ -305,11 +292,11 @@ static int check_credential(struct settings *s, struct upstream_settings *u, con
 		return -1;
 	u->header_kind = (enum header_kind)value;
 	if (u->credential_kind == CREDENTIAL_KERBEROS && (u->spn[0] == '\0' || s->proxy.kerberos == NULL))
-		return fail(at, key, "credential kerberos needs spn, such as HTTP/mail.corp.example, and the section proxy.kerberos");
+		return config_refuse(at, key, "credential kerberos needs spn, such as HTTP/mail.corp.example, and the section proxy.kerberos");
 	if (strlen(u->spn) >= SETTINGS_SPN_MAX)
-		return fail(at, key, "spn: expected at most %d bytes", SETTINGS_SPN_MAX - 1);
+		return config_refuse(at, key, "spn: expected at most %d bytes", SETTINGS_SPN_MAX - 1);
 	if (u->credential_kind == CREDENTIAL_HEADER && !http_is_token(strv_from(u->header)))
-		return fail(at, key, "credential header needs header, the name of the field that the mail server trusts");
+		return config_refuse(at, key, "credential header needs header, the name of the field that the mail server trusts");
 	return 0;
 }
 
@@ -319,23 +306,23 @@ static int check_upstreams(struct settings *s, const struct config_place *at)
 	char key[128];
 
 	if (p->upstreams_count == 0)
-		return fail(at, "proxy.upstreams", "is missing: expected a list with at least one group of mail servers");
+		return config_refuse(at, "proxy.upstreams", "is missing: expected a list with at least one group of mail servers");
 	for (unsigned i = 0; i < p->upstreams_count; i++) {
 		struct upstream_settings *u = &p->upstreams[i];
 		snprintf(key, sizeof(key), "proxy.upstreams[%u]", i);
 		if (config_fill(u, upstream_rows, key, at) < 0)
 			return -1;
 		if (find_upstream(p, u->name) != (int)i)
-			return fail(at, key, "the name \"%s\" stands twice", u->name);
+			return config_refuse(at, key, "the name \"%s\" stands twice", u->name);
 		if (u->servers_count == 0 || u->servers_count > 32)
-			return fail(at, key, "servers: expected 1 to 32 URLs such as https://mail.corp.example");
+			return config_refuse(at, key, "servers: expected 1 to 32 URLs such as https://mail.corp.example");
 		for (unsigned k = 0; k < u->servers_count; k++) {
 			struct server_url url;
 			if (server_url_parse(strv_from(u->servers[k]), &url) < 0)
-				return fail(at, key, "servers: \"%s\": expected http://host[:port] or https://host[:port]", u->servers[k]);
+				return config_refuse(at, key, "servers: \"%s\": expected http://host[:port] or https://host[:port]", u->servers[k]);
 		}
 		if (u->health_path[0] != '\0' && u->health_path[0] != '/')
-			return fail(at, key, "health_path: expected a path that begins with /");
+			return config_refuse(at, key, "health_path: expected a path that begins with /");
 		if (check_credential(s, u, key, at) < 0)
 			return -1;
 	}
@@ -349,9 +336,9 @@ static int check_kerberos(struct proxy_settings *p, const struct config_place *a
 	if (config_fill(p->kerberos, kerberos_rows, "proxy.kerberos", at) < 0)
 		return -1;
 	if (strchr(p->kerberos->principal, '@') == NULL)
-		return fail(at, "proxy.kerberos.principal", "\"%s\": expected NAME@REALM", p->kerberos->principal);
+		return config_refuse(at, "proxy.kerberos.principal", "\"%s\": expected NAME@REALM", p->kerberos->principal);
 	if (p->kerberos->kdcs_count == 0)
-		return fail(at, "proxy.kerberos.kdcs", "is missing: expected a list of host:port");
+		return config_refuse(at, "proxy.kerberos.kdcs", "is missing: expected a list of host:port");
 	return 0;
 }
 
@@ -368,13 +355,13 @@ static int check_autodiscover(struct proxy_settings *p, const struct config_plac
 		return -1;
 	p->autodiscover_answers = mode == 1;
 	if (p->autodiscover_answers && !text_starts_nocase(strv_from(p->autodiscover_url), STRV("https://")))
-		return fail(at, "proxy.autodiscover_url", "expected the https:// URL that devices shall use");
+		return config_refuse(at, "proxy.autodiscover_url", "expected the https:// URL that devices shall use");
 	urls[0] = p->autodiscover_urls.certificate;
 	urls[1] = p->autodiscover_urls.password;
 	urls[2] = p->autodiscover_urls.bearer;
 	for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
 		if (urls[i][0] != '\0' && !text_starts_nocase(strv_from(urls[i]), STRV("https://")))
-			return fail(at, "proxy.autodiscover_urls", "\"%s\": expected a https:// URL", urls[i]);
+			return config_refuse(at, "proxy.autodiscover_urls", "\"%s\": expected a https:// URL", urls[i]);
 	}
 	return 0;
 }
@@ -390,7 +377,7 @@ static int check_proxy(struct settings *s, const struct config_place *at)
 	    check_policies(s, at) < 0 || check_upstreams(s, at) < 0)
 		return -1;
 	if (p->hosts_count == 0)
-		return fail(at, "proxy.hosts", "is missing: expected a list with at least one host");
+		return config_refuse(at, "proxy.hosts", "is missing: expected a list with at least one host");
 	for (unsigned i = 0; i < p->hosts_count; i++) {
 		if (check_host(p, i, at) < 0)
 			return -1;
@@ -399,10 +386,10 @@ static int check_proxy(struct settings *s, const struct config_place *at)
 		return -1;
 	for (unsigned i = 0; i < p->paths_count; i++) {
 		if (p->paths[i][0] != '/')
-			return fail(at, "proxy.paths", "\"%s\" does not begin with /", p->paths[i]);
+			return config_refuse(at, "proxy.paths", "\"%s\" does not begin with /", p->paths[i]);
 	}
 	if (p->admin.address[0] != '\0' && address_parse(strv_from(p->admin.address), &address) < 0)
-		return fail(at, "proxy.admin.address", "\"%s\" is no address: expected such as 127.0.0.1:9180", p->admin.address);
+		return config_refuse(at, "proxy.admin.address", "\"%s\" is no address: expected such as 127.0.0.1:9180", p->admin.address);
 	return 0;
 }
 

@@ -1,31 +1,18 @@
 /*
  * settings_devices: what a policy says of devices: binding, quarantine, limit, lists. Opens no file.
  */
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "common/device.h"
 #include "proxy/settings_parts.h"
 
-PRINTF(3, 4) static int fail(const struct config_place *at, const char *key, const char *fmt, ...)
-{
-	char text[384];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	config_fail(at->error, at->name, at->text, key, "%s", text);
-	return -1;
-}
-
 static int check_patterns(char *const *list, unsigned n, const char *key, const struct config_place *at)
 {
 	if (n > PATTERNS_MAX)
-		return fail(at, key, "expected at most %d patterns", PATTERNS_MAX);
+		return config_refuse(at, key, "expected at most %d patterns", PATTERNS_MAX);
 	for (unsigned i = 0; i < n; i++) {
 		if (list[i][0] == '\0' || strlen(list[i]) > PATTERN_MAX)
-			return fail(at, key, "\"%s\": expected a pattern of 1 to %d bytes", list[i], PATTERN_MAX);
+			return config_refuse(at, key, "\"%s\": expected a pattern of 1 to %d bytes", list[i], PATTERN_MAX);
 	}
 	return 0;
 }
@@ -69,7 +56,7 @@ static int check_device_rules(struct policy_settings *q, const char *key, const 
 	if (pin < 0)
 		return -1;
 	if (q->device_rule == DEVICE_ANY && pin != PIN_OFF)
-		return fail(at, part, "device: any binds no device: expected off, or device: pin or registered");
+		return config_refuse(at, part, "device: any binds no device: expected off, or device: pin or registered");
 	q->pin_rule = (enum pin_rule)pin;
 	return 0;
 }
@@ -87,7 +74,7 @@ static int check_new_devices(const struct settings *s, struct policy_settings *q
 	q->quarantine_new = choice == 1;
 	snprintf(part, sizeof(part), "%s.devices_per_user", key);
 	if (s->common.redis == NULL && q->devices_per_user > DEVICE_TABLE_LIMIT)
-		return fail(at, part, "more than %d needs the section redis:", DEVICE_TABLE_LIMIT);
+		return config_refuse(at, part, "more than %d needs the section redis:", DEVICE_TABLE_LIMIT);
 	return 0;
 }
 

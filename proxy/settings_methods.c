@@ -1,7 +1,6 @@
 /*
  * settings_methods: the policies' tables of methods, and the groups that they and the policies name. Opens no file.
  */
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "common/text.h"
@@ -34,18 +33,6 @@ static const struct config_fill bearer_rows[] = {
 };
 /* none and the symmetric ones are not among them: who knows a public key must not be able to sign */
 const char *const jwt_algorithms[] = { "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", NULL };
-
-PRINTF(3, 4) static int fail(const struct config_place *at, const char *key, const char *fmt, ...)
-{
-	char text[384];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	config_fail(at->error, at->name, at->text, key, "%s", text);
-	return -1;
-}
 
 /* --- groups --- */
 
@@ -86,7 +73,7 @@ static int resolve_groups(struct settings *s, const struct config_place *at)
 	unsigned n = settings_groups(s, groups);
 
 	if (n > SETTINGS_GROUPS_MAX)
-		return fail(at, "proxy.policies", "more than %d different groups", SETTINGS_GROUPS_MAX);
+		return config_refuse(at, "proxy.policies", "more than %d different groups", SETTINGS_GROUPS_MAX);
 	for (unsigned i = 0; i < s->proxy.policies_count; i++) {
 		struct policy_settings *q = &s->proxy.policies[i];
 		if (q->required_group[0] != '\0')
@@ -108,7 +95,7 @@ static int check_rule(struct method_rule *r, bool has_bearer, const char *key, c
 	if (config_fill(r, rule_rows, key, at) < 0)
 		return -1;
 	if (r->user[0] != '\0' && r->group[0] != '\0')
-		return fail(at, key, "expected a user, a group or neither: write two rules");
+		return config_refuse(at, key, "expected a user, a group or neither: write two rules");
 	for (unsigned m = 0; m < METHODS; m++) {
 		int use;
 		snprintf(part, sizeof(part), "%s.%s", key, method_names[m]);
@@ -119,9 +106,9 @@ static int check_rule(struct method_rule *r, bool has_bearer, const char *key, c
 	}
 	/* both come in the one field Authorization */
 	if (r->use[METHOD_PASSWORD] == METHOD_REQUIRED && r->use[METHOD_BEARER] == METHOD_REQUIRED)
-		return fail(at, key, "password and bearer cannot both be required: a request has one Authorization");
+		return config_refuse(at, key, "password and bearer cannot both be required: a request has one Authorization");
 	if (r->use[METHOD_BEARER] != METHOD_OFF && !has_bearer)
-		return fail(at, key, "bearer: needs the section proxy.bearer");
+		return config_refuse(at, key, "bearer: needs the section proxy.bearer");
 	return 0;
 }
 
@@ -133,7 +120,7 @@ static int check_table(struct policy_settings *q, bool has_bearer, const char *p
 	for (unsigned k = 0; k < q->methods_count; k++) {
 		snprintf(key, sizeof(key), "%s.methods[%u]", policy_key, k);
 		if (everybody)
-			return fail(at, key, "is never reached: the rule before it is for everybody");
+			return config_refuse(at, key, "is never reached: the rule before it is for everybody");
 		if (check_rule(&q->methods[k], has_bearer, key, at) < 0)
 			return -1;
 		everybody = q->methods[k].user[0] == '\0' && q->methods[k].group[0] == '\0';
@@ -148,13 +135,13 @@ static int check_keys(const struct bearer_settings *b, const struct config_place
 	bool url = b->keys_url[0] != '\0';
 
 	if (url == (b->keys_file[0] != '\0'))
-		return fail(at, "proxy.bearer", "expected keys_file or keys_url: one of them");
+		return config_refuse(at, "proxy.bearer", "expected keys_file or keys_url: one of them");
 	if (url && (!text_starts_nocase(strv_from(b->keys_url), STRV("https://")) || strlen(b->keys_url) == 8))
-		return fail(at, "proxy.bearer.keys_url", "\"%s\": expected a https:// URL", b->keys_url);
+		return config_refuse(at, "proxy.bearer.keys_url", "\"%s\": expected a https:// URL", b->keys_url);
 	if (!url && b->keys_ca[0] != '\0')
-		return fail(at, "proxy.bearer.keys_ca", "is for keys_url alone");
+		return config_refuse(at, "proxy.bearer.keys_ca", "is for keys_url alone");
 	if (b->keys_max_age_seconds < b->keys_refresh_seconds)
-		return fail(at, "proxy.bearer.keys_max_age_seconds", "is less than keys_refresh_seconds");
+		return config_refuse(at, "proxy.bearer.keys_max_age_seconds", "is less than keys_refresh_seconds");
 	return 0;
 }
 
@@ -171,7 +158,7 @@ static int check_bearer(struct bearer_settings *b, const struct config_place *at
 	if (check_keys(b, at) < 0)
 		return -1;
 	if (b->algorithms_count == 0 || b->algorithms_count > BEARER_ALGORITHMS_MAX)
-		return fail(at, "proxy.bearer.algorithms", "expected those that the issuer signs with, such as [RS256]");
+		return config_refuse(at, "proxy.bearer.algorithms", "expected those that the issuer signs with, such as [RS256]");
 	for (unsigned i = 0; i < b->algorithms_count; i++) {
 		if (config_choice(b->algorithms[i], jwt_algorithms, "proxy.bearer.algorithms", at) < 0)
 			return -1;
