@@ -408,7 +408,7 @@ def test_everything_is_done_by_keyboard_alone(page):
     page.press("Enter")
     page.wait(shown("admin") + "?.querySelector('table')")
     assert focused(page) == "h-admin" and tab_to(page, "tab-devices") == ["tab-devices"]
-    for want in ("tab-accounts", "tab-audit"):
+    for want in ("tab-accounts", "tab-migration", "tab-secrets", "tab-audit"):
         page.press("ArrowRight")
         assert focused(page) == want
         page.wait("document.querySelector('#%s[aria-selected=true]')" % want)

@@ -301,7 +301,13 @@ def test_threat_47_the_page_lets_no_script_run_but_its_own(enroll, browser):
     html = answer.body.decode()
     for tag, directive in (("script", "script-src"), ("style", "style-src")):
         inside, = re.findall("<%s>(.*?)</%s>" % (tag, tag), html, re.S)
-        assert policy[directive] == "'sha256-%s'" % base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        own = "'sha256-%s'" % base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        # strict-dynamic: what that script fetches itself, which is /cockpit.js alone
+        assert policy[directive] == own + (" 'strict-dynamic'" if tag == "script" else "")
+    assert re.findall(r'el\("script", \{ src: (.*?) \}\)', html) == ['"/cockpit.js"'] and html.count('"script"') == 1
+    fetched = browser(enroll).get("/cockpit.js", [("Accept-Encoding", "gzip")])
+    assert fetched.get("Content-Type").startswith("text/javascript") and fetched.get("X-Content-Type-Options") == "nosniff"
+    assert b"innerHTML" not in gzip.decompress(fetched.body) and "innerHTML" not in html
     assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "unsafe" not in str(policy) and not re.search(r"\son\w+=|\sstyle=|javascript:", html.split("<script>")[0].split("</style>")[1])
     assert answer.get("X-Content-Type-Options") == "nosniff" and answer.get("X-Frame-Options") == "DENY"

@@ -7,8 +7,17 @@
 const own =
 @@cockpit.en.json
 ;
-const { el, act, api, ask, say, table, facts, moment, state, PAGE } = window.easgate;
+const css = `
+@@cockpit.css
+`;
+const { el, act, api, ask, say, table, facts, moment, owner, openTab, PAGE } = window.easgate;
 const t = (key, values) => window.easgate.fill(own[key] || key, values);
+/* What the API refuses is said by the portal's page. */
+for (const key of Object.keys(own)) if (key.startsWith("error-")) window.easgate.texts[key] = own[key];
+/* By the CSSOM: no style that came with the page's text is let in. */
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(css);
+document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 const SVG = "http://www.w3.org/2000/svg";
 const DAYS = 90, ASK_AGAIN = 700;
 let days = DAYS, group = "", holding = false, skip = 0;
@@ -133,6 +142,19 @@ const waiting = async (n) => {
 	return [el("h2", {}, t("waiting", { n })), el("div", { class: "scroll" }, table(["person", "device", "method", "first", "client", "acts"], records.map((d) => [d.upn || d.sid,
 		el("span", {}, d.device, d.device_type ? el("span", { class: "small" }, " " + d.device_type) : null), word("method-" + d.method, d.method), moment(d.first_seen), d.client,
 		recordActs(d, ["release", "block"])]), t))];
+};
+
+/* --- one-time secrets --- */
+const end = (s) => async (event) => {
+	const b = event.currentTarget, name = owner(s);
+	if (!await ask(t("end-head", { name }), t("end-text"), t("end"))) { b.focus(); return; }
+	act(b, async () => { await api("POST", "/api/admin/secrets/" + s.id + "/revoke", {}); await openTab("secrets"); say(t("done-end")); });
+};
+window.easgate.secrets = async (from) => {
+	const { secrets } = await api("GET", "/api/admin/secrets?limit=" + PAGE + "&skip=" + from);
+	return [secrets.length, table(["owner", "for", "profile", "state", "made", "ends", "acts"], secrets.map((s) => [owner(s), s.purpose, s.profile,
+		el("span", { class: "state" + (s.state === "open" ? " state-waiting" : "") }, t("secret-" + s.state)), moment(s.made), moment(s.ends),
+		s.state === "open" ? el("button", { type: "button", class: "danger", "aria-label": t("end") + ": " + owner(s), on: end(s) }, t("end")) : ""]), t)];
 };
 
 /* --- the page --- */

@@ -269,17 +269,7 @@ const TABS = {
 			} }, t("revoke-all")))]))];
 	},
 	migration: async () => { await cockpit(); return [0, el("div", { id: "cockpit" })]; },
-	secrets: async () => {
-		const { secrets } = await api("GET", "/api/admin/secrets?limit=" + PAGE + "&skip=" + skip);
-		const end = (s) => async (event) => {
-			const b = event.currentTarget;
-			if (!await ask(t("end-head", { name: owner(s) }), t("end-text"), t("end"))) { b.focus(); return; }
-			act(b, async () => { await api("POST", "/api/admin/secrets/" + s.id + "/revoke", {}); await openTab("secrets"); say(t("done-end")); });
-		};
-		return [secrets.length, table(["owner", "for", "profile", "state", "created", "ends", "acts"], secrets.map((s) => [owner(s), s.purpose, s.profile,
-			el("span", { class: "state" + (s.state === "open" ? " state-waiting" : "") }, t("secret-" + s.state)), moment(s.made), moment(s.ends),
-			s.state === "open" ? el("button", { type: "button", class: "danger", "aria-label": t("end") + ": " + owner(s), on: end(s) }, t("end")) : ""]))];
-	},
+	secrets: async () => { await cockpit(); return window.easgate.secrets(skip); },
 	audit: async (text) => {
 		const { entries } = await api("GET", "/api/admin/audit?limit=" + PAGE + "&skip=" + skip + "&object=" + encodeURIComponent(text));
 		return [entries.length, auditTable(entries)];
@@ -294,7 +284,7 @@ const TABS = {
 /* Fetched when it is needed: few people ever open it. */
 const cockpit = () => new Promise((done, fail) => {
 	if (window.easgate) { done(); return; }
-	window.easgate = { el, act, api, ask, say, table, facts, moment, state, fill, PAGE };
+	window.easgate = { el, act, api, ask, say, table, facts, moment, owner, fill, openTab, texts, PAGE };
 	const script = el("script", { src: "/cockpit.js" });
 	script.onload = done;
 	script.onerror = () => { delete window.easgate; script.remove(); fail(new Refused(t("error-network"))); };
