@@ -309,7 +309,7 @@ static const struct config_fill lockout_rows[] = {
 	FILL_U32(struct config_lockout, address_attempts, 50, 1, 100000),
 	FILL_U32(struct config_lockout, good_seconds, 3600, 1, 86400),
 	FILL_U32(struct config_lockout, memory_mib, 16, 1, 256),
-	FILL_U32(struct config_lockout, queue, 64, 1, 1024),
+	FILL_U32(struct config_lockout, queue, 256, 1, 1024),
 	FILL_U32(struct config_lockout, entries, 10000, 64, 1000000),
 	{ .key = NULL },
 };

@@ -151,6 +151,17 @@ void facts_from_token(struct account *a, const struct sid *own, const struct sid
 	}
 }
 
+uint32_t facts_wrong_passwords(bool known, uint32_t threshold, uint32_t margin)
+{
+	if (!known)
+		return 1;
+	if (threshold == 0)
+		return FACTS_UNLIMITED;
+	if (threshold == 1)
+		return 0;
+	return threshold - 1 > margin ? threshold - 1 - margin : 1;
+}
+
 bool facts_may_delegate(const struct account *a, time_t now)
 {
 	uint32_t flags = facts_flags_now(a, now);

@@ -51,6 +51,14 @@ void facts_from_token(struct account *a, const struct sid *own, const struct sid
     size_t count, const struct sid *wanted, size_t wanted_count,
     const struct refused_groups *refused);
 
+/*
+ * How many wrong passwords an account may have so that AD's count never reaches its threshold less `margin`. Where that would leave none, the
+ * margin counts as `threshold` - 2: one, which does not lock it. 0: its first wrong one locks it. FACTS_UNLIMITED: AD never locks it.
+ * Not known: one.
+ */
+#define FACTS_UNLIMITED UINT32_MAX
+uint32_t facts_wrong_passwords(bool known, uint32_t threshold, uint32_t margin);
+
 /* May somebody get a Kerberos ticket in this account's name? */
 bool facts_may_delegate(const struct account *a, time_t now);
 

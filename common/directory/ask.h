@@ -87,8 +87,10 @@ struct directory_found {
 /* A name and a password as typed. The directory process overwrites its copies as soon as the attempt is over. */
 struct directory_sign_in {
 	char name[DIRECTORY_CLAIM_MAX];		/* "user", "user@domain" or "DOMAIN\\user" */
-	uint32_t margin;	/* no attempt once badPwdCount >= the lock-out limit - margin, nor where the limit is not known and one was made;
-				   DIRECTORY_NO_MARGIN: whatever the count */
+	/* AD took this password when pwdLastSet was this; as long as it still is, the attempt counts as a right one, and one that would lock the
+	 * account is all that is refused. 0: not known to be right */
+	int64_t right_at;
+	uint32_t margin;	/* no attempt once badPwdCount >= facts_wrong_passwords(): see there; DIRECTORY_NO_MARGIN: whatever the count */
 	uint32_t password_n;	/* 1 to DIRECTORY_PASSWORD_MAX bytes */
 	char password[DIRECTORY_PASSWORD_MAX];
 };

@@ -60,7 +60,7 @@ void directory_ldap_cancel(struct ldap_lookup *l);
 /*
  * Is this the account's password? The account is found anew on one server with the service's own connection, then
  * bound as on the same server, by TLS, on a connection that serves nothing else: at most one attempt at a time for
- * one account, and none once its badPwdCount there is at the lock-out limit less `ask->margin`. Copies ask; overwrites
+ * one account, and none once its badPwdCount there is at facts_wrong_passwords() of `ask->margin`. Copies ask; overwrites
  * its copy when it ends. `done` runs exactly once, from the loop, unless cancelled. NULL: nobody can be asked now.
  */
 typedef void directory_ldap_signed_in_fn(void *arg, const struct directory_signed_in *answer);

@@ -11,7 +11,7 @@
 #include "common/directory/ldap_parts.h"
 #include "common/log.h"
 
-#define SIGN_INS_MAX 64
+#define SIGN_INS_MAX 256 /* the *lockout* processes have fewer under way, all together */
 
 enum sign_in_step { SIGN_IN_FINDING, SIGN_IN_WAITING, SIGN_IN_BINDING, SIGN_IN_OVER };
 
@@ -127,8 +127,7 @@ static bool is_being_tried(const struct ldap_sign_in *s)
 static enum sign_in_result look(const struct ldap_sign_in *s)
 {
 	const struct account *a = &s->answer.account;
-	/* Not known: as if the next one but the margin locked it. */
-	uint64_t limit = a->lockout_known ? a->lockout_threshold : (uint64_t)s->ask.margin + 1;
+	uint32_t margin = s->ask.right_at != 0 && s->ask.right_at == a->pwd_last_set && s->ask.margin != DIRECTORY_NO_MARGIN ? 0 : s->ask.margin;
 
 	if ((a->flags & ACCOUNT_ENABLED) == 0)
 		return SIGN_IN_DISABLED;
@@ -136,8 +135,9 @@ static enum sign_in_result look(const struct ldap_sign_in *s)
 		return SIGN_IN_LOCKED;
 	if ((a->flags & ACCOUNT_EXPIRED) != 0)
 		return SIGN_IN_EXPIRED;
-	/* One more wrong password must leave it at the limit less margin at most. */
-	if (s->ask.margin != DIRECTORY_NO_MARGIN && limit != 0 && (uint64_t)a->bad_password_count + s->ask.margin >= limit)
+	/* One more wrong password must leave it below the threshold less margin. */
+	if (margin != DIRECTORY_NO_MARGIN &&
+	    a->bad_password_count >= facts_wrong_passwords(a->lockout_known, a->lockout_threshold, margin))
 		return SIGN_IN_GUARDED;
 	return SIGNED_IN;
 }

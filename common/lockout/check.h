@@ -2,13 +2,13 @@
  * check: one LOCKOUT_CHECK from its name to its answer:
  *
  *   finding     DIRECTORY_FIND: whose name is it, and what is the account's policy
- *   stretching  the memory-hard work, one password at a time, first in first out, bounded
+ *   stretching  the memory-hard work, one password at a time, in a bounded and fair queue; not again for what was refused lately
  *   reading, taking   may it be tried (store, decide)
  *   waiting     somebody tries this very password: another node (asked again), or another check here (told by it)
- *   binding     DIRECTORY_SIGN_IN
+ *   binding     DIRECTORY_SIGN_IN, for a bounded number at once
  *   reading, learning  what the try taught
  *
- * Knows no wire but the one to *directory*. *lockout* process.
+ * An answer that is told later keeps no place here. Knows no wire but the one to *directory*. *lockout* process.
  */
 #ifndef EASGATE_LOCKOUT_CHECK_H
 #define EASGATE_LOCKOUT_CHECK_H
@@ -20,7 +20,7 @@
 #include "common/lockout/process.h"
 #include "common/lockout/store.h"
 
-#define CHECKS_MAX 512 /* under way at once; more are refused */
+#define CHECKS_MAX 2048 /* under way at once; more are refused */
 
 struct checks;
 

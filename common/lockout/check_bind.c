@@ -90,13 +90,10 @@ static void on_signed_in(void *arg, enum wire_status status, const void *body, s
 static uint32_t margin_of(const struct check *k)
 {
 	const struct config_lockout *c = k->owner->setup.config;
-	uint32_t limit = lockout_limit(k->account.lockout_known, k->account.lockout_threshold, c->margin);
+	uint32_t limit = facts_wrong_passwords(k->account.lockout_known, k->account.lockout_threshold, c->margin);
 
 	if (c->parsed_mode != LOCKOUT_ENFORCE)
 		return DIRECTORY_NO_MARGIN;
-	/* AD will take it; were that wrong after all, one try is still left of the threshold */
-	if (k->was_right)
-		return c->margin < 1 ? c->margin : 1;
 	/* the same try that is left for people: see set_rules() */
 	return k->ask.interactive == 0 && limit != LOCKOUT_UNLIMITED && limit >= 4 ? c->margin + 1 : c->margin;
 }
@@ -113,6 +110,7 @@ void check_bind(struct check *k)
 	memset(&ask, 0, sizeof(ask));
 	memcpy(ask.name, k->ask.name, sizeof(ask.name));
 	ask.margin = margin_of(k);
+	ask.right_at = k->was_right ? k->account.pwd_last_set : 0;
 	ask.password_n = k->ask.password_n;
 	memcpy(ask.password, k->ask.password, k->ask.password_n);
 	k->asked = asker_ask(c->setup.directory, DIRECTORY_SIGN_IN, &ask, sizeof(ask), timeout < CHECK_BIND_MS ? timeout : CHECK_BIND_MS,

@@ -6,9 +6,13 @@
 
 #include "common/lockout/check.h"
 #include "common/lockout/decide.h"
+#include "common/lockout/stale.h"
 
 #define CHECK_BEFORE_MS 8000	/* from the question to the bind, at most */
 #define CHECK_BIND_MS	10000	/* the bind, at most */
+#define BINDS_MAX	24	/* tries under way at once: directory and the domain controller need a connection for each */
+#define QUEUE_BUCKETS	4096
+#define QUEUE_RIGHT	8192
 
 enum check_step { CHECK_FINDING, CHECK_STRETCHING, CHECK_TAKING, CHECK_WAITING, CHECK_BINDING, CHECK_LEARNING, CHECK_OVER };
 
@@ -21,7 +25,12 @@ struct check {
 	char address[LOCKOUT_ADDRESS_MAX];	/* lockout_address() of it */
 	enum check_step step;
 	bool queued;			/* waits for the memory-hard work */
+	bool first;			/* before others in the queue: see check_queue.c */
 	bool ready;			/* it is done: `stretched` */
+	bool gated;			/* waits until fewer are being tried */
+	bool binds;			/* is counted among those */
+	uint64_t turn;
+	uint8_t stale[LOCKOUT_TAG];	/* stale_name() of it */
 	bool known;			/* the name is an account's */
 	/* Whose record it is: the account's SID; for a name that nobody has "?" and its keyed hash, so that nobody learns which names there are */
 	char subject[ACCOUNT_SID_MAX];
@@ -43,15 +52,48 @@ struct check {
 	struct lockout_checked answer;
 };
 
+/* By keyed hash: what falls into the same bucket is taken for one, which costs it a turn now and then. */
+struct check_queue {
+	unsigned n;			/* waiting */
+	uint64_t turn;			/* being served */
+	uint64_t served;		/* how many were */
+	uint16_t of_address[QUEUE_BUCKETS], of_account[QUEUE_BUCKETS];	/* waiting */
+	uint64_t last_turn[QUEUE_BUCKETS];	/* that an address was given */
+	uint64_t served_account[QUEUE_BUCKETS];	/* `served` when the account last was */
+	uint64_t right[QUEUE_RIGHT];	/* pairs of account and address whose password was right lately */
+};
+
+struct late;
+
 struct checks {
 	struct checks_setup setup;
 	struct check *first, *last;
-	unsigned count, queued;
+	unsigned count;
+	struct check_queue queue;
+	struct stale *stale;
+	unsigned binds;
+	struct late *late;		/* answers that are told later */
+	unsigned lates;
 	struct event *stretch;		/* armed while somebody waits for it */
+	uint32_t stretch_ms;		/* what one took lately */
+	struct deadline tidy;
+	uint64_t said_limit[2];		/* thresholds that were complained of: a bit each */
 	struct account policy;		/* lock-out policy of the last account that was found: names of nobody seem to have the same */
 };
 
-/* --- check.c --- */
+/* --- check_queue.c --- */
+/* After k->share and k->try.address are known. False: k was refused, and has ended. */
+MUST_CHECK bool check_queue_enter(struct check *k);
+void check_queue_leave(struct check *k);	/* harmless when it is not in */
+struct check *check_queue_next(struct checks *c);	/* whose turn it is: still in; NULL: nobody waits */
+void check_queue_right(struct check *k);	/* its password was right */
+/* When to come again after LOCKOUT_OVERLOADED. */
+uint32_t checks_overload_seconds(const struct checks *c);
+
+/* --- check_end.c --- */
+void check_free(struct check *k);
+void checks_late_leave(struct checks *c, const void *asker);
+void checks_late_free(struct checks *c);
 /* The end; the answer is told from the loop, and to all who wait for this one. */
 void check_end(struct check *k, enum lockout_result result);
 void check_end_wait(struct check *k, enum lockout_result result, int64_t seconds);
@@ -62,6 +104,9 @@ void check_would(struct check *k, enum lockout_result result);
 /* enforce: an audit line beside the worker's, with what the guard knew. */
 void check_say_prevented(struct check *k, enum lockout_result result);
 void check_count_memory(const struct check *k, enum lockout_memory what);
+
+/* --- check.c --- */
+int64_t check_seconds(const struct checks *c);	/* of a clock that nobody sets */
 bool check_account_is_whole(const struct account *a);
 /* LOCKOUT_RESULTS: nothing in the account's state stands against it. */
 enum lockout_result check_state(const struct check *k);
@@ -73,6 +118,7 @@ int checks_stretch_open(struct checks *c);
 /* --- check_store.c --- */
 void check_take(struct check *k);	/* after the tag is known */
 void check_learn(struct check *k);	/* after the bind; k->lesson, k->answer.result are set */
+void check_gate_leave(struct check *k);	/* it is no more among those being tried, nor waits to be */
 
 /* --- check_bind.c --- */
 void check_bind(struct check *k);

@@ -16,11 +16,29 @@ static bool is_forced(const struct check *k)
 	return k->owner->setup.config->parsed_mode == LOCKOUT_LOG;
 }
 
+/* Once for each threshold: with it the margin cannot be kept. */
+static void say_limit(struct checks *c, uint32_t threshold)
+{
+	uint32_t margin = c->setup.config->margin;
+	uint64_t bit = 1ull << threshold % 64, *said = &c->said_limit[threshold / 64 % ARRAY_LEN(c->said_limit)];
+
+	if (threshold == 0 || threshold - 1 > margin || (*said & bit) != 0)
+		return;
+	*said |= bit;
+	if (threshold == 1)
+		log_say(LOG_ERROR, "lockout_no_try", "the domain locks accounts at their first wrong password (lockoutThreshold 1, or a password "
+		    "settings object's): no password is tried that is not known to be right; raise it to %u", margin + 2);
+	else
+		log_say(LOG_WARNING, "lockout_margin_lowered", "the domain locks accounts at %u wrong passwords: lockout.margin %u would leave none to "
+		    "be tried, so it counts as %u for them and one is; raise the threshold to %u or more, or lower lockout.margin",
+		    threshold, margin, threshold - 2, margin + 2);
+}
+
 static void set_rules(struct check *k)
 {
 	const struct config_lockout *c = k->owner->setup.config;
 	const struct account *a = k->known ? &k->account : &k->owner->policy;
-	uint32_t limit = lockout_limit(a->lockout_known, a->lockout_threshold, c->margin);
+	uint32_t limit = facts_wrong_passwords(a->lockout_known, a->lockout_threshold, c->margin);
 	uint32_t window = a->lockout_window != 0 ? a->lockout_window : WINDOW_DEFAULT;
 
 	k->rules = (struct lockout_rules){ .limit = limit, .window = window, .attempts = c->attempts,
@@ -28,15 +46,12 @@ static void set_rules(struct check *k)
 		.pending_seconds = CHECK_BIND_MS / 1000 + 2, .good_seconds = c->good_seconds, .forced = is_forced(k) };
 	if (k->rules.attempts == 0)
 		k->rules.attempts = limit == LOCKOUT_UNLIMITED ? ATTEMPTS_DEFAULT : limit > 0 ? limit : 1;
+	if (a->lockout_known && c->parsed_mode == LOCKOUT_ENFORCE)
+		say_limit(k->owner, a->lockout_threshold);
 	/* nobody types and nobody waits: one try of several is left for somebody who does */
 	if (k->ask.interactive == 0 && limit != LOCKOUT_UNLIMITED && limit >= 4)
 		k->rules.limit = limit - 1;
 	k->item.address_window = k->rules.attempts_window;
-}
-
-static int64_t local_now(const struct check *k)
-{
-	return (int64_t)(loop_now_ms(k->owner->setup.loop) / 1000);
 }
 
 /* Whatever the store says: no more than one node's share has left this process. */
@@ -45,7 +60,7 @@ static void apply_local_share(struct check *k)
 	int64_t until = 0;
 
 	if (k->rules.limit != LOCKOUT_UNLIMITED &&
-	    share_count(k->owner->setup.share, SHARE_ACCOUNT, k->share, k->rules.window, local_now(k), &until) >= k->rules.limit)
+	    share_count(k->owner->setup.share, SHARE_ACCOUNT, k->share, k->rules.window, check_seconds(k->owner), &until) >= k->rules.limit)
 		k->rules.limit = 0;
 }
 
@@ -87,6 +102,45 @@ static void wait_and_see(struct check *k)
 	deadline_arm(k->owner->setup.loop, &k->again, AGAIN_MS, on_again);
 }
 
+/* --- so many at once --- */
+
+/* True: k waits until another one is over. */
+static bool must_wait(struct check *k)
+{
+	struct checks *c = k->owner;
+
+	if (k->binds || c->binds < BINDS_MAX) {
+		c->binds += !k->binds;
+		k->binds = true;
+		return false;
+	}
+	k->gated = true;
+	k->step = CHECK_WAITING;
+	return true;
+}
+
+/* The oldest that waits reads again, since the record may be another by now. */
+static void let_next(struct checks *c)
+{
+	for (struct check *k = c->first; k != NULL; k = k->next) {
+		if (!k->gated || k->step == CHECK_OVER)
+			continue;
+		k->gated = false;
+		read_again(k);
+		return;
+	}
+}
+
+void check_gate_leave(struct check *k)
+{
+	k->gated = false;
+	if (!k->binds)
+		return;
+	k->binds = false;
+	k->owner->binds--;
+	let_next(k->owner);
+}
+
 /* Nobody has the name: as wrong as any, and nothing to be tried. */
 static void try(struct check *k)
 {
@@ -118,7 +172,7 @@ static void on_taken(void *arg, enum store_status status)
 		try(k);
 	} else {
 		k->recorded = true;
-		share_add(c->setup.share, SHARE_ACCOUNT, k->share, k->rules.window, local_now(k));
+		share_add(c->setup.share, SHARE_ACCOUNT, k->share, k->rules.window, check_seconds(k->owner));
 		try(k);
 	}
 }
@@ -171,9 +225,12 @@ static void judge(struct check *k)
 		check_count_memory(k, LOCKOUT_MEMORY_RIGHT);
 		check_end_right(k, until - k->try.late, true);
 	} else if (verdict == VERDICT_PENDING) {
+		check_gate_leave(k);
 		wait_and_see(k);
 	} else if (verdict == VERDICT_FAILED) {
 		check_end(k, LOCKOUT_UNAVAILABLE);
+	} else if ((is_forced(k) || (verdict == VERDICT_GO && !address_over)) && must_wait(k)) {
+		k->item.record = before;
 	} else if (is_forced(k)) {
 		go_though(k, verdict != VERDICT_GO ? refusal_of(verdict) : address_over ? LOCKOUT_ADDRESS_BUDGET : LOCKOUT_RESULTS);
 	} else if (verdict != VERDICT_GO) {
@@ -230,10 +287,6 @@ void check_take(struct check *k)
 	memcpy(k->item.address, k->try.address, LOCKOUT_TAG);
 	memcpy(k->item.sid, k->subject, sizeof(k->item.sid));
 	set_rules(k);
-	if (lockout_address_tag(k->owner->setup.key, k->subject, k->share) < 0) {
-		check_end(k, LOCKOUT_UNAVAILABLE);
-		return;
-	}
 	k->leader = find_leader(k);
 	if (k->leader != NULL)
 		k->step = CHECK_WAITING;

@@ -1,6 +1,6 @@
 /*
  * check_stretch: the memory-hard work. It blocks this process for tens of milliseconds at a time, which is why it has a process of its own;
- * between two passwords the loop runs once. The queue is bounded, and no address gets more than half of it. *lockout* process.
+ * between two passwords the loop runs once. What was refused lately needs none (stale.h). *lockout* process.
  */
 #include <openssl/crypto.h>
 
@@ -9,12 +9,6 @@
 #include "common/metrics.h"
 
 static const struct timeval at_once = { 0, 0 };
-
-static void show_waiting(const struct checks *c)
-{
-	if (c->setup.metrics != NULL)
-		metrics_set(c->setup.metrics->waiting, 0, c->queued);
-}
 
 static bool is_same_password(const struct check *a, const struct check *b)
 {
@@ -25,34 +19,19 @@ static bool is_same_password(const struct check *a, const struct check *b)
 static void go_on(struct check *k)
 {
 	struct checks *c = k->owner;
-	bool good;
 
-	k->queued = false;
-	c->queued--;
-	k->try = (struct lockout_try){ .key = c->setup.key, .sid = k->subject, .generation = k->account.pwd_last_set,
-		.set_at = facts_unix_time(k->account.pwd_last_set), .stretched = k->stretched };
-	good = lockout_address_tag(c->setup.key, k->address, k->try.address) == 0 &&
-	    lockout_tag(c->setup.key, k->try.sid, k->try.generation, k->stretched, k->try.tag) == 0;
-	if (good)
+	check_queue_leave(k);
+	if (lockout_tag(c->setup.key, k->try.sid, k->try.generation, k->stretched, k->try.tag) == 0)
 		check_take(k);
 	else
 		check_end(k, LOCKOUT_UNAVAILABLE);
 }
 
-static struct check *next_queued(const struct checks *c)
-{
-	struct check *k = c->first;
-
-	while (k != NULL && !k->queued)
-		k = k->next;
-	return k;
-}
-
 /* Those that wait with the very same password need no work of their own. */
 static void share(struct check *k)
 {
-	for (struct check *same = k->next; same != NULL; same = same->next) {
-		if (!same->queued || !is_same_password(k, same))
+	for (struct check *same = k->owner->first; same != NULL; same = same->next) {
+		if (same == k || !same->queued || !is_same_password(k, same))
 			continue;
 		memcpy(same->stretched, k->stretched, sizeof(k->stretched));
 		same->ready = true;
@@ -62,8 +41,8 @@ static void share(struct check *k)
 static void on_stretch(evutil_socket_t fd, short what, void *arg)
 {
 	struct checks *c = arg;
-	struct check *k = next_queued(c);
-	uint64_t began = loop_now_fresh();
+	struct check *k = check_queue_next(c), *next;
+	uint64_t began = loop_now_fresh(), took;
 	struct strv password;
 
 	(void)fd;
@@ -77,33 +56,36 @@ static void on_stretch(evutil_socket_t fd, short what, void *arg)
 	} else {
 		check_end(k, LOCKOUT_UNAVAILABLE);
 	}
+	took = loop_now_fresh() - began;
+	c->stretch_ms = (uint32_t)((7 * c->stretch_ms + took) / 8) + 1;
 	if (c->setup.metrics != NULL)
-		metrics_observe_us(c->setup.metrics->stretch, 0, (loop_now_fresh() - began) * 1000);
-	for (; k != NULL; k = k->next) {
+		metrics_observe_us(c->setup.metrics->stretch, 0, took * 1000);
+	for (k = c->first; k != NULL; k = next) {
+		next = k->next;
 		if (k->queued && k->ready)
 			go_on(k);
 	}
-	show_waiting(c);
-	if (next_queued(c) != NULL)
+	if (c->queue.n > 0)
 		(void)event_add(c->stretch, &at_once);
 }
 
 void check_stretch(struct check *k)
 {
 	struct checks *c = k->owner;
-	unsigned from_there = 0;
 
-	for (const struct check *other = c->first; other != NULL; other = other->next)
-		from_there += other->queued && strcmp(other->address, k->address) == 0;
-	if (c->queued >= c->setup.config->queue || from_there >= (c->setup.config->queue + 1) / 2) {
-		check_end(k, LOCKOUT_OVERLOADED);
+	k->step = CHECK_STRETCHING;
+	k->try = (struct lockout_try){ .key = c->setup.key, .sid = k->subject, .generation = k->account.pwd_last_set,
+		.set_at = facts_unix_time(k->account.pwd_last_set), .stretched = k->stretched };
+	if (lockout_address_tag(c->setup.key, k->address, k->try.address) < 0 || lockout_address_tag(c->setup.key, k->subject, k->share) < 0 ||
+	    stale_name(c->stale, k->subject, (struct strv){ k->ask.password, k->ask.password_n }, k->stale) < 0) {
+		check_end(k, LOCKOUT_UNAVAILABLE);
 		return;
 	}
-	k->step = CHECK_STRETCHING;
-	k->queued = true;
-	c->queued++;
-	show_waiting(c);
-	(void)event_add(c->stretch, &at_once);
+	k->ready = stale_find(c->stale, k->stale, check_seconds(c), k->stretched);
+	if (k->ready)
+		go_on(k);
+	else if (check_queue_enter(k))
+		(void)event_add(c->stretch, &at_once);
 }
 
 int checks_stretch_open(struct checks *c)

@@ -7,15 +7,6 @@
 
 #define COUNT_MAX 1000000u
 
-uint32_t lockout_limit(bool known, uint32_t threshold, uint32_t margin)
-{
-	if (!known)
-		return 1;
-	if (threshold == 0)
-		return LOCKOUT_UNLIMITED;
-	return threshold > margin ? threshold - margin : 0;
-}
-
 static bool same(const uint8_t a[LOCKOUT_TAG], const uint8_t b[LOCKOUT_TAG])
 {
 	return CRYPTO_memcmp(a, b, LOCKOUT_TAG) == 0;
@@ -90,6 +81,15 @@ static void drop_pending(struct lockout_record *r, uint32_t i)
 	r->pending[i] = r->pending[--r->pending_n];
 }
 
+static int find_pending(const struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG])
+{
+	for (uint32_t i = 0; i < r->pending_n; i++) {
+		if (same(r->pending[i].tag, tag))
+			return (int)i;
+	}
+	return -1;
+}
+
 static int find_address(const struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG])
 {
 	for (uint32_t i = 0; i < r->addresses_n; i++) {
@@ -123,8 +123,6 @@ static void age(struct lockout_record *r, const struct lockout_rules *rules, int
 	r->last = no_later(r->last, now);
 	r->since = no_later(r->since, now);
 	r->own_since = no_later(r->own_since, now);
-	if (now - r->last > rules->window)
-		r->count = 0;
 	if (now - r->since > rules->attempts_window)
 		r->tries = 0;
 	if (now - r->own_since > rules->attempts_window)
@@ -136,6 +134,9 @@ static void age(struct lockout_record *r, const struct lockout_rules *rules, int
 		else
 			i++;
 	}
+	/* what is under way AD may count any moment: from then its window begins */
+	if (now - r->last > rules->window && r->pending_n == 0)
+		r->count = 0;
 }
 
 /* The password was set so lately that AD may still take the one before. */
@@ -198,7 +199,7 @@ static void reserve(struct lockout_record *r, const struct lockout_rules *rules,
 static enum lockout_verdict judge(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until)
 {
 	bool own = find_address(r, t->address) >= 0;
-	int bad = find_bad(r, t->tag), old;
+	int bad = find_bad(r, t->tag), under_way = find_pending(r, t->tag), old;
 
 	if (bad >= 0) {
 		r->bad[bad].used = t->now;
@@ -209,11 +210,9 @@ static enum lockout_verdict judge(struct lockout_record *r, const struct lockout
 	old = is_old(r, t);
 	if (old != 0)
 		return old > 0 ? VERDICT_OLD : VERDICT_FAILED;
-	for (uint32_t i = 0; i < r->pending_n; i++) {
-		if (same(r->pending[i].tag, t->tag)) {
-			*until = r->pending[i].until;
-			return VERDICT_PENDING;
-		}
+	if (under_way >= 0) {
+		*until = r->pending[under_way].until;
+		return VERDICT_PENDING;
 	}
 	if (r->pending_n == RECORD_PENDING) {
 		*until = t->now + rules->pending_seconds;
@@ -281,6 +280,21 @@ static void learn_right(struct lockout_record *r, const struct lockout_rules *ru
 	add_address(r, t->address, t->now);
 }
 
+/* Nobody waits any more for a try whose end is not known; and yet AD may only now come to it: its place is kept under a name that no password has. */
+static void leave_pending(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, enum lockout_lesson lesson)
+{
+	int i = find_pending(r, t->tag);
+
+	if (i < 0)
+		return;
+	if (lesson == LESSON_NONE && rules->limit != LOCKOUT_UNLIMITED && r->pending_n < RECORD_PENDING) {
+		memset(r->pending[i].tag, 0, LOCKOUT_TAG);
+		r->pending[i].until = t->now + rules->pending_seconds;
+	} else {
+		drop_pending(r, (uint32_t)i);
+	}
+}
+
 int lockout_learn(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, enum lockout_lesson lesson,
     uint32_t bad_count)
 {
@@ -288,12 +302,7 @@ int lockout_learn(struct lockout_record *r, const struct lockout_rules *rules, c
 
 	if (lockout_tag(t->key, t->sid, t->generation, t->stretched, tag) < 0)
 		return -1;
-	for (uint32_t i = 0; i < r->pending_n; i++) {
-		if (same(r->pending[i].tag, t->tag)) {
-			drop_pending(r, i);
-			break;
-		}
-	}
+	leave_pending(r, rules, t, lesson);
 	age(r, rules, t->now);
 	switch (lesson) {
 	case LESSON_WRONG:

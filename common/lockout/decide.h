@@ -10,15 +10,16 @@
 #ifndef EASGATE_LOCKOUT_DECIDE_H
 #define EASGATE_LOCKOUT_DECIDE_H
 
+#include "common/directory/account_facts.h"
 #include "common/lockout/record.h"
 
-#define LOCKOUT_UNLIMITED UINT32_MAX
+#define LOCKOUT_UNLIMITED FACTS_UNLIMITED
 /* Of an account whose password is so young, AD may still take the one before. */
 #define LOCKOUT_OLD_SECONDS	 3720
 #define LOCKOUT_OLD_GOOD_SECONDS 60
 
 struct lockout_rules {
-	uint32_t limit;			/* wrong ones within `window`, so that AD's count stays at the threshold less margin; UNLIMITED */
+	uint32_t limit;			/* wrong ones within `window`, so that AD's count stays below the threshold less margin; UNLIMITED */
 	uint32_t window;		/* AD's observation window */
 	uint32_t attempts, attempts_window;	/* the budget */
 	uint32_t pending_seconds;	/* as long as one try may take */
@@ -71,8 +72,5 @@ MUST_CHECK int lockout_learn(struct lockout_record *r, const struct lockout_rule
 uint32_t lockout_good_seconds(const struct lockout_rules *rules, const struct lockout_try *t);
 /* Nothing here can be believed: as if all that may be sent had been sent just now. */
 void lockout_assume_worst(struct lockout_record *r, int64_t now);
-
-/* Pure arithmetic of the account's policy. threshold 0 and known: AD never locks it. */
-uint32_t lockout_limit(bool known, uint32_t threshold, uint32_t margin);
 
 #endif

@@ -361,7 +361,7 @@ def test_a_person_signs_in_with_the_password_of_active_directory(ad, start_enrol
 
 
 def test_a_thousand_wrong_passwords_never_bring_an_account_near_its_lockout(ad, start_enroll, browser):
-    """Strangers try; the domain's own count stays under threshold less margin, and the owner can still sign in to the domain."""
+    """Strangers try; the domain's own count never reaches the threshold less margin, and the owner can still sign in to the domain."""
     from concurrent.futures import ThreadPoolExecutor
     sam = ad.account()
     enroll = start_enroll({"lockout": {"attempts": 100, "address_attempts": 100000, "memory_mib": 1}}, ad=ad)
@@ -369,7 +369,7 @@ def test_a_thousand_wrong_passwords_never_bring_an_account_near_its_lockout(ad, 
         statuses = set(pool.map(lambda i: browser(enroll).sign_in(sam, "wrong %d" % i).status, range(1000)))
     assert statuses <= {401, 429, 503}
     count, threshold = int(ad.get(sam, "badPwdCount")), int(_threshold(ad))
-    assert 0 < count <= threshold - 2, (count, threshold)
+    assert 0 < count < threshold - 2, (count, threshold)
     assert ad.get(sam, "lockoutTime") in (None, "0")
     assert ad.password_is(sam, "Passw0rd." + sam)
 
@@ -378,7 +378,7 @@ def test_the_guard_of_the_portal_stops_long_before(ad, start_enroll, browser):
     sam = ad.account()
     enroll = start_enroll(ad=ad)
     statuses = [browser(enroll).sign_in(sam, "wrong %d" % i).status for i in range(10)]
-    assert statuses[-1] == 429 and int(ad.get(sam, "badPwdCount")) <= 3
+    assert statuses[-1] == 429 and int(ad.get(sam, "badPwdCount")) <= 2
 
 
 def test_disabled_expired_locked_and_to_be_changed_do_not_sign_in(ad, start_enroll, browser):

@@ -82,15 +82,16 @@ def policy_of_its_own(ad, sam, threshold, window):
             handle.delete_s(dn)
 
 
-def test_nodes_that_race_with_different_wrong_passwords_stay_together_below_the_threshold(ad, node, sign_in, redis_server):
-    """Forty people at three nodes at once; then the owner signs in to the domain as if nothing had been."""
+def test_ten_nodes_that_race_with_different_wrong_passwords_stay_together_below_the_threshold(ad, node, sign_in, redis_server):
+    """Forty people at ten nodes at once; then the owner signs in to the domain as if nothing had been."""
     sam = ad.account()
-    first = node({"lockout.attempts": 100, "lockout.address_attempts": 1000}, redis_server)
-    nodes = [first] + [node({"lockout.attempts": 100, "lockout.address_attempts": 1000}, redis_server) for _ in range(2)]
+    changes = {"lockout.attempts": 100, "lockout.address_attempts": 1000}
+    with ThreadPoolExecutor(2) as pool:
+        nodes = list(pool.map(lambda _: node(changes, redis_server), range(10)))
     with ThreadPoolExecutor(40) as pool:
-        statuses = set(pool.map(lambda i: sign_in(nodes[i % 3], sam, "wrong %d" % i), range(120)))
+        statuses = set(pool.map(lambda i: sign_in(nodes[i % 10], sam, "wrong %d" % i), range(120)))
     assert statuses <= {401, 429, 503}
-    assert 0 < bad_count(ad, sam) <= DOMAIN_THRESHOLD - MARGIN
+    assert 0 < bad_count(ad, sam) < DOMAIN_THRESHOLD - MARGIN
     assert ad.get(sam, "lockoutTime") in (None, "0")
     assert sum(binds(n)["wrong"] for n in nodes) == bad_count(ad, sam)
     assert ad.password_is(sam, "Passw0rd." + sam)
@@ -156,7 +157,7 @@ def test_the_accounts_own_policy_counts_and_its_window_ends(ad, node, sign_in, p
     """A password settings object with another threshold and a window of seconds: AD's number stays as it is when the window is over, and
     counts no more."""
     sam = ad.account()
-    with policy_of_its_own(ad, sam, threshold=4, window=5):
+    with policy_of_its_own(ad, sam, threshold=5, window=5):
         enroll = node(reads_policies(ad, place))
         assert [sign_in(enroll, sam, "wrong %d" % i) for i in range(4)] == [401, 401, 429, 429]
         assert bad_count(ad, sam) == 2

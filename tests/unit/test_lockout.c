@@ -99,16 +99,25 @@ static enum lockout_verdict right(struct site *s, const char *text, uint32_t bad
 
 /* --- the limit --- */
 
-static void the_limit_is_the_threshold_less_margin(void **state)
+static void ads_count_stays_below_the_threshold_less_margin_and_one_that_does_not_lock_is_left(void **state)
 {
 	(void)state;
-	assert_int_equal(lockout_limit(true, 5, 2), 3);
-	assert_int_equal(lockout_limit(true, 10, 2), 8);
-	assert_int_equal(lockout_limit(true, 2, 2), 0);
-	assert_int_equal(lockout_limit(true, 1, 5), 0);
-	assert_int_equal(lockout_limit(true, 0, 2), LOCKOUT_UNLIMITED);
-	assert_int_equal(lockout_limit(false, 0, 2), 1);
-	assert_int_equal(lockout_limit(false, 50, 2), 1);
+	for (uint32_t threshold = 1; threshold < 200; threshold++) {
+		for (uint32_t margin = 0; margin < 110; margin++) {
+			uint32_t n = facts_wrong_passwords(true, threshold, margin);
+			if (threshold > margin + 1)
+				assert_true(n >= 1 && n < threshold - margin);
+			else
+				assert_int_equal(n, threshold > 1 ? 1 : 0);	/* never one that locks it */
+		}
+	}
+	assert_int_equal(facts_wrong_passwords(true, 5, 2), 2);
+	assert_int_equal(facts_wrong_passwords(true, 10, 2), 7);
+	assert_int_equal(facts_wrong_passwords(true, 3, 2), 1);
+	assert_int_equal(facts_wrong_passwords(true, UINT32_MAX, UINT32_MAX - 1), 1);
+	assert_int_equal(facts_wrong_passwords(true, 0, 2), LOCKOUT_UNLIMITED);
+	assert_int_equal(facts_wrong_passwords(false, 0, 2), 1);
+	assert_int_equal(facts_wrong_passwords(false, 50, 2), 1);
 }
 
 static void of_a_thousand_different_passwords_three_are_tried(void **state)
@@ -385,6 +394,22 @@ static void the_same_password_is_tried_by_one_at_a_time_and_a_dead_one_is_not_wa
 	assert_int_equal(s->record.count, 2);	/* the first may have been counted */
 }
 
+static void of_a_try_whose_end_nobody_knows_ad_may_count_later_so_the_window_is_not_over(void **state)
+{
+	struct site *s = *state;
+
+	s->rules.window = 1;
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(take(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
+		learn(s, (const char *[]){ "a", "b", "c" }[i], i == 0 ? LESSON_NONE : LESSON_WRONG, 0);
+	}
+	s->now += 11;
+	assert_int_equal(take(s, "a"), VERDICT_GUARDED);	/* and nobody waits for it */
+	s->now += 1;
+	assert_int_equal(take(s, "a"), VERDICT_GO);
+	assert_int_equal(s->record.count, 1);
+}
+
 static void a_deadline_without_end_holds_nobody(void **state)
 {
 	struct site *s = *state;
@@ -589,7 +614,7 @@ static void a_network_of_64_bits_is_one_client(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(the_limit_is_the_threshold_less_margin),
+		CASE(ads_count_stays_below_the_threshold_less_margin_and_one_that_does_not_lock_is_left),
 		CASE(of_a_thousand_different_passwords_three_are_tried),
 		CASE(those_under_way_count_before_they_are_answered),
 		CASE(a_whole_window_after_the_last_it_begins_anew_and_not_before),
@@ -609,6 +634,7 @@ int main(void)
 		CASE(what_was_not_tried_is_given_back_and_what_may_have_been_is_not),
 		CASE(the_tag_is_kept_under_the_generation_that_the_server_had),
 		CASE(the_same_password_is_tried_by_one_at_a_time_and_a_dead_one_is_not_waited_for),
+		CASE(of_a_try_whose_end_nobody_knows_ad_may_count_later_so_the_window_is_not_over),
 		CASE(a_deadline_without_end_holds_nobody),
 		CASE(an_owners_address_has_a_budget_that_strangers_cannot_use_up),
 		CASE(mode_log_gives_the_verdict_and_counts_all_the_same),

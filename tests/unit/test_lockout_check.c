@@ -1,7 +1,8 @@
 /*
  * Whole checks, over a real Redis and over the node's table. The directory behind the wire is this file: it counts as AD does.
  */
-#include "common/lockout/check.h"
+#include "common/lockout/check_parts.h"
+#include "common/directory/account_facts.h"
 #include "common/directory/claim_kind.h"
 
 #include <setjmp.h>
@@ -15,7 +16,7 @@
 
 #define ALICE "S-1-5-21-1-2-3-1104"
 #define WINDOW 1800
-#define THRESHOLD 5
+#define THRESHOLD 6
 
 /* What the domain knows; shared by the processes of a race. */
 struct domain {
@@ -93,7 +94,8 @@ static void serve_sign_in(struct wire *w, uint64_t number, const void *body, siz
 	right = strlen(ad->password) == ask.password_n && memcmp(ad->password, ask.password, ask.password_n) == 0;
 	memset(&answer, 0, sizeof(answer));
 	account_of(ad, &answer.account);
-	if (!ad->blind && ask.margin != DIRECTORY_NO_MARGIN && ad->threshold != 0 && ad->bad + ask.margin >= ad->threshold) {
+	if (!ad->blind && ask.margin != DIRECTORY_NO_MARGIN &&
+	    ad->bad >= facts_wrong_passwords(ad->known, ad->threshold, ask.right_at != 0 && ask.right_at == ad->pwd_last_set ? 0 : ask.margin)) {
 		answer.result = SIGN_IN_GUARDED;
 		wire_answer(w, number, &answer, sizeof(answer));
 		return;
@@ -156,10 +158,21 @@ static void node_open_store(struct node *n, const struct redis_server *redis)
 		turn_for(n->loop, 60);
 }
 
+static checks_answer_fn *answered = on_answer;
+
+static void node_checks(struct node *n, unsigned floor_ms)
+{
+	struct checks_setup setup = { .loop = n->loop, .config = &n->config, .directory_ms = 300, .floor_ms = floor_ms, .directory = n->asker,
+		.store = n->store, .share = n->share, .has_key = true, .vouch = n->vouch, .answer = answered };
+
+	memcpy(setup.key, n->key, sizeof(setup.key));
+	n->checks = checks_new(&setup);
+	assert_non_null(n->checks);
+}
+
 static void node_start(struct node *n, struct domain *ad, const struct redis_server *redis)
 {
 	struct wire_config wire = { .verbs = verbs, .arg = n, .closed = on_closed, .name = "lockout" };
-	struct checks_setup setup = { .config = &n->config, .directory_ms = 300, .has_key = true, .answer = on_answer };
 	int fds[2];
 
 	memset(n, 0, sizeof(*n));
@@ -173,15 +186,8 @@ static void node_start(struct node *n, struct domain *ad, const struct redis_ser
 	n->directory = wire_new(n->loop, fds[0], &wire);
 	n->asker = asker_new(n->loop, "directory", NULL, n);
 	asker_link(n->asker, fds[1]);
-	setup.loop = n->loop;
-	setup.directory = n->asker;
-	setup.store = n->store;
-	setup.share = n->share;
-	memcpy(setup.key, n->key, sizeof(setup.key));
 	n->vouch = vouch_new(n->key);
-	setup.vouch = n->vouch;
-	n->checks = checks_new(&setup);
-	assert_non_null(n->checks);
+	node_checks(n, 0);
 }
 
 static void node_stop(struct node *n)
@@ -280,7 +286,7 @@ static void budgets(struct node *n, struct domain *ad)
 		assert_int_equal(check(n, text), i < 3 ? LOCKOUT_WRONG : LOCKOUT_ACCOUNT_BUDGET);
 	}
 	assert_true(n->last.wait_seconds > 0 && n->last.wait_seconds <= WINDOW + 1);
-	assert_int_equal(ad->bad, THRESHOLD - 2);
+	assert_int_equal(ad->bad, THRESHOLD - 3);
 	/* names of nobody look the same */
 	for (int i = 0; i < 6; i++) {
 		snprintf(text, sizeof(text), "wrong %d", i / 2 * 2 == i ? i : i - 1);
@@ -468,7 +474,7 @@ static void lies_in_redis_only_make_it_refuse_or_ask(void **state)
 		}
 	}
 	/* whatever it forgot or made up: no more than one node's share */
-	assert_true(ad.binds <= THRESHOLD - 2);
+	assert_true(ad.binds <= THRESHOLD - 3);
 	node_stop(&n);
 	redis_server_stop(&s);
 }
@@ -537,24 +543,136 @@ static void without_redis_nothing_is_tried_and_nothing_known_is_believed(void **
 
 /* --- bounds --- */
 
-static void a_full_queue_is_a_refusal_and_no_address_fills_it_alone(void **state)
+/* Which question was answered how: `number` is what ask() gave it. */
+static uint32_t told[256];
+
+static void note(void *asker, uint64_t number, const struct lockout_checked *answer)
+{
+	told[number] = answer->result;
+	if (answer->result == LOCKOUT_OVERLOADED)
+		assert_in_range(answer->wait_seconds, 1, 60);
+	on_answer(asker, number, answer);
+}
+
+/* One address with everything it has, and one device elsewhere. */
+static void a_full_queue_is_a_refusal_and_one_address_does_not_fill_it_against_others(void **state)
 {
 	struct domain ad;
 	struct node n;
-	char text[16];
+	char text[16], name[16];
 
 	(void)state;
 	domain_init(&ad);
+	answered = note;
 	node_start(&n, &ad, NULL);
 	n.config.queue = 8;
 	for (int i = 0; i < 20; i++) {
 		snprintf(text, sizeof(text), "w%d", i);
-		ask(&n, "alice", text, "192.0.2.1");
+		snprintf(name, sizeof(name), "nobody%d", i);
+		ask(&n, name, text, "192.0.2.1");
 	}
 	ask(&n, "alice", "right", "192.0.2.9");
 	await(&n);
-	assert_int_equal(n.results[LOCKOUT_OVERLOADED], 16);
-	assert_true(ad.bad <= THRESHOLD - 2);
+	assert_int_equal(told[n.awaited], LOCKOUT_RIGHT);
+	assert_int_equal(n.results[LOCKOUT_OVERLOADED], 13);
+	assert_int_equal(n.results[LOCKOUT_UNKNOWN], 7);
+	answered = on_answer;
+	node_stop(&n);
+}
+
+/* Many addresses try many passwords of one account: its own device, from where it came before, is not crowded out, nor is anybody else. */
+static void one_account_does_not_fill_the_queue_against_its_own_device(void **state)
+{
+	struct domain ad;
+	struct node n;
+	char text[16], address[32];
+	unsigned other, own;
+
+	(void)state;
+	domain_init(&ad);
+	answered = note;
+	node_start(&n, &ad, NULL);
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	n.config.queue = 8;
+	for (int i = 0; i < 20; i++) {
+		snprintf(text, sizeof(text), "w%d", i);
+		snprintf(address, sizeof(address), "203.0.113.%d", i);
+		ask(&n, "alice", text, address);
+	}
+	ask(&n, "zoe", "x", "198.51.100.1");
+	other = n.awaited;
+	ask(&n, "alice", "right", "192.0.2.1");
+	own = n.awaited;
+	await(&n);
+	assert_int_equal(told[own], LOCKOUT_RIGHT);
+	assert_int_equal(told[other], LOCKOUT_UNKNOWN);
+	assert_int_equal(n.results[LOCKOUT_OVERLOADED], 17);	/* half of the queue less the one that made room */
+	answered = on_answer;
+	node_stop(&n);
+}
+
+/* The work of a refused password is done once; of a right one each time. It comes to the same, and what was changed meanwhile counts. */
+static void a_refused_password_costs_the_memory_hard_work_once(void **state)
+{
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	domain_init(&ad);
+	node_start(&n, &ad, NULL);
+	n.config.memory_mib = 64;
+	assert_int_equal(check(&n, "stale"), LOCKOUT_WRONG);
+	n.config.memory_mib = 3;	/* scrypt refuses it: who works is answered 503 */
+	for (int i = 0; i < 30; i++)
+		assert_int_equal(check(&n, "stale"), LOCKOUT_KNOWN_WRONG);
+	assert_int_equal(check(&n, "stale2"), LOCKOUT_UNAVAILABLE);
+	ask(&n, "CORP\\alice", "stale", "198.51.100.1");
+	await(&n);
+	assert_int_equal(n.last.result, LOCKOUT_KNOWN_WRONG);
+	ask(&n, "zoe", "stale", "192.0.2.1");
+	await(&n);
+	assert_int_equal(n.last.result, LOCKOUT_UNAVAILABLE);	/* another name's */
+	assert_int_equal(ad.binds, 1);
+	snprintf(ad.password, sizeof(ad.password), "stale");
+	ad.pwd_last_set += 10000000;
+	assert_int_equal(check(&n, "stale"), LOCKOUT_RIGHT);
+	assert_int_equal(check(&n, "stale"), LOCKOUT_RIGHT);
+	n.config.memory_mib = 1;
+	assert_int_equal(check(&n, "right"), LOCKOUT_WRONG);
+	assert_int_equal(ad.binds, 3);
+	node_stop(&n);
+}
+
+/* A hundred devices wait for their refusal: another one finds the process empty. */
+static void a_refusal_that_is_told_later_keeps_no_place(void **state)
+{
+	struct domain ad;
+	struct node n;
+	uint64_t began;
+
+	(void)state;
+	domain_init(&ad);
+	node_start(&n, &ad, NULL);
+	assert_int_equal(check(&n, "stale"), LOCKOUT_WRONG);
+	checks_free(n.checks);
+	node_checks(&n, 300);
+	assert_int_equal(check(&n, "stale"), LOCKOUT_KNOWN_WRONG);
+	n.checks->setup.floor_ms = 60000;	/* nobody is told anything for a minute */
+	for (int i = 0; i < CHECKS_MAX + 100; i++) {
+		ask(&n, "alice", "stale", "192.0.2.1");
+		if (i % 250 == 249)
+			turn_for(n.loop, 70);
+	}
+	n.awaited = n.answers + 1;
+	ask(&n, "alice", "right", "192.0.2.1");
+	n.awaited = n.answers + 1;
+	began = loop_now_fresh();
+	await(&n);
+	assert_int_equal(n.last.result, LOCKOUT_RIGHT);
+	assert_true(loop_now_fresh() - began < 10000);
+	assert_int_equal(n.results[LOCKOUT_KNOWN_WRONG], 1);
+	assert_in_range(checks_count(n.checks), CHECKS_MAX, CHECKS_MAX + 101);
+	assert_int_equal(n.results[LOCKOUT_OVERLOADED], 0);
 	node_stop(&n);
 }
 
@@ -615,7 +733,7 @@ static void devices_leave_the_last_try_to_people(void **state)
 	n.device = true;
 	for (int i = 0; i < 9; i++) {
 		snprintf(text, sizeof(text), "wrong %d", i);
-		assert_int_equal(check(&n, text), i < 7 ? LOCKOUT_WRONG : LOCKOUT_GUARDED);
+		assert_int_equal(check(&n, text), i < 6 ? LOCKOUT_WRONG : LOCKOUT_GUARDED);
 	}
 	n.device = false;
 	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
@@ -697,7 +815,7 @@ static void ten_nodes_that_race_with_eighty_passwords_stay_within_the_budget(voi
 	(void)state;
 	if (!redis_server_exists())
 		skip();
-	run_race(false, THRESHOLD - 2);
+	run_race(false, THRESHOLD - 3);
 }
 
 static void ten_nodes_that_race_with_one_password_make_one_bind(void **state)
@@ -716,7 +834,10 @@ int main(void)
 		cmocka_unit_test(lies_in_redis_only_make_it_refuse_or_ask),
 		cmocka_unit_test(a_forged_or_replayed_good_entry_lets_nobody_in),
 		cmocka_unit_test(without_redis_nothing_is_tried_and_nothing_known_is_believed),
-		cmocka_unit_test(a_full_queue_is_a_refusal_and_no_address_fills_it_alone),
+		cmocka_unit_test(a_full_queue_is_a_refusal_and_one_address_does_not_fill_it_against_others),
+		cmocka_unit_test(one_account_does_not_fill_the_queue_against_its_own_device),
+		cmocka_unit_test(a_refused_password_costs_the_memory_hard_work_once),
+		cmocka_unit_test(a_refusal_that_is_told_later_keeps_no_place),
 		cmocka_unit_test(malformed_questions_are_no_questions),
 		cmocka_unit_test(a_policy_that_is_not_known_leaves_one_try),
 		cmocka_unit_test(devices_leave_the_last_try_to_people),
