@@ -29,6 +29,7 @@ struct ldap_lookup {
 	uint64_t started_us;
 	struct deadline deadline, hedge;
 	bool impatient; /* the hedge has fired: one more server may be asked */
+	unsigned in_line; /* how often the time was over */
 	bool nobody;	/* the claim can name nobody in the servers' domain */
 	directory_ldap_done_fn *done;
 	void *arg;
@@ -160,9 +161,24 @@ static void lookup_go_on(struct ldap_lookup *l)
 		lookup_end(l, l->nobody ? ACCOUNT_UNKNOWN : ACCOUNT_UNAVAILABLE, NULL);
 }
 
+/* A server that was asked answers others meanwhile: it is busy, not gone, and comes to this one. */
+static bool is_in_line(const struct ldap_lookup *l)
+{
+	for (unsigned i = 0; i < l->pool->conns; i++) {
+		if (l->finding[i] != NULL && l->pool->conn[i].state == CONN_READY && !ldap_conn_is_slow(&l->pool->conn[i]))
+			return true;
+	}
+	return false;
+}
+
 static void on_deadline(struct deadline *d)
 {
-	lookup_end(CONTAINER_OF(d, struct ldap_lookup, deadline), ACCOUNT_UNAVAILABLE, NULL);
+	struct ldap_lookup *l = CONTAINER_OF(d, struct ldap_lookup, deadline);
+
+	if (l->in_line++ == 0 && is_in_line(l))
+		deadline_arm(l->pool->loop, d, l->pool->setup.config->timeout_ms, on_deadline);
+	else
+		lookup_end(l, ACCOUNT_UNAVAILABLE, NULL);
 }
 
 /* The first step, from the loop: a claim that can name nobody is answered there too. */

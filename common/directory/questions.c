@@ -5,6 +5,7 @@
  */
 #include "common/directory/questions.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/directory/account_facts.h"
@@ -17,6 +18,7 @@
 #include "common/text.h"
 
 #define SLOTS		    1024
+#define FORGOTTEN	    64 /* changes that are told apart while a search runs */
 #define TTL_MAX		    240 /* an asker keeps no answer longer: its voucher must outlive it */
 #define STALE_TTL	    5
 #define VOUCHER_SECONDS_MAX 300
@@ -51,6 +53,7 @@ struct questions {
 	struct search *slot[SLOTS];
 	unsigned count;
 	uint64_t forgets, doubts;
+	char forgotten[FORGOTTEN][ACCOUNT_SID_MAX]; /* whose facts: the last ones, number n at n % FORGOTTEN; "": everybody's */
 };
 
 /* --- metrics --- */
@@ -247,6 +250,23 @@ static void search_failed(struct search *s)
 	search_end(s, stale ? &item : NULL, STALE_TTL);
 }
 
+/* Has what was found become old while it was being looked for? Changes of others do not count, or nobody's facts would be kept while many change. */
+static bool is_overtaken(const struct search *s, const struct cached *item)
+{
+	const struct questions *q = s->owner;
+
+	if (s->forgets == q->forgets)
+		return false;
+	if (item->result != ACCOUNT_FOUND || q->forgets - s->forgets > FORGOTTEN)
+		return true;
+	for (uint64_t n = s->forgets; n < q->forgets; n++) {
+		const char *sid = q->forgotten[n % FORGOTTEN];
+		if (sid[0] == '\0' || strcmp(sid, item->account.sid) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void on_searched(void *arg, enum account_result result, const struct account *account)
 {
 	struct search *s = arg;
@@ -254,17 +274,19 @@ static void on_searched(void *arg, enum account_result result, const struct acco
 	struct cached item = {
 		.result = result, .fetched_ms = loop_now_ms(q->setup.loop), .account = *account
 	};
+	bool overtaken;
 
 	if (result == ACCOUNT_UNAVAILABLE) {
 		search_failed(s);
 		return;
 	}
-	/* Something changed while it was looked up, or may have: this may be what was before. */
+	/* It changed while it was looked up, or may have: this may be what was before. */
 	item.doubtful = s->doubts != q->doubts;
-	if (s->forgets == q->forgets)
+	overtaken = is_overtaken(s, &item);
+	if (!overtaken)
 		cache_put(q->cache, s->key, &item);
 	show_entries(q);
-	search_end(s, &item, s->forgets == q->forgets && !item.doubtful ? UINT32_MAX : 0);
+	search_end(s, &item, !overtaken && !item.doubtful ? UINT32_MAX : 0);
 }
 
 static void search_start(struct search *s)
@@ -375,6 +397,7 @@ void questions_leave(struct questions *q, const void *asker)
 
 void questions_forget(struct questions *q, const char *sid)
 {
+	snprintf(q->forgotten[q->forgets % FORGOTTEN], sizeof(q->forgotten[0]), "%s", sid);
 	q->forgets++;
 	if (q->cache == NULL)
 		return;

@@ -10,7 +10,7 @@
 
 #define CHECK_BEFORE_MS 8000	/* from the question to the bind, at most */
 #define CHECK_BIND_MS	10000	/* the bind, at most */
-#define BINDS_MAX	24	/* tries under way at once: directory and the domain controller need a connection for each */
+#define BINDS_MAX	8	/* tries under way at once: each is a connection and a handshake to the domain controller, which answers others, too */
 #define QUEUE_BUCKETS	4096
 #define QUEUE_RIGHT	8192
 

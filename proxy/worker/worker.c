@@ -58,7 +58,8 @@ static unsigned directory_timeout(const struct settings *s)
 {
 	const struct config_directory *d = &s->common.directory;
 
-	return (d->ldap != NULL ? d->ldap->timeout_ms : 3000) + DIRECTORY_EXTRA_MS;
+	/* twice: who waits in line at a server that is busy */
+	return (d->ldap != NULL ? 2 * d->ldap->timeout_ms : 3000) + DIRECTORY_EXTRA_MS;
 }
 
 static unsigned kerberos_timeout(const struct settings *s)

@@ -141,6 +141,13 @@ class Stale:
         assert self.fault is None and not self.blows, self.fault
 
 
+def why_not(proxies, device):
+    """What the proxies said of a device that was refused, and the last faults beside."""
+    lines = [line for proxy in proxies for line in proxy.log.find(lambda line: isinstance(line, dict))]
+    return ([{key: line.get(key) for key in ("event", "reason", "detail", "message", "ms")} for line in lines if device in line.values()][-3:],
+            [line for line in lines if line["level"] in ("error", "warning") and line["process"] != "worker"][-8:])
+
+
 def the_storm_was_absorbed(own_ad, proxies, storm, users, since):
     sent = [status for stale in storm for status in stale.statuses]
     assert len(sent) == USERS * STALE_EACH * TRIES
@@ -208,8 +215,7 @@ def test_the_storm_through_two_proxies_locks_nobody_and_everybody_else_syncs(own
             synced = 0
             while synced < 2 or any(stale.blows for stale in storm):
                 for device, answer in zip(well, pool.map(lambda device: device[0].sync(headers=device[1]), well)):
-                    assert answer.status == 200, (device[0].device_id, synced, *(
-                        str(line) for proxy in proxies for line in proxy.log.find(lambda line: device[0].device_id in str(line))[-2:]))
+                    assert answer.status == 200, (device[0].device_id, synced, why_not(proxies, device[0].device_id))
                 synced += 1
                 if synced == 1:             # who syncs already goes on, whatever comes
                     for stale in storm:

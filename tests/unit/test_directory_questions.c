@@ -393,6 +393,35 @@ static void a_change_during_a_search_makes_its_answer_good_for_once_only(void **
 	assert_in_range(last.ttl_seconds, 59, 60);
 }
 
+static void a_change_of_another_account_during_a_search_does_not(void **state)
+{
+	struct site *s = *state;
+	struct account a = alice();
+	char sid[ACCOUNT_SID_MAX];
+
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	for (int i = 0; i < 20; i++) {
+		snprintf(sid, sizeof(sid), "S-1-5-21-9-9-9-%d", i);
+		questions_forget(s->q, sid);
+	}
+	end_lookup(ACCOUNT_FOUND, &a);
+	assert_in_range(last.ttl_seconds, 59, 60);
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	assert_int_equal(searches, 1);
+	/* more than are told apart: perhaps hers was one */
+	questions_forget(s->q, ALICE_SID);
+	assert_int_equal(ask(s, "alice@x", "", false), 0);
+	for (int i = 0; i < 1000; i++)
+		questions_forget(s->q, "S-1-5-21-9-9-9-9");
+	end_lookup(ACCOUNT_FOUND, &a);
+	assert_int_equal(last.ttl_seconds, 0);
+	/* nobody's: whoever changed may be who was looked for */
+	assert_int_equal(ask(s, "bob@x", "", false), 0);
+	questions_forget(s->q, "S-1-5-21-9-9-9-9");
+	end_lookup(ACCOUNT_UNKNOWN, NULL);
+	assert_int_equal(last.ttl_seconds, 0);
+}
+
 static void forgetting_everything_asks_again_for_everything(void **state)
 {
 	struct account a = alice();
@@ -477,6 +506,7 @@ int main(void)
 		TEST(what_is_doubted_serves_no_longer_than_stale_seconds_from_when_it_was_found),
 		TEST(an_answer_that_was_on_its_way_when_doubt_came_is_good_for_once_and_for_later_need),
 		TEST(a_change_during_a_search_makes_its_answer_good_for_once_only),
+		TEST(a_change_of_another_account_during_a_search_does_not),
 		TEST(forgetting_everything_asks_again_for_everything),
 		TEST(who_has_left_is_answered_no_more),
 		TEST(too_many_are_refused_and_those_that_wait_are_not),
