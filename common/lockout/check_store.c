@@ -104,12 +104,12 @@ static void wait_and_see(struct check *k)
 
 /* --- so many at once --- */
 
-/* True: k waits until another one is over. */
+/* True: k waits until another one is over. What AD has taken before has as many places again: guesses do not stand before it. */
 static bool must_wait(struct check *k)
 {
 	struct checks *c = k->owner;
 
-	if (k->binds || c->binds < BINDS_MAX) {
+	if (k->binds || c->binds < (k->was_right ? 2 * BINDS_MAX : BINDS_MAX)) {
 		c->binds += !k->binds;
 		k->binds = true;
 		return false;
@@ -119,16 +119,19 @@ static bool must_wait(struct check *k)
 	return true;
 }
 
-/* The oldest that waits reads again, since the record may be another by now. */
+/* The oldest that waits, of those that were right before if there are any, reads again, since the record may be another by now. */
 static void let_next(struct checks *c)
 {
+	struct check *next = NULL;
+
 	for (struct check *k = c->first; k != NULL; k = k->next) {
-		if (!k->gated || k->step == CHECK_OVER)
-			continue;
-		k->gated = false;
-		read_again(k);
-		return;
+		if (k->gated && k->step != CHECK_OVER && (next == NULL || (k->was_right && !next->was_right)))
+			next = k;
 	}
+	if (next == NULL)
+		return;
+	next->gated = false;
+	read_again(next);
 }
 
 void check_gate_leave(struct check *k)

@@ -3,7 +3,7 @@ locked by a phone).
 
 A week is told by its retries, not by its seconds: each of 200 devices tries its old password three times a day for seven days. The domain's
 observation window is made a second long, so that many windows pass meanwhile: in each AD forgets what it had counted, and a
-guard that only counted would begin again. Accepted passwords are believed for a few seconds, so that good devices are checked again in the midst of it.
+guard that only counted would begin again. Accepted passwords are believed for some seconds, so that good devices are checked again in the midst of it.
 """
 import base64
 import contextlib
@@ -18,6 +18,7 @@ from site_.device import EAS
 
 USERS, STALE_EACH, TRIES = 20, 10, 7 * 3
 THRESHOLD, MARGIN = 5, 2
+PATIENCE = 45           # seconds, of a phone
 OLD = ("Summer2024.%s", "Autumn2024.%s", "Winter2024.%s")     # three passwords ago and more: AD counts each of them
 SECOND = 10 ** 7
 
@@ -199,23 +200,26 @@ def a_password_is_changed_while_a_device_holds_the_old_one(own_ad, proxies, phon
 def test_the_storm_through_two_proxies_locks_nobody_and_everybody_else_syncs(own_ad, users, pki, phone, kerberos_proxy, revocation_in_redis):
     changes = {"proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}],
                "lockout.margin": MARGIN, "lockout.memory_mib": 1, "lockout.address_attempts": 100000,
-               "lockout.good_seconds": 5}
+               # the domain controller shares this machine's CPUs with the storm: it answers late, and is not taken for one that is gone
+               "lockout.good_seconds": 20, "directory.ldap.timeout_ms": 5000}
     with lockout_policy(own_ad, lockOutObservationWindow=-1 * SECOND):
         proxies = [kerberos_proxy(server=own_ad, redis=revocation_in_redis, node=node, changes=changes) for node in ("a", "b")]
-        devices = [(phone(proxies[n % 2], user=sam, device_id=device), basic(sam, password))
+        devices = [(phone(proxies[n % 2], user=sam, device_id=device, timeout=PATIENCE), basic(sam, password))
                    for n, (device, sam, password) in enumerate(stale_devices(users))]
         well = []
         for i, sam in enumerate(users):
             proxy = proxies[i % 2]
-            well.append((phone(proxy, pki.device_ca.device(sam + "@corp.example"), user=sam, device_id="CERT%03d" % i), []))
-            well.append((phone(proxy, user=sam, device_id="GOOD%03d" % i), [basic(sam, right(sam))]))
+            well.append((phone(proxy, pki.device_ca.device(sam + "@corp.example"), user=sam, device_id="CERT%03d" % i,
+                               timeout=PATIENCE), []))
+            well.append((phone(proxy, user=sam, device_id="GOOD%03d" % i, timeout=PATIENCE), [basic(sam, right(sam))]))
         since = own_ad.log.mark()
-        with Watch(own_ad, users) as watch, ThreadPoolExecutor(10) as pool:
+        with Watch(own_ad, users) as watch:
             storm = [Stale(device, password) for device, password in devices]
             synced = 0
             while synced < 2 or any(stale.blows for stale in storm):
-                for device, answer in zip(well, pool.map(lambda device: device[0].sync(headers=device[1]), well)):
-                    assert answer.status == 200, (device[0].device_id, synced, why_not(proxies, device[0].device_id))
+                for device, headers in well:
+                    answer = device.sync(headers=headers)
+                    assert answer.status == 200, (device.device_id, synced, why_not(proxies, device.device_id))
                 synced += 1
                 if synced == 1:             # who syncs already goes on, whatever comes
                     for stale in storm:
