@@ -155,3 +155,18 @@ def test_a_file_that_holds_what_does_not_belong_there_is_refused(started, phone,
             json.dump({"keys": keys}, f)
         assert proxy.reload()["event"] == "reload_failed"
     assert phone(proxy).sync(headers=bearer(issuer.token())).status == 200
+
+
+@pytest.mark.quick
+def test_with_passthrough_the_mail_server_gets_the_very_token_once_it_was_found_good_and_on_a_connection_of_its_own(started, phone, backend, issuer):
+    proxy = started(**{"proxy.upstreams.0.credential": "passthrough"})
+    device = phone(proxy)
+    good, newer = issuer.token(), issuer.token(exp=int(time.time()) + 900)
+    with device.connect() as line:
+        for token in (good, newer, good):
+            assert line.request("POST", device.target("Sync"), bearer(token)).status == 200
+    for token in (issuer.token(exp=1), Issuer().token(), issuer.token(upn="bob@corp.example")):
+        assert device.sync(headers=bearer(token)).status in (401, 403)
+    assert sorted(r.all(b"authorization")[0] for r in read_backend(backend)) == sorted(("Bearer " + t).encode() for t in (good, newer, good))
+    used = [c for c in backend.connections if c.requests]
+    assert len(used) == 2 and all(len({r.get("Authorization") for r in c.requests if r.get("Authorization")}) <= 1 for c in used), "one token, one connection"
