@@ -39,8 +39,8 @@ class Site:
             self.config["redis"] = redis
         self.enroll = None
 
-    def start(self, stop_at=None):
-        self.enroll = enrol.Enroll(self.config, self.place, env={"EASGATE_STOP_AT": stop_at} if stop_at else {},
+    def start(self, stop_at=None, **env):
+        self.enroll = enrol.Enroll(self.config, self.place, env=dict(env, EASGATE_STOP_AT=stop_at) if stop_at else {},
                                    program=os.path.join(os.path.dirname(binary("easenroll")), "tools", "easenroll-stops") if stop_at else None)
         wait_until(lambda: enrol.curl("http://%s/readyz" % self.enroll.admin).status == 200, 10)
         return self.enroll
@@ -156,6 +156,25 @@ def test_e46_easenroll_killed_at_each_step_of_issuing_leaves_no_certificate_with
         # the secret of which nobody got anything serves once more; that of which there is a certificate does not
         assert asked["issue-signed"](enroll) is not None and asked["issue-signed"](enroll) is None
         assert asked["issue-live"](enroll) is None
+    enroll.stop()
+
+
+def test_e46_easenroll_killed_with_changes_gathered_loses_them_as_if_they_never_were(site, place):
+    """What was gathered and not yet committed when the process died: nobody was answered, no half of it is there, and the secret is good still."""
+    enroll = site.start(ISSUE[2], EASGATE_STOP_UNSETTLED="1")
+    for i in range(8):                      # commits that have to go well before changes are gathered
+        enroll.ask("device", "add", "--account", "alice", "--kind", "other", "before %d" % i)
+    ask = by_est(enroll, place)
+    before = site.rows("SELECT count(*) FROM audit")
+    assert quietly(lambda: ask(enroll)) is None
+    site.killed()
+    assert site.rows("SELECT count(*) FROM audit")[0][0] - before[0][0] < 3, "issuing, issued and what belongs to them are not all there"
+    assert site.rows("SELECT count(*) FROM certificates WHERE state=?", LIVE) == [(0,)]
+    enroll = site.start()
+    certificate = ask(enroll)
+    assert certificate is not None and serial_status(enroll, certificate.serial_number, place) == "good"
+    assert site.rows("SELECT count(*) FROM certificates WHERE state IN (?,?)", ISSUING, LIVE) == [(1,)]
+    assert "whole" in enroll.run("audit", "verify")
     enroll.stop()
 
 
