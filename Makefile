@@ -41,6 +41,9 @@ ENROLL := $(filter-out enroll/main.c,$(wildcard enroll/*.c enroll/*/*.c))
 LIB := $(COMMON:%.c=$(BUILD)/%.o) $(PROXY:%.c=$(BUILD)/%.o)
 ENROLL_LIB := $(COMMON:%.c=$(BUILD)/%.o) $(ENROLL:%.c=$(BUILD)/%.o)
 ENROLL_PKGS := sqlite3 libplist-2.0 libqrencode
+# libplist 2.3 has one function in place of several that give its memory back
+ENROLL_INC := $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null) \
+	$(shell pkg-config --atleast-version=2.3 libplist-2.0 2>/dev/null && echo -DLIBPLIST_MEM_FREE)
 ENROLL_LIBS := $(shell pkg-config --libs $(ENROLL_PKGS) 2>/dev/null) -lcrypt
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 MAIL := $(wildcard tests/mail/*.c)
@@ -74,7 +77,7 @@ $(BUILD)/easproxy: $(BUILD)/proxy/main.o $(BUILD)/libeasgate.a
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(LIBS)
 
-$(BUILD)/enroll/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+$(BUILD)/enroll/%.o: INC += $(ENROLL_INC)
 
 # the portal's page: one file with all that it needs, plain and compressed, which the assembler puts into the program
 PORTAL := $(BUILD)/enroll/worker/portal/page.html
@@ -99,7 +102,7 @@ $(BUILD)/easenroll: $(BUILD)/enroll/main.o $(BUILD)/libenroll.a
 
 $(BUILD)/unit/test_enroll_%: tests/unit/test_enroll_%.c $(BUILD)/libenroll.a
 	$(call say,ld)
-	$(Q)$(COMPILE) $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null) $< -o $@ $(BUILD)/libenroll.a $(LINK) $(LIBS) $(ENROLL_LIBS) -lcmocka
+	$(Q)$(COMPILE) $(ENROLL_INC) $< -o $@ $(BUILD)/libenroll.a $(LINK) $(LIBS) $(ENROLL_LIBS) -lcmocka
 
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/libeasgate.a
 	$(call say,ld)
@@ -111,7 +114,7 @@ $(BUILD)/tools/%: tests/tools/%.c $(BUILD)/libeasgate.a
 
 # easenroll that ends where a crash test says (enroll/worker/stop_at.h): only the files with such steps are compiled anew
 STOPS := $(patsubst %.c,$(BUILD)/stops/%.o,$(shell grep -l 'stop_at.h\|revoke_parts.h' enroll/worker/*.c))
-$(BUILD)/stops/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+$(BUILD)/stops/%.o: INC += $(ENROLL_INC)
 $(BUILD)/stops/%.o: %.c
 	$(call say,cc)
 	$(Q)$(COMPILE) -DEASGATE_TEST_HOOKS -c $< -o $@
@@ -171,7 +174,7 @@ check-layers:  ## includes may only point down (common) or back (earlier stage)
 
 check-clang:  ## the other compiler has nothing to warn of
 	@printf '%s\0' $(filter-out tests/mail/%,$(COMMON) $(PROXY) $(ENROLL) $(wildcard proxy/main.c enroll/main.c tests/unit/*.c tests/tools/*.c bench/*.c)) | \
-		xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(filter-out -Wno-format-truncation -Wlogical-op -Wduplicated-cond,$(WARN)) $(INC) $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+		xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(filter-out -Wno-format-truncation -Wlogical-op -Wduplicated-cond,$(WARN)) $(INC) $(ENROLL_INC)
 
 bench: all $(addprefix $(BUILD)/bench-,load origin replay messages)  ## CPU and memory: beside HAProxy and nginx, and beside what the cryptography alone costs
 	@BUILD=$(BUILD) bench/run
@@ -193,7 +196,7 @@ $(BUILD)/fuzz/libeasgate.a: $(FUZZ_LIB)
 	$(Q)rm -f $@ && ar rcs $@ $^
 # those that read what easenroll reads link its library
 FUZZ_ENROLL := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/bin/%,$(shell grep -l '"enroll/' tests/fuzz/fuzz_*.c))
-$(BUILD)/fuzz/enroll/%.o: INC += $(shell pkg-config --cflags $(ENROLL_PKGS) 2>/dev/null)
+$(BUILD)/fuzz/enroll/%.o: INC += $(ENROLL_INC)
 $(BUILD)/fuzz/libenroll.a: $(ENROLL_LIB:$(BUILD)/%.o=$(BUILD)/fuzz/%.o)
 	$(call say,ar)
 	$(Q)rm -f $@ && ar rcs $@ $^

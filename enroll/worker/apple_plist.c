@@ -134,7 +134,11 @@ int apple_xml(struct apple_build *b, plist_t root, struct buffer *out)
 		apple_refuse(b, "the property list has %u bytes and does not fit", (unsigned)n);
 	if (xml != NULL) {
 		OPENSSL_cleanse(xml, n);
+#ifdef LIBPLIST_MEM_FREE
+		plist_mem_free(xml);
+#else
 		plist_to_xml_free(xml);
+#endif
 	}
 	return b->failed ? -1 : 0;
 }

@@ -55,10 +55,14 @@ def output(*argv):
     return subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE, env=dict(os.environ, LC_ALL="C")).stdout
 
 
+def programs():
+    return binary(), binary("easenroll")
+
+
 @functools.lru_cache(maxsize=1)
 def packages():
-    """{library: package} of all that the program loads; dpkg may know a file by its way before /usr was merged."""
-    files = dict(re.findall(r"^\s*(\S+) => (/\S+)", output("ldd", binary()), re.M))
+    """{library: package} of all that the programs load; dpkg may know a file by its way before /usr was merged."""
+    files = dict(re.findall(r"^\s*(\S+) => (/\S+)", output("ldd", *programs()), re.M))
     ways = {}
     for name, path in files.items():
         real = os.path.realpath(path)
@@ -71,7 +75,7 @@ def packages():
 
 
 def needed():
-    return re.findall(r"\(NEEDED\).*\[(.*)\]", output("readelf", "-d", binary()))
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", output("readelf", "-d", *programs()))
 
 
 def closure(packages):
@@ -113,7 +117,7 @@ def test_the_images_packages_are_those_of_the_libraries_that_the_program_links()
 def test_every_library_in_the_end_comes_with_the_images_packages():
     stems = {stem(name) for name in runtime_packages()}
     loaded = set(packages().values())
-    assert len(loaded) > 20 and "not found" not in output("ldd", binary())
+    assert len(loaded) > 20 and "not found" not in output("ldd", *programs())
     assert loaded - closure(name for name in loaded if stem(name) in stems) == set()
 
 
@@ -122,7 +126,8 @@ def test_the_last_stage_has_no_compiler_and_no_root_and_is_watched():
     assert not [name for name in runtime_packages() if re.search(r"-dev$|^(gcc|make|binutils|python3|curl)\b", name)]
     assert last_stage("USER") == ["%d:%d" % (UID, UID)]
     assert re.search(r"useradd --uid %d .*easgate" % UID, last_stage("RUN")[0])
-    assert last_stage("COPY") == ["--from=build /made/usr/local/sbin/easproxy /usr/local/sbin/easproxy"]
+    assert last_stage("COPY") == [
+        "--from=build /made/usr/local/sbin/easproxy /made/usr/local/sbin/easenroll /usr/local/sbin/"]
     assert "443" in last_stage("EXPOSE")[0].split()
     assert last_stage("STOPSIGNAL") == ["SIGTERM"]
     assert yaml.safe_load(last_stage("ENTRYPOINT")[0]) == ["/usr/local/sbin/easproxy"]
@@ -294,7 +299,8 @@ def test_the_image_is_built_and_its_easproxy_finds_no_fault_in_a_configuration(t
         os.makedirs(place + "/etc")
         assert re.match(r"easproxy \d", run("/usr/local/sbin/easproxy", "--version"))
         assert run("id", "-u").split() == [str(UID)]
-        assert "not found" not in run("ldd", "/usr/local/sbin/easproxy")
+        assert "not found" not in run("ldd", "/usr/local/sbin/easproxy", "/usr/local/sbin/easenroll")
+        assert re.match(r"easenroll \d", run("/usr/local/sbin/easenroll", "--version"))
         config = settings.minimal(place + "/etc", pki, backend, accounts=accounts, crl=crl)
         shutil.copy(accounts.path, place + "/etc/accounts.yaml")
         shutil.copy(crl, place + "/etc/device.crl")
