@@ -11,7 +11,7 @@ import pytest
 
 from site_ import answers, settings
 from site_.accounts import USERS
-from site_.portal import PASSWORD, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
+from site_.portal import PASSWORD, add, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
 from site_.process import wait_until
 from site_.proxy import binary
 
@@ -242,3 +242,15 @@ def test_redis_lost_in_the_middle_is_a_failed_survey_and_the_next_one_is_whole(m
     redis_server.start()
     wait_until(lambda: root.get("/api/admin/migration?fresh=true").status == 200, 10, 0.1)
     assert len(migration.command("migration", "report")["devices"]) == 1
+
+
+def test_the_record_of_a_certificate_ends_a_week_after_it_revoked_or_not(migration, browser, redis_server):
+    redis, alice, root = redis_server.client, browser(migration), browser(migration)
+    assert alice.sign_in("alice", PASSWORD).status == root.sign_in("root", PASSWORD).status == 200
+    device = add(alice)["id"]
+    assert alice.get(alice.post("/api/devices/%s/delivery" % device).json["path"]).status == 200
+    key, = wait_until(lambda: redis.keys("easgate:device:*"), 5)
+    assert 371 * DAY < redis.ttl(key) <= 372 * DAY
+    assert root.get("/api/admin/devices").json["devices"][0]["record"] == key[-64:]
+    assert root.post("/api/admin/devices/%s/revoke" % device, {}).status == 200
+    wait_until(lambda: redis.hget(key, "state") == "blocked" and 371 * DAY < redis.ttl(key) <= 372 * DAY, 5)
