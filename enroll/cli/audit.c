@@ -9,15 +9,15 @@
 #include <time.h>
 
 #include "common/text.h"
-#include "enroll/cli/cli.h"
+#include "enroll/cli/audit_parts.h"
 #include "enroll/worker/audit_names.h"
-#include "enroll/worker/audit_trail.h"
 
 static const char usage[] =
     "easenroll audit list [--from NUMBER] [--object OBJECT] [--limit NUMBER] [--json]\n"
     "        the entries, oldest first; without --from the newest ones\n"
-    "easenroll audit verify [--at NUMBER:HASH] [--json]\n"
-    "        whether every entry continues the one before; with --at also whether that entry, noted elsewhere, is still there\n";
+    "easenroll audit verify [--log FILE] [--at NUMBER:HASH] [--json]\n"
+    "        whether every entry continues the one before. With --log (-: standard input) also whether all that the program's log of other days\n"
+    "        names as the trail's end (audit_head) is still in it, so that newest entries that were cut off are missed; --at: one such end\n";
 
 static void time_text(int64_t at, char out[32])
 {
@@ -92,10 +92,8 @@ static int list(struct registry *r, const struct cli *c, const char *from, const
 	int64_t last = 0;
 	json_t *rows;
 
-	if ((from != NULL && text_u64(strv_from(from), INT64_MAX, &first) < 0) || (limit != NULL && text_u64(strv_from(limit), 1000000, &most) < 0)) {
-		fputs(usage, stderr);
+	if ((from != NULL && text_u64(strv_from(from), INT64_MAX, &first) < 0) || (limit != NULL && text_u64(strv_from(limit), 1000000, &most) < 0))
 		return 2;
-	}
 	if (from == NULL && object == NULL && registry_audit_last(r, &last) == REGISTRY_OK && last > (int64_t)most)
 		first = (uint64_t)last - most + 1;
 	rows = c->json ? json_array() : NULL;
@@ -112,56 +110,13 @@ static int list(struct registry *r, const struct cli *c, const char *from, const
 	return 0;
 }
 
-struct noted { int64_t n; uint8_t hash[SHA256_SIZE]; bool found; };
-
-static bool compare(void *arg, const struct registry_audit_entry *e)
-{
-	struct noted *n = arg;
-
-	n->found = e->n == n->n && memcmp(e->hash, n->hash, SHA256_SIZE) == 0;
-	return false;
-}
-
-/* 0: it stands there as noted. 1: it does not. 2: `at` is malformed. */
-static int check_noted(struct registry *r, const char *at)
-{
-	struct strv rest = strv_from(at), number = text_split(&rest, ':');
-	struct noted n = { .found = false };
-	uint64_t k = 0;
-
-	if (rest.p == NULL || text_u64(number, INT64_MAX, &k) < 0 || text_unhex(n.hash, sizeof(n.hash), rest) < 0)
-		return 2;
-	n.n = (int64_t)k;
-	return registry_audit_list(r, n.n, 1, "", compare, &n) == REGISTRY_OK && n.found ? 0 : 1;
-}
-
-static int verify(struct registry *r, const struct cli *c, const char *at)
-{
-	struct audit_trail_report report;
-	char hash[2 * SHA256_SIZE + 1];
-	int rc = audit_trail_verify(r, &report), noted = rc == 0 && at != NULL ? check_noted(r, at) : 0;
-
-	text_hex(hash, report.last, SHA256_SIZE);
-	if (noted == 2) {
-		fputs(usage, stderr);
-		return 2;
-	}
-	if (noted == 1)
-		snprintf(report.text, sizeof(report.text), "the entry that was noted is not there as it was: the trail was cut or written anew");
-	if (c->json)
-		printf("{\"whole\": %s, \"entries\": %" PRId64 ", \"hash\": \"%s\", \"bad\": %" PRId64 "}\n", rc == 0 && noted == 0 ? "true" : "false",
-		    report.entries, hash, report.bad);
-	else if (rc == 0 && noted == 0)
-		printf("%" PRId64 " entries, whole; keep elsewhere: %" PRId64 ":%s\n", report.entries, report.entries, hash);
-	return rc == 0 && noted == 0 ? 0 : fail(report.text);
-}
-
 int cli_audit(const struct cli *c)
 {
 	bool bad = false;
 	int argc = c->argc, rc = 2;
 	const char *from = cli_option(&argc, c->argv, "--from", &bad), *object = cli_option(&argc, c->argv, "--object", &bad);
 	const char *limit = cli_option(&argc, c->argv, "--limit", &bad), *at = cli_option(&argc, c->argv, "--at", &bad);
+	const char *log = cli_option(&argc, c->argv, "--log", &bad);
 	char why[400];
 	struct registry *r;
 
@@ -172,7 +127,9 @@ int cli_audit(const struct cli *c)
 	r = registry_open_read(c->settings->enroll.registry, why, sizeof(why));
 	if (r == NULL)
 		return fail(why);
-	rc = strcmp(c->argv[0], "list") == 0 ? list(r, c, from, object, limit) : verify(r, c, at);
+	rc = strcmp(c->argv[0], "list") == 0 ? list(r, c, from, object, limit) : audit_verify(r, c->json, at, log);
+	if (rc == 2)
+		fputs(usage, stderr);
 	registry_close(r);
 	return rc;
 }

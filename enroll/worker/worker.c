@@ -98,6 +98,7 @@ static void on_durable(void *arg, uint64_t upto)
 
 	if (w->http != NULL)
 		http_server_release(w->http, upto);
+	audit_head_reached(&w->audit_head, upto);
 }
 
 /* Another process begins with what the disk really has. */
@@ -243,6 +244,7 @@ static void on_sweep(struct deadline *d)
 
 	if (registry_expire(w->registry, now) != REGISTRY_OK || registry_secret_tidy(w->registry, now - 86400) != REGISTRY_OK)
 		log_say(LOG_WARNING, "registry", "sweeping: %s", registry_problem(w->registry));
+	audit_head_look(&w->audit_head, w->registry, durable_wait_for(w->durable));
 	chain_ask(w->chain);
 	migration_tidy(w->migration);
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
@@ -274,6 +276,21 @@ static void on_drain(struct child *child, void *arg)
 	http_server_drain(w->http, on_drained, w);
 }
 
+/* Closing syncs what was committed last: only then is the trail's end told. */
+static void close_registry(struct enroll_worker *w)
+{
+	bool good = w->registry != NULL && registry_settle(w->registry) == 0;
+
+	if (w->registry != NULL && !good)
+		log_say(LOG_ERROR, "registry_unusable", "%s", registry_problem(w->registry));
+	if (good && w->durable != NULL && !w->failed)
+		audit_head_look(&w->audit_head, w->registry, UINT64_MAX);
+	durable_free(w->durable);
+	registry_close(w->registry);
+	if (good && !w->failed)
+		audit_head_reached(&w->audit_head, UINT64_MAX);
+}
+
 static void tear_down(struct enroll_worker *w)
 {
 	deadline_disarm(&w->sweep);
@@ -294,10 +311,7 @@ static void tear_down(struct enroll_worker *w)
 	asker_free(w->directory);
 	asker_free(w->lockout);
 	asker_free(w->signer);
-	if (w->registry != NULL && registry_settle(w->registry) < 0)
-		log_say(LOG_ERROR, "registry_unusable", "%s", registry_problem(w->registry));
-	durable_free(w->durable);
-	registry_close(w->registry);
+	close_registry(w);
 	OPENSSL_cleanse(&w->secret_key, sizeof(w->secret_key));
 	free(w->rules);
 	free(w);
@@ -422,6 +436,9 @@ static int open_registry(struct enroll_worker *w)
 		snprintf(why, sizeof(why), "%s", registry_problem(w->registry));
 		goto failed;
 	}
+	/* what a process before this one committed and did not sync is read here as well */
+	durable_note(w->durable);
+	audit_head_look(&w->audit_head, w->registry, durable_wait_for(w->durable));
 	return 0;
 failed:
 	log_say(LOG_ERROR, "registry_unusable", "%s", why);

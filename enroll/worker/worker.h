@@ -11,6 +11,7 @@
 #include "common/directory/ask.h"
 #include "common/process.h"
 #include "enroll/settings.h"
+#include "enroll/worker/audit_head.h"
 #include "enroll/worker/http_server.h"
 #include "enroll/worker/profile.h"
 #include "enroll/worker/route.h"
@@ -39,6 +40,7 @@ struct enroll_worker {
 	route_admit_fn *admit;		/* NULL: nobody can sign in */
 	struct registry *registry;
 	struct durable *durable;	/* what was committed to the registry, and is on the disk */
+	struct audit_head audit_head;
 	struct secret_key secret_key;
 	struct issuer *issuer;
 	struct publish *publish;
