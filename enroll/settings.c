@@ -34,6 +34,7 @@ static const struct config_fill ca_rows[] = {
 	FILL_U32(struct enroll_ca, crl_overlap_seconds, 7200, 10, 604800),
 	FILL_U32(struct enroll_ca, delta_seconds, 0, 0, 604800),
 	FILL_U32(struct enroll_ca, ocsp_seconds, 3600, 10, 604800),
+	FILL_U32(struct enroll_ca, ocsp_signer_seconds, 1382400, 20, 7776000),
 	{ .key = NULL },
 };
 static const struct config_fill profile_rows[] = {
@@ -194,6 +195,8 @@ static int check_ca(struct enroll_settings *s, const struct config_place *at)
 		return config_refuse(at, "enroll.ca.delta_seconds", "expected less than crl_seconds (%u), or 0 for none", ca->crl_seconds);
 	if (ca->crl_overlap_seconds > ca->crl_seconds)
 		ca->crl_overlap_seconds = ca->crl_seconds;
+	if (ca->ocsp_signer_seconds / 2 < ca->ocsp_seconds)	/* renewed after half of its life: no answer may outlive what is left */
+		return config_refuse(at, "enroll.ca.ocsp_signer_seconds", "expected at least twice ocsp_seconds (%u)", ca->ocsp_seconds);
 	if (ca->pkcs11_module[0] != '\0' && ca->pin_file[0] == '\0')
 		return config_refuse(at, "enroll.ca.pin_file", "is missing: a token (pkcs11_module) needs the file with its PIN");
 	if (fill_path(&ca->folder, &s->common, "ca") < 0)

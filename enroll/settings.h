@@ -18,7 +18,7 @@ struct enroll_ca {
 	char *index;			/* not in the file; filled: its ca.json, which changes with every command `ca` */
 	char *key_password_file;	/* "" : the key's file is not encrypted */
 	char *pkcs11_module, *pin_file;	/* "" : keys in files */
-	uint32_t crl_seconds, crl_overlap_seconds, delta_seconds, ocsp_seconds;	/* delta_seconds 0: no delta CRLs */
+	uint32_t crl_seconds, crl_overlap_seconds, delta_seconds, ocsp_seconds, ocsp_signer_seconds;	/* delta_seconds 0: no delta CRLs */
 };
 
 enum enroll_key { ENROLL_KEY_ANY = 0, ENROLL_KEY_RSA, ENROLL_KEY_EC };

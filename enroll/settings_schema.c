@@ -36,6 +36,7 @@ static const cyaml_schema_field_t ca_fields[] = {
 	U32(struct enroll_ca, crl_overlap_seconds),
 	U32(struct enroll_ca, delta_seconds),
 	U32(struct enroll_ca, ocsp_seconds),
+	U32(struct enroll_ca, ocsp_signer_seconds),
 	END,
 };
 

@@ -18,23 +18,21 @@ void ocsp_signer_clear(struct ocsp_signer *s)
 	EVP_PKEY_free(s->key);
 	s->certificate = NULL;
 	s->key = NULL;
-	s->renew_at = 0;
+	s->renew_at = s->not_before = 0;
 }
 
-int ocsp_signer_keep(struct ocsp_signer *s, int64_t now, struct refusal *r)
+static int make(struct ocsp_signer *s, int64_t now, struct refusal *r)
 {
 	struct authority a = { .kind = AUTHORITY_OCSP,
 		.issuer = s->issuer->certificate,
 		.issuer_key = s->issuer->pkey,
 		.not_before = now - BACKDATE,
-		.not_after = now + OCSP_SIGNER_SECONDS };
+		.not_after = now + s->seconds };
 	bool rsa = EVP_PKEY_get_base_id(s->issuer->pkey) ==
 	    EVP_PKEY_RSA; /* who chose RSA for the CA has clients that know no other */
 	char name[48];
 	X509 *certificate;
 
-	if (s->certificate != NULL && now < s->renew_at)
-		return 0;
 	snprintf(name, sizeof(name), "OCSP signer %lld", (long long)(now / 86400));
 	a.common_name = name;
 	a.key = key_make(rsa ? KEY_RSA_2048 : KEY_EC_P256, r);
@@ -48,8 +46,20 @@ int ocsp_signer_keep(struct ocsp_signer *s, int64_t now, struct refusal *r)
 	ocsp_signer_clear(s);
 	s->certificate = certificate;
 	s->key = a.key;
-	s->renew_at = now + OCSP_SIGNER_SECONDS / 2;
+	s->not_before = a.not_before;
+	s->renew_at = now + s->seconds / 2;
 	return 0;
+}
+
+int ocsp_signer_keep(struct ocsp_signer *s, int64_t now, struct refusal *r)
+{
+	if (now < s->renew_at && now >= s->not_before)
+		return 0;
+	if (make(s, now, r) == 0)
+		return 0;
+	s->not_before = now;
+	s->renew_at = now + OCSP_SIGNER_RETRY;
+	return -1;
 }
 
 /* The CertID, if it names a certificate of this issuer by a hash that we answer to. */
@@ -118,9 +128,9 @@ static int add_entry(OCSP_BASICRESP *basic, const struct ocsp_signer *s,
 	return good ? 0 : refuse_openssl(r, "cannot write a single response");
 }
 
-static int check(const struct ocsp_signer *s, const struct signer_ocsp *q, struct refusal *r)
+static int check(const struct ocsp_signer *s, const struct signer_ocsp *q, int64_t now, struct refusal *r)
 {
-	int64_t end;
+	int64_t begin, end;
 
 	if (q->entries_n == 0 || q->entries_n > SIGNER_OCSP_MAX || q->nonce_n > SIGNER_NONCE_MAX)
 		return refuse(r, SIGNER_REFUSED,
@@ -129,21 +139,24 @@ static int check(const struct ocsp_signer *s, const struct signer_ocsp *q, struc
 	if (q->this_update < 0 || q->next_update <= q->this_update)
 		return refuse(r, SIGNER_REFUSED, "the response would end before it begins");
 	if (s->certificate == NULL ||
-	    authority_time(X509_get0_notAfter(s->certificate), &end) < 0 || q->next_update > end)
+	    authority_time(X509_get0_notBefore(s->certificate), &begin) < 0 ||
+	    authority_time(X509_get0_notAfter(s->certificate), &end) < 0 || now < begin || now >= end)
+		return refuse(r, SIGNER_BROKEN, "there is no OCSP signer with a valid certificate");
+	if (q->next_update > end)
 		return refuse(
 		    r, SIGNER_REFUSED, "the response would outlive its signer's certificate");
 	return 0;
 }
 
 unsigned char *ocsp_build(const struct ocsp_signer *s, const struct signer_ocsp *q,
-    const struct signer_ocsp_entry *entries, size_t *n, struct refusal *r)
+    const struct signer_ocsp_entry *entries, int64_t now, size_t *n, struct refusal *r)
 {
 	OCSP_BASICRESP *basic = NULL;
 	OCSP_RESPONSE *response = NULL;
 	unsigned char *out = NULL, nonce[SIGNER_NONCE_MAX];
 	int len;
 
-	if (check(s, q, r) < 0)
+	if (check(s, q, now, r) < 0)
 		return NULL;
 	basic = OCSP_BASICRESP_new();
 	for (size_t i = 0; basic != NULL && i < q->entries_n; i++) {

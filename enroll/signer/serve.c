@@ -86,7 +86,8 @@ int signer_init(struct signer *s, const struct signer_setup *setup, int64_t now,
 		    r, "enroll.scep.legacy_des: OpenSSL's legacy provider cannot be loaded");
 	for (size_t i = 0; i < s->ca.n; i++) {
 		if (s->ca.entries[i].kind == CA_ISSUING && s->ca.entries[i].certificate != NULL)
-			s->ocsp[i].issuer = &s->ca.entries[i];
+			s->ocsp[i] = (struct ocsp_signer){ .issuer = &s->ca.entries[i],
+				.seconds = setup->ocsp_signer_seconds };
 	}
 	signer_keep(s, now);
 	warn_of_end(ca_files_find(&s->ca, CA_ISSUING, CA_CURRENT), now);
@@ -105,9 +106,17 @@ void signer_clear(struct signer *s)
 	}
 }
 
-void signer_keep(struct signer *s, int64_t now)
+static void keep_one(struct ocsp_signer *o, int64_t now)
 {
 	struct refusal r = { 0 };
+
+	if (ocsp_signer_keep(o, now, &r) < 0)
+		log_say(LOG_WARNING, "ocsp_signer", "issuing CA %u has no new OCSP signer: %s",
+		    o->issuer->generation, r.text);
+}
+
+void signer_keep(struct signer *s, int64_t now)
+{
 	int64_t end;
 
 	for (size_t i = 0; i < s->ca.n; i++) {
@@ -117,9 +126,7 @@ void signer_keep(struct signer *s, int64_t now)
 		if (s->ocsp[i].issuer == NULL ||
 		    authority_time(X509_get0_notAfter(e->certificate), &end) < 0 || end <= now)
 			continue;
-		if (ocsp_signer_keep(&s->ocsp[i], now, &r) < 0)
-			log_say(LOG_WARNING, "ocsp_signer",
-			    "issuing CA %u has no new OCSP signer: %s", e->generation, r.text);
+		keep_one(&s->ocsp[i], now);
 	}
 }
 
@@ -160,7 +167,7 @@ static ssize_t issuer_index(const struct signer *s, const uint8_t spki_sha256[SH
 }
 
 static int serve_ocsp(
-    struct signer *s, bool each, const void *body, size_t n, struct bytes *out, struct refusal *r)
+    struct signer *s, bool each, const void *body, size_t n, int64_t now, struct bytes *out, struct refusal *r)
 {
 	struct signer_ocsp_entry entries[SIGNER_OCSP_MAX];
 	struct signer_ocsp q;
@@ -176,15 +183,16 @@ static int serve_ocsp(
 	i = issuer_index(s, q.issuer);
 	if (i < 0)
 		return refuse(r, SIGNER_NONE, "no such issuing CA");
+	keep_one(&s->ocsp[i], now);
 	if (!each) {
-		der = ocsp_build(&s->ocsp[i], &q, entries, &len, r);
+		der = ocsp_build(&s->ocsp[i], &q, entries, now, &len, r);
 		return bytes_take(out, der, len, r);
 	}
 	for (uint32_t k = 0, all = q.entries_n; k < all; k++) {
 		uint32_t size;
 
 		q.entries_n = 1;
-		der = ocsp_build(&s->ocsp[i], &q, &entries[k], &len, r);
+		der = ocsp_build(&s->ocsp[i], &q, &entries[k], now, &len, r);
 		size = (uint32_t)len;
 		if (der == NULL)
 			return -1;
@@ -283,7 +291,7 @@ static int serve(struct signer *s, uint16_t verb, const void *body, size_t n, in
 	case SIGNER_OCSP_PRESIGN:
 		if (n < sizeof(struct signer_ocsp))
 			break;
-		return serve_ocsp(s, verb == SIGNER_OCSP_PRESIGN, body, n, out, r);
+		return serve_ocsp(s, verb == SIGNER_OCSP_PRESIGN, body, n, now, out, r);
 	case SIGNER_SCEP_OPEN: return serve_open(s, body, n, out, r);
 	case SIGNER_SCEP_SIGN:
 		if (n < sizeof(struct signer_scep_sign))

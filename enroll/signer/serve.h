@@ -33,7 +33,7 @@ struct signer {
 MUST_CHECK int signer_init(
     struct signer *s, const struct signer_setup *setup, int64_t now, struct refusal *r);
 void signer_clear(struct signer *s);
-/* Once an hour: renews OCSP signers. Logs what does not go. */
+/* Once an hour, so that answers need not wait for it: renews OCSP signers. Logs what does not go. */
 void signer_keep(struct signer *s, int64_t now);
 /*
  * Answers every verb but SIGNER_CRL: struct signer_answer and its bytes, malloc()ed, *answer_n long, to be wiped (SCEP_OPEN) and freed by the caller.

@@ -26,6 +26,7 @@ struct signer_setup {
 	const char *plain_url;		      /* without a final slash: what CDP and AIA say */
 	const struct signer_profile *profiles;
 	size_t profiles_n;
+	uint32_t ocsp_signer_seconds; /* life of an OCSP signer's certificate */
 	bool delta;	       /* full CRLs say where the delta is (Freshest CRL) */
 	bool des3, legacy_des; /* SCEP: ciphers beside AES */
 };

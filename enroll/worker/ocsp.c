@@ -29,6 +29,7 @@ struct issuer_hashes {
 	char name[65];
 	uint8_t spki_sha256[SHA256_SIZE];
 	uint8_t name_sha1[20], key_sha1[20], name_sha256[32], key_sha256[32];
+	int64_t not_after;	/* no answer ends later: its signer's certificate does not either */
 };
 
 struct ocsp {
@@ -128,8 +129,12 @@ static void on_signed(void *arg, enum wire_status status, const void *body, size
 static bool hash_issuer(struct issuer_hashes *h, const struct chain_entry *e)
 {
 	const ASN1_BIT_STRING *key = X509_get0_pubkey_bitstr(e->certificate);
+	struct tm end = { 0 };
 	unsigned n;
 
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(e->certificate), &end) != 1)
+		return false;
+	h->not_after = timegm(&end);
 	memcpy(h->name, e->name, sizeof(h->name));
 	memcpy(h->spki_sha256, e->spki_sha256, SHA256_SIZE);
 	return key != NULL && X509_NAME_digest(X509_get_subject_name(e->certificate), EVP_sha1(), h->name_sha1, &n) == 1 &&
@@ -217,6 +222,8 @@ static void ask(struct ocsp *o, struct http_request *r, const struct issuer_hash
 	}
 	*q = (struct question){ .ocsp = o, .r = r, .entry = entries[0], .cache = query->n == 1 && query->nonce_n == 0, .this_update = now - BACKDATE,
 		.next_update = now + (int64_t)o->worker->settings->enroll.ca.ocsp_seconds };
+	if (q->next_update > issuer->not_after)
+		q->next_update = issuer->not_after;
 	body.head.this_update = q->this_update;
 	body.head.next_update = q->next_update;
 	memcpy(body.head.issuer, issuer->spki_sha256, SHA256_SIZE);

@@ -1,5 +1,6 @@
 """What others read of revocations: openssl verify with the lists as served, full and delta; gnutls' ocsptool; OCSP's fields for caches (RFC 5019)."""
 import base64
+import datetime
 import email.utils
 import hashlib
 import os
@@ -139,3 +140,34 @@ def test_openssl_reads_what_a_get_brings_with_the_fields_that_caches_need(enroll
     done = run("openssl", "ocsp", "-issuer", enroll.file("issuing-1.pem"), "-cert", os.path.join(place, "device.pem"), "-no_nonce", "-respin",
                os.path.join(place, "response.der"), "-CAfile", enroll.file("root-1.pem"), "-verify_other", enroll.file("issuing-1.pem"))
     assert b"Response verify OK" in done.stderr + done.stdout and b": good" in done.stdout
+
+
+def test_the_ocsp_signer_renews_itself_and_every_answer_is_by_a_certificate_that_outlives_it(made, place, pki, accounts):
+    accounts.add("carol", display_name="Carol Example", password=enrol.hashed(enrol.PASSWORD), groups=[USERS])
+    user = "nobody" if os.getuid() == 0 else None
+    config = enrol.configuration(os.path.join(place, "enrol"), pki.root.server("enroll.example.com"), accounts, user,
+                                 ca={"ocsp_seconds": 10, "ocsp_signer_seconds": 20})
+    enroll = enrol.Enroll(config, place)
+    enroll.close = enroll.stop
+    made(enroll)
+    wait_until(lambda: enrol.curl("http://%s/readyz" % enroll.admin).status == 200, 5)
+    name = enroll.ask("device", "add", "--account", "carol", "--kind", "other", "a device")["device"]["id"]
+    secret = enroll.ask("secret", "add", "--account", "carol", "--device", name, "--purpose", "est")["secret"]
+    certificate = enrol.est_enroll(enroll, "carol", secret)[1]
+    path = os.path.join(place, "answer.der")
+
+    def signer(*args):
+        """The certificate that signed an answer which `openssl ocsp` finds good."""
+        assert enrol.ocsp_status(enroll, certificate, place, "-respout", path, *args)[0] == "good"
+        with open(path, "rb") as f:
+            answer = ocsp.load_der_ocsp_response(f.read())
+        by = answer.certificates[0]
+        assert by.not_valid_before <= answer.this_update and answer.next_update <= by.not_valid_after
+        assert by.not_valid_after - by.not_valid_before <= datetime.timedelta(seconds=20 + 3600), "backdated by an hour, for slow clocks"
+        return by
+
+    first = signer()
+    wait_until(lambda: signer().serial_number != first.serial_number, 20, every=1)
+    cached = signer("-no_nonce")
+    assert cached.public_key().public_numbers() != first.public_key().public_numbers(), "the key is a new one, too"
+    assert not enroll.events("ocsp_unsigned") and not enroll.events("ocsp_signer")

@@ -83,6 +83,7 @@ static inline void test_ca_make(struct test_ca *t, enum key_kind issuing, const 
 		.plain_url = "http://enroll.example.com",
 		.profiles = &t->profile,
 		.profiles_n = 1,
+		.ocsp_signer_seconds = 16 * 86400,
 		.delta = true,
 		.des3 = true };
 }

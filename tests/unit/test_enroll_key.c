@@ -141,7 +141,7 @@ static void check_token(int which)
 	struct key_source source = { "", module_path(), pin_file };
 	struct issue_order order = { 0 };
 	struct signer_issue *q;
-	struct ocsp_signer ocsp = { 0 };
+	struct ocsp_signer ocsp = { .seconds = 86400 };
 	struct ca_entry *issuing = &t.files.entries[1];
 	EVP_PKEY *device = key_make(KEY_EC_P256, &r);
 	size_t n;

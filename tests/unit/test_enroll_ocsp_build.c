@@ -5,8 +5,11 @@
 #include <cmocka.h>
 #include <openssl/ocsp.h>
 
+#include "enroll/signer/authority_build.h"
 #include "enroll/signer/ocsp_build.h"
 #include "tests/unit/enroll_ca.h"
+
+#define LIFE (16 * 86400)
 
 static struct signer_ocsp_entry entry_of(
     const struct test_ca *t, const EVP_MD *md, long serial, uint32_t status)
@@ -58,7 +61,7 @@ static void check_response(enum key_kind kind)
 {
 	struct refusal r = { 0 };
 	struct test_ca t;
-	struct ocsp_signer s = { 0 };
+	struct ocsp_signer s = { .seconds = LIFE };
 	struct signer_ocsp q;
 	struct signer_ocsp_entry e[4];
 	const unsigned char *at;
@@ -82,7 +85,7 @@ static void check_response(enum key_kind kind)
 	q = question_of(&t, 4);
 	q.nonce_n = 32;
 	memset(q.nonce, 0x5a, 32);
-	der = ocsp_build(&s, &q, e, &n, &r);
+	der = ocsp_build(&s, &q, e, t.now, &n, &r);
 	assert_non_null(der);
 	at = der;
 	response = d2i_OCSP_RESPONSE(NULL, &at, (long)n);
@@ -120,7 +123,7 @@ static void the_openssl_command_line_agrees(void **state)
 {
 	struct refusal r = { 0 };
 	struct test_ca t;
-	struct ocsp_signer s = { 0 };
+	struct ocsp_signer s = { .seconds = LIFE };
 	struct signer_ocsp q;
 	struct signer_ocsp_entry e;
 	char path[128], command[512];
@@ -134,7 +137,7 @@ static void the_openssl_command_line_agrees(void **state)
 	for (uint32_t status = SIGNER_OCSP_GOOD; status <= SIGNER_OCSP_REVOKED; status++) {
 		e = entry_of(&t, EVP_sha1(), 4711, status);
 		q = question_of(&t, 1);
-		der = ocsp_build(&s, &q, &e, &n, &r);
+		der = ocsp_build(&s, &q, &e, t.now, &n, &r);
 		assert_non_null(der);
 		snprintf(path, sizeof(path), "%s/answer.der", t.folder);
 		assert_int_equal(folder_write(path, der, n, 0644, &r), 0);
@@ -154,7 +157,7 @@ static void the_signer_is_delegated_needs_no_check_and_renews_itself(void **stat
 {
 	struct refusal r = { 0 };
 	struct test_ca t;
-	struct ocsp_signer s = { 0 };
+	struct ocsp_signer s = { .seconds = LIFE };
 	X509 *first;
 
 	(void)state;
@@ -167,12 +170,62 @@ static void the_signer_is_delegated_needs_no_check_and_renews_itself(void **stat
 	assert_true(X509_get_ext_by_NID(first, NID_id_pkix_OCSP_noCheck, -1) >= 0);
 	assert_int_equal(X509_check_issued(t.files.entries[1].certificate, first), X509_V_OK);
 	assert_int_equal(EVP_PKEY_eq(s.key, t.files.entries[1].pkey), 0);
-	assert_int_equal(ocsp_signer_keep(&s, t.now + OCSP_SIGNER_SECONDS / 2 - 1, &r), 0);
+	assert_int_equal(ocsp_signer_keep(&s, t.now + LIFE / 2 - 1, &r), 0);
 	assert_ptr_equal(s.certificate, first);
 	X509_up_ref(first);
-	assert_int_equal(ocsp_signer_keep(&s, t.now + OCSP_SIGNER_SECONDS / 2, &r), 0);
+	assert_int_equal(ocsp_signer_keep(&s, t.now + LIFE / 2, &r), 0);
 	assert_int_not_equal(X509_cmp(s.certificate, first), 0);
 	X509_free(first);
+	ocsp_signer_clear(&s);
+	test_ca_remove(&t);
+}
+
+/* A machine that slept past the certificate's end, a clock that was set back: an answer is by a valid certificate, or there is none. */
+static void an_expired_signer_signs_nothing_and_a_new_one_is_made_when_it_is_asked(void **state)
+{
+	static const struct { int64_t made, asked; } at[] = { { 0, LIFE / 2 }, { 0, LIFE - 1 }, { 0, LIFE }, { 0, 6 * LIFE }, { 2 * 86400, 0 } };
+	struct refusal r = { 0 };
+	struct test_ca t;
+	struct ocsp_signer s = { .seconds = LIFE };
+	struct signer_ocsp_entry e;
+	struct signer_ocsp q;
+	unsigned char *der;
+	int64_t end;
+	size_t n;
+
+	(void)state;
+	test_ca_make(&t, KEY_EC_P256, "");
+	s.issuer = &t.files.entries[1];
+	e = entry_of(&t, EVP_sha1(), 11, SIGNER_OCSP_GOOD);
+	q = question_of(&t, 1);
+	for (size_t i = 0; i < ARRAY_LEN(at); i++) {
+		int64_t now = t.now + at[i].asked, begin;
+
+		assert_int_equal(ocsp_signer_keep(&s, t.now + at[i].made, &r), 0);
+		q.this_update = now - 10;
+		q.next_update = now + 3600;
+		if (at[i].asked < at[i].made || at[i].asked + 3600 > LIFE)
+			assert_null(ocsp_build(&s, &q, &e, now, &n, &r));
+		assert_int_equal(ocsp_signer_keep(&s, now, &r), 0);
+		der = ocsp_build(&s, &q, &e, now, &n, &r);
+		if (der == NULL)
+			fail_msg("%zu: %s", i, r.text);
+		OPENSSL_free(der);
+		assert_int_equal(authority_time(X509_get0_notBefore(s.certificate), &begin), 0);
+		assert_int_equal(authority_time(X509_get0_notAfter(s.certificate), &end), 0);
+		assert_true(begin <= now && now < end && q.next_update <= end);
+		ocsp_signer_clear(&s);
+	}
+	/* none can be made, here as the CA has ended: what there is signs no more, and it is not tried again for each answer */
+	assert_int_equal(ocsp_signer_keep(&s, t.now, &r), 0);
+	assert_int_equal(authority_time(X509_get0_notAfter(s.issuer->certificate), &end), 0);
+	assert_int_equal(ocsp_signer_keep(&s, end + 7200, &r), -1);
+	assert_int_equal(ocsp_signer_keep(&s, end + 7201, &r), 0);
+	q.this_update = end + 7200;
+	q.next_update = end + 7300;
+	assert_null(ocsp_build(&s, &q, &e, end + 7201, &n, &r));
+	assert_int_equal(r.status, SIGNER_BROKEN);
+	assert_int_equal(ocsp_signer_keep(&s, end + 7200 + OCSP_SIGNER_RETRY, &r), -1);
 	ocsp_signer_clear(&s);
 	test_ca_remove(&t);
 }
@@ -181,7 +234,7 @@ static void threat_45_questions_about_others_or_with_nonsense_are_refused(void *
 {
 	struct refusal r = { 0 };
 	struct test_ca t, other;
-	struct ocsp_signer s = { 0 };
+	struct ocsp_signer s = { .seconds = LIFE };
 	struct signer_ocsp q;
 	struct signer_ocsp_entry e;
 	size_t n;
@@ -196,7 +249,7 @@ static void threat_45_questions_about_others_or_with_nonsense_are_refused(void *
 		e = entry_of(&t, EVP_sha256(), 11, SIGNER_OCSP_REVOKED); \
 		q = question_of(&t, 1);                                  \
 		change;                                                  \
-		if (ocsp_build(&s, &q, &e, &n, &r) != NULL)              \
+		if (ocsp_build(&s, &q, &e, t.now, &n, &r) != NULL)              \
 			fail_msg("not refused: " #change);               \
 		assert_int_equal(r.status, SIGNER_REFUSED);              \
 	} while (0)
@@ -216,7 +269,7 @@ static void threat_45_questions_about_others_or_with_nonsense_are_refused(void *
 	REFUSED(q.entries_n = SIGNER_OCSP_MAX + 1);
 	REFUSED(q.nonce_n = SIGNER_NONCE_MAX + 1);
 	REFUSED(q.next_update = q.this_update);
-	REFUSED(q.next_update = t.now + OCSP_SIGNER_SECONDS +
+	REFUSED(q.next_update = t.now + LIFE +
 		1); /* longer than the signer's own certificate */
 	ocsp_signer_clear(&s);
 	test_ca_remove(&t);
@@ -229,6 +282,7 @@ int main(void)
 		cmocka_unit_test(responses_of_every_key_kind_verify_and_say_each_status),
 		cmocka_unit_test(the_openssl_command_line_agrees),
 		cmocka_unit_test(the_signer_is_delegated_needs_no_check_and_renews_itself),
+		cmocka_unit_test(an_expired_signer_signs_nothing_and_a_new_one_is_made_when_it_is_asked),
 		cmocka_unit_test(threat_45_questions_about_others_or_with_nonsense_are_refused),
 	};
 
