@@ -7,40 +7,57 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
-static int put(EVP_MD_CTX *ctx, const void *p, size_t n)
+#define HEAD	    "easgate-audit-1"
+#define TEXTS_MAX   (2 * REGISTRY_ACTOR_MAX + 64 + REGISTRY_DETAIL_MAX)
+#define GATHERED_MAX (sizeof(HEAD) + SHA256_SIZE + 8 + 8 + 4 * 4 + TEXTS_MAX)
+
+static uint8_t *put(uint8_t *at, const void *p, size_t n)
 {
-	return EVP_DigestUpdate(ctx, p, n) == 1 ? 0 : -1;
+	memcpy(at, p, n);
+	return at + n;
 }
 
-static int put_number(EVP_MD_CTX *ctx, uint64_t number, size_t width)
+static uint8_t *put_number(uint8_t *at, uint64_t number, size_t width)
 {
-	uint8_t bytes[8];
-
 	for (size_t i = 0; i < width; i++)
-		bytes[i] = (uint8_t)(number >> 8 * (width - 1 - i));
-	return put(ctx, bytes, width);
+		at[i] = (uint8_t)(number >> 8 * (width - 1 - i));
+	return at + width;
 }
 
-static int put_text(EVP_MD_CTX *ctx, const char *text)
+static uint8_t *put_text(uint8_t *at, const char *text, size_t size)
 {
-	size_t n = strlen(text);
+	size_t n = strnlen(text, size);
 
-	return put_number(ctx, n, 4) < 0 ? -1 : put(ctx, text, n);
+	return put(put_number(at, n, 4), text, n);
+}
+
+/* Looked for once, and one context for all: OpenSSL 3.0 takes longer to find SHA-256 and make a context than to hash an entry. */
+static int digest(const void *p, size_t n, uint8_t out[SHA256_SIZE])
+{
+	static EVP_MD_CTX *ctx;
+	static EVP_MD *sha256;
+
+	if (sha256 == NULL)
+		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (ctx == NULL)
+		ctx = EVP_MD_CTX_new();
+	return sha256 != NULL && ctx != NULL && EVP_DigestInit_ex2(ctx, sha256, NULL) == 1 && EVP_DigestUpdate(ctx, p, n) == 1 &&
+	    EVP_DigestFinal_ex(ctx, out, NULL) == 1 ? 0 : -1;
 }
 
 int audit_trail_hash(const struct registry_audit_entry *e, uint8_t out[SHA256_SIZE])
 {
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	unsigned n = 0;
-	int rc = -1;
+	uint8_t bytes[GATHERED_MAX], *at = bytes;
 
-	if (ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && put(ctx, "easgate-audit-1", 15) == 0 &&
-	    put(ctx, e->previous, SHA256_SIZE) == 0 && put_number(ctx, (uint64_t)e->n, 8) == 0 && put_number(ctx, (uint64_t)e->at, 8) == 0 &&
-	    put_text(ctx, e->actor) == 0 && put_text(ctx, e->action) == 0 && put_text(ctx, e->object) == 0 && put_text(ctx, e->detail) == 0 &&
-	    EVP_DigestFinal_ex(ctx, out, &n) == 1 && n == SHA256_SIZE)
-		rc = 0;
-	EVP_MD_CTX_free(ctx);
-	return rc;
+	at = put(at, HEAD, sizeof(HEAD) - 1);
+	at = put(at, e->previous, SHA256_SIZE);
+	at = put_number(at, (uint64_t)e->n, 8);
+	at = put_number(at, (uint64_t)e->at, 8);
+	at = put_text(at, e->actor, sizeof(e->actor));
+	at = put_text(at, e->action, sizeof(e->action));
+	at = put_text(at, e->object, sizeof(e->object));
+	at = put_text(at, e->detail, sizeof(e->detail));
+	return digest(bytes, (size_t)(at - bytes), out);
 }
 
 static bool check(void *arg, const struct registry_audit_entry *e)

@@ -223,7 +223,7 @@ static bool secret_is_gone(const struct enrol_op *op)
 {
 	struct registry_secret secret;
 
-	return op->has_secret && (registry_secret_get(op->enrol->w->registry, op->secret_mac, &secret) != REGISTRY_OK || secret.used != 0);
+	return op->has_secret && op->device[0] == '\0' && (registry_secret_get(op->enrol->w->registry, op->secret_mac, &secret) != REGISTRY_OK || secret.used != 0);
 }
 
 static void on_account(struct enrol_op *op, const struct account *account)

@@ -214,24 +214,7 @@ static void refuse(struct under_way *u, enum registry_result rc, bool secret)
 	else if (secret && (rc == REGISTRY_NONE || rc == REGISTRY_TAKEN || rc == REGISTRY_EXPIRED || rc == REGISTRY_FOREIGN))
 		settle(u, ISSUE_SECRET, text);
 	else
-		settle(u, ISSUE_REFUSED, rc == REGISTRY_NONE ? "there is no such device" : text);
-}
-
-/* The device must be this account's. */
-static enum registry_result check_device(struct issue *i, const struct issue_request *request, const char **why)
-{
-	struct registry_device d;
-	struct registry_account a;
-	enum registry_result rc = registry_device_get(i->c.registry, request->device, &d);
-
-	*why = "there is no such device";
-	if (rc == REGISTRY_OK)
-		rc = registry_account_by_id(i->c.registry, d.account, &a);
-	if (rc == REGISTRY_OK && strcmp(a.sid, request->account->sid) != 0) {
-		*why = "the device is another account's";
-		return REGISTRY_FOREIGN;
-	}
-	return rc;
+		settle(u, ISSUE_REFUSED, text);
 }
 
 /* True: the signer was asked. False: u->status is what to tell. */
@@ -243,17 +226,15 @@ static bool begin(struct under_way *u, const struct issue_request *request)
 	struct profile_wanted wanted = { request->rule, request->account, request->device, u->serial, request->spki, request->rsa, by.at };
 	union { struct signer_issue q; uint8_t room[sizeof(struct signer_issue) + CSR_SPKI_MAX]; } body;
 	struct registry_issue row = { .serial = u->serial, .issuer = i->c.issuer->name(i->c.issuer), .device = request->device,
-		.profile = request->rule->name, .spki_sha256 = u->spki_sha256, .transaction = request->transaction, .secret_mac = request->secret_mac,
+		.profile = request->rule->name, .sid = request->account->sid, .spki_sha256 = u->spki_sha256, .transaction = request->transaction, .secret_mac = request->secret_mac,
 		.purpose = request->purpose };
 	enum profile_result fit;
 	enum registry_result rc;
-	const char *why;
 	size_t n = 0;
 
 	fit = profile_fill(&wanted, &body.q, sizeof(body), &n);
-	rc = check_device(i, request, &why);
-	if (fit != PROFILE_OK || rc != REGISTRY_OK) {
-		settle(u, rc == REGISTRY_FAILED ? ISSUE_UNAVAILABLE : ISSUE_REFUSED, fit != PROFILE_OK ? profile_result_text(fit) : why);
+	if (fit != PROFILE_OK) {
+		settle(u, ISSUE_REFUSED, profile_result_text(fit));
 		return false;
 	}
 	if (row.issuer[0] == '\0') {

@@ -161,13 +161,17 @@ MUST_CHECK enum registry_result registry_certificate_status(struct registry *r, 
 struct registry_issue {
 	const uint8_t *serial;			/* REGISTRY_SERIAL */
 	const char *issuer, *device, *profile;
+	const char *sid;			/* of the account that the device must belong to; NULL: not compared */
 	const uint8_t *spki_sha256;
 	int64_t not_before, not_after;
 	struct strv transaction;		/* n == 0: none */
 	const uint8_t *secret_mac;		/* NULL: none; else marked as used in the same transaction, and held against what it is bound to */
 	const char *purpose;			/* of the secret; NULL without one */
 };
-/* Takes the serial: row ISSUING. TAKEN: transaction and key are there: *there is that certificate. Secret: NONE, TAKEN, EXPIRED, FOREIGN. */
+/*
+ * Takes the serial: row ISSUING. TAKEN: transaction and key are there: *there is that certificate. STATE: the device may have none. Secret: NONE, TAKEN,
+ * EXPIRED, FOREIGN.
+ */
 MUST_CHECK enum registry_result registry_issue_begin(struct registry *r, const struct registry_by *by, const struct registry_issue *issue,
     struct registry_certificate *there);
 /* ISSUING -> LIVE with its DER; the one before it (same device and profile) is marked as replaced and stays live until first_used or a period. fleet:

@@ -31,6 +31,16 @@ const char *registry_result_text(enum registry_result result)
 	return "the registry failed";
 }
 
+/*
+ * Our processes have one thread, and nobody reads SQLite's counts of memory: without both no allocation takes a lock. Refused (and needless) once
+ * something was opened.
+ */
+static void spare_locks(void)
+{
+	(void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static struct registry *open_file(const char *path, int flags, char *why, size_t why_size)
 {
 	struct registry *r = calloc(1, sizeof(*r));
@@ -44,6 +54,7 @@ static struct registry *open_file(const char *path, int flags, char *why, size_t
 		snprintf(why, why_size, "out of memory");
 		return NULL;
 	}
+	spare_locks();
 	if (sqlite3_open_v2(path, &r->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) {
 		snprintf(why, why_size, "%s cannot be opened: %s", path, r->db != NULL ? sqlite3_errmsg(r->db) : "out of memory");
 		registry_close(r);
@@ -244,8 +255,12 @@ enum registry_result reg_number(struct registry *r, int64_t *out, const char *sq
 void reg_text(sqlite3_stmt *st, int column, char *out, size_t size)
 {
 	const unsigned char *p = sqlite3_column_text(st, column);
+	size_t n = p != NULL ? (size_t)sqlite3_column_bytes(st, column) : 0;
 
-	snprintf(out, size, "%s", p != NULL ? (const char *)p : "");
+	n = n < size ? n : size - 1;
+	if (n > 0)
+		memcpy(out, p, n);
+	out[n] = '\0';
 }
 
 void reg_bytes(sqlite3_stmt *st, int column, void *out, size_t n)

@@ -21,10 +21,10 @@ static enum registry_result fill(struct registry *r, const struct registry_by *b
 	if (rc != REGISTRY_OK)
 		return rc;
 	e->at = by->at;
-	snprintf(e->actor, sizeof(e->actor), "%s", by->actor);
-	snprintf(e->action, sizeof(e->action), "%s", action);
-	snprintf(e->object, sizeof(e->object), "%s", object);
-	snprintf(e->detail, sizeof(e->detail), "%s", detail);
+	memcpy(e->actor, by->actor, strlen(by->actor) + 1);
+	memcpy(e->action, action, strlen(action) + 1);
+	memcpy(e->object, object, strlen(object) + 1);
+	memcpy(e->detail, detail, strlen(detail) + 1);
 	return REGISTRY_OK;
 }
 
@@ -45,7 +45,7 @@ static enum registry_result read_tail(struct registry *r)
 
 enum registry_result reg_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object)
 {
-	struct registry_audit_entry e = { .n = 0 };
+	struct registry_audit_entry e;
 	enum registry_result rc = fill(r, by, action, object, &e);
 
 	if (rc == REGISTRY_OK && !r->tail_known)

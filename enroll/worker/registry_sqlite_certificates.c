@@ -179,33 +179,52 @@ static enum registry_result look_for_transaction(struct registry *r, const struc
 	return rc == REGISTRY_OK ? REGISTRY_TAKEN : rc == REGISTRY_NONE ? REGISTRY_FAILED : rc;
 }
 
-static enum registry_result may_device(struct registry *r, const struct registry_issue *i, int64_t *account)
-{
-	struct registry_device d;
-	int64_t held = 0;
-	enum registry_result rc = registry_device_get(r, i->device, &d);
+/* What issuing has to know of a device. */
+struct target {
+	int64_t account;
+	enum registry_device_state state;
+	bool held;
+};
 
+/* The device is there, and the account's own. */
+static enum registry_result find_target(struct registry *r, const struct registry_issue *i, struct target *out)
+{
+	sqlite3_stmt *st;
+	enum registry_result rc = reg_row(r, &st, "SELECT d.account,d.state,EXISTS(SELECT 1 FROM certificates c WHERE c.device=d.id AND c.state=3),"
+	    "?2 IS NULL OR a.sid=?2 FROM devices d JOIN accounts a ON a.id=d.account WHERE d.id=?1", "tt", i->device, i->sid);
+	bool own;
+
+	if (rc == REGISTRY_NONE)
+		return reg_fail(r, REGISTRY_STATE, "there is no such device");
 	if (rc != REGISTRY_OK)
 		return rc;
-	*account = d.account;
-	if (d.state != REGISTRY_DEVICE_ACTIVE)
-		return reg_fail(r, REGISTRY_STATE, "the device is %s", registry_device_state_text(d.state));
-	rc = reg_number(r, &held, "SELECT count(*) FROM certificates WHERE device=? AND state=3", "t", i->device);
-	if (rc == REGISTRY_OK && held > 0)
+	*out = (struct target){ sqlite3_column_int64(st, 0), (enum registry_device_state)sqlite3_column_int(st, 1), sqlite3_column_int(st, 2) != 0 };
+	own = sqlite3_column_int(st, 3) != 0;
+	reg_done(st);
+	return own ? rc : reg_fail(r, REGISTRY_STATE, "the device is another account's");
+}
+
+static enum registry_result may_device(struct registry *r, const struct target *d)
+{
+	if (d->state != REGISTRY_DEVICE_ACTIVE)
+		return reg_fail(r, REGISTRY_STATE, "the device is %s", registry_device_state_text(d->state));
+	if (d->held)
 		return reg_fail(r, REGISTRY_STATE, "a certificate of the device is on hold: release or revoke it first");
-	return rc;
+	return REGISTRY_OK;
 }
 
 static enum registry_result take_serial(struct registry *r, const struct registry_by *by, const struct registry_issue *i,
     struct registry_certificate *there)
 {
-	int64_t account = 0;
-	enum registry_result rc = look_for_transaction(r, i, there);
+	struct target d = { .account = 0 };
+	enum registry_result rc = find_target(r, i, &d);
 
 	if (rc == REGISTRY_OK)
-		rc = may_device(r, i, &account);
+		rc = look_for_transaction(r, i, there);
+	if (rc == REGISTRY_OK)
+		rc = may_device(r, &d);
 	if (rc == REGISTRY_OK && i->secret_mac != NULL)
-		rc = reg_secret_take(r, i->secret_mac, account, i->device, i->profile, i->purpose, by->at);
+		rc = reg_secret_take(r, i->secret_mac, d.account, i->device, i->profile, i->purpose, by->at);
 	/* as TAKEN says that the transaction was answered, a secret that was used is told apart by `there`, which stays empty */
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "INSERT INTO certificates(serial,issuer,device,profile,state,spki_sha256,not_before,not_after,secret) VALUES(?,?,?,?,1,?,?,?,?)",
@@ -230,22 +249,45 @@ enum registry_result registry_issue_begin(struct registry *r, const struct regis
 	return rc == REGISTRY_OK ? reg_end(r, take_serial(r, by, issue, there)) : rc;
 }
 
-static enum registry_result write_live(struct registry *r, const struct registry_by *by, const uint8_t *serial, struct strv der, bool fleet)
+/* What write_live() has to know of the row. */
+struct issuing {
+	char device[REGISTRY_DEVICE], profile[REGISTRY_PROFILE_MAX];
+	bool renews;		/* the device has a live one of the same profile */
+};
+
+static enum registry_result find_issuing(struct registry *r, const uint8_t *serial, struct issuing *out)
 {
-	struct registry_certificate c;
-	uint8_t hash[SHA256_SIZE];
-	int64_t id;
-	enum registry_result rc = registry_certificate_get(r, serial, &c);
+	enum registry_state state;
+	sqlite3_stmt *st;
+	enum registry_result rc = reg_row(r, &st, "SELECT device,profile,state,EXISTS(SELECT 1 FROM certificates o WHERE o.device=c.device AND"
+	    " o.profile=c.profile AND o.state=2) FROM certificates c WHERE serial=?", "b", (const void *)serial, (size_t)REGISTRY_SERIAL);
 
 	if (rc != REGISTRY_OK)
 		return rc;
-	if (c.state != REGISTRY_ISSUING)
-		return reg_fail(r, REGISTRY_STATE, "the certificate is %s", registry_state_text(c.state));
+	reg_text(st, 0, out->device, sizeof(out->device));
+	reg_text(st, 1, out->profile, sizeof(out->profile));
+	state = (enum registry_state)sqlite3_column_int(st, 2);
+	out->renews = sqlite3_column_int(st, 3) != 0;
+	reg_done(st);
+	return state == REGISTRY_ISSUING ? rc : reg_fail(r, REGISTRY_STATE, "the certificate is %s", registry_state_text(state));
+}
+
+static enum registry_result write_live(struct registry *r, const struct registry_by *by, const uint8_t *serial, struct strv der, bool fleet)
+{
+	struct issuing c;
+	uint8_t hash[SHA256_SIZE];
+	int64_t id;
+	enum registry_result rc = find_issuing(r, serial, &c);
+
+	if (rc != REGISTRY_OK)
+		return rc;
 	if (EVP_Digest(der.p, der.n, hash, NULL, EVP_sha256(), NULL) != 1)
 		return reg_fail(r, REGISTRY_FAILED, "the certificate's hash could not be made");
-	rc = reg_run(r, "UPDATE certificates SET successor=?1 WHERE device=?2 AND profile=?3 AND state=2 AND (successor IS NULL OR"
-	    " NOT EXISTS (SELECT 1 FROM certificates n WHERE n.serial=certificates.successor AND n.state=2))", "btt",
-	    (const void *)serial, (size_t)REGISTRY_SERIAL, c.device, c.profile);
+	/* even where it changes nothing this statement costs as much as an insertion */
+	if (c.renews)
+		rc = reg_run(r, "UPDATE certificates SET successor=?1 WHERE device=?2 AND profile=?3 AND state=2 AND (successor IS NULL OR"
+		    " NOT EXISTS (SELECT 1 FROM certificates n WHERE n.serial=certificates.successor AND n.state=2))", "btt",
+		    (const void *)serial, (size_t)REGISTRY_SERIAL, c.device, c.profile);
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "UPDATE certificates SET state=2,sha256=?,issued=? WHERE serial=?", "bib", (const void *)hash, sizeof(hash), by->at,
 		    (const void *)serial, (size_t)REGISTRY_SERIAL);

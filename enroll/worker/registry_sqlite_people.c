@@ -44,6 +44,12 @@ static bool same_names(const struct registry_account *old, const struct account 
 	    strcmp(old->display_name, a->display_name) == 0;
 }
 
+/* Seen to the minute is enough, and spares most enrolments a write. */
+static bool is_seen(const struct registry_account *old, const struct registry_by *by, const struct account *a)
+{
+	return same_names(old, a) && by->at >= old->last_seen && by->at - old->last_seen < SEEN_SECONDS;
+}
+
 static enum registry_result write_account(struct registry *r, const struct registry_by *by, const struct account *a)
 {
 	struct registry_account old;
@@ -58,8 +64,7 @@ static enum registry_result write_account(struct registry *r, const struct regis
 	}
 	if (rc != REGISTRY_OK)
 		return rc;
-	/* seen to the minute is enough, and spares most enrolments a write */
-	if (same_names(&old, a) && by->at >= old.last_seen && by->at - old.last_seen < SEEN_SECONDS)
+	if (is_seen(&old, by, a))
 		return REGISTRY_OK;
 	rc = reg_run(r, "UPDATE accounts SET sam=?,upn=?,mail=?,display_name=?,last_seen=? WHERE id=?", "ttttii", a->sam, a->upn, a->mail,
 	    a->display_name, by->at, old.id);
@@ -68,9 +73,17 @@ static enum registry_result write_account(struct registry *r, const struct regis
 
 enum registry_result registry_account_seen(struct registry *r, const struct registry_by *by, const struct account *account, struct registry_account *out)
 {
+	struct registry_account old;
 	enum registry_result rc = check_account(r, account);
 
 	if (rc == REGISTRY_OK)
+		rc = registry_account_by_sid(r, account->sid, &old);
+	if (rc == REGISTRY_OK && is_seen(&old, by, account)) {
+		if (out != NULL)
+			*out = old;
+		return rc;
+	}
+	if (rc == REGISTRY_OK || rc == REGISTRY_NONE)
 		rc = reg_begin(r);
 	if (rc != REGISTRY_OK)
 		return rc;

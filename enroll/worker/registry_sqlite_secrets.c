@@ -210,7 +210,8 @@ enum registry_result registry_secret_get(struct registry *r, const uint8_t mac[S
 	return CRYPTO_memcmp(mac, out->mac, SHA256_SIZE) == 0 ? REGISTRY_OK : REGISTRY_NONE;
 }
 
-enum registry_result reg_secret_take(struct registry *r, const uint8_t *mac, int64_t account, const char *device, const char *profile,
+/* Why a secret was not taken. */
+static enum registry_result refuse_secret(struct registry *r, const uint8_t *mac, int64_t account, const char *device, const char *profile,
     const char *purpose, int64_t now)
 {
 	struct registry_secret s;
@@ -225,7 +226,23 @@ enum registry_result reg_secret_take(struct registry *r, const uint8_t *mac, int
 		return reg_fail(r, REGISTRY_TAKEN, "the secret was used before");
 	if (s.ends <= now)
 		return reg_fail(r, REGISTRY_EXPIRED, "the secret has expired");
-	return reg_run(r, "UPDATE secrets SET used=? WHERE mac=?", "ib", now, (const void *)mac, (size_t)SHA256_SIZE);
+	return reg_fail(r, REGISTRY_FAILED, "the secret could not be taken");
+}
+
+enum registry_result reg_secret_take(struct registry *r, const uint8_t *mac, int64_t account, const char *device, const char *profile,
+    const char *purpose, int64_t now)
+{
+	enum registry_result rc;
+
+	if (purpose == NULL)
+		return refuse_secret(r, mac, account, device, profile, purpose, now);
+	/* all that refuses is in the condition, so that taking it needs no look before */
+	rc = reg_run(r, "UPDATE secrets SET used=?1 WHERE mac=?2 AND used=0 AND ends>?1 AND purpose=?3 AND (?4=0 OR account=?4)"
+	    " AND (?5 IS NULL OR device='' OR device=?5) AND (?6 IS NULL OR profile=?6)", "ibtitt", now, (const void *)mac, (size_t)SHA256_SIZE, purpose,
+	    account, device, profile);
+	if (rc == REGISTRY_OK && sqlite3_changes(r->db) == 0)
+		rc = refuse_secret(r, mac, account, device, profile, purpose, now);
+	return rc;
 }
 
 static enum registry_result use_secret(struct registry *r, const struct registry_by *by, const uint8_t *mac, int64_t account, const char *device,
