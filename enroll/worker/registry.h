@@ -304,10 +304,9 @@ MUST_CHECK enum registry_result registry_issuers(struct registry *r, int64_t now
 
 MUST_CHECK enum registry_result registry_acts_count(struct registry *r, int64_t *undone);
 
-/* Counts for the admin page and metrics. Reads whole indices: not for what is asked many times a second. */
+/* Counts for the admin page and metrics, as the registry keeps them: as cheap with a million certificates as with one. revoked: those that a list names, without held ones. */
 struct registry_counts { int64_t accounts, devices, live, held, revoked, waiting, undone_acts; };
 MUST_CHECK enum registry_result registry_count(struct registry *r, struct registry_counts *out);
-/* The accounts alone: for what asks often. */
 MUST_CHECK enum registry_result registry_accounts_count(struct registry *r, int64_t *accounts);
 
 /* --- audit trail --- */

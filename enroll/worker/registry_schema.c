@@ -61,7 +61,23 @@ static const char step_2[] =
     "CREATE INDEX devices_serial ON devices(serial_number COLLATE NOCASE) WHERE serial_number <> '';"
     "CREATE INDEX devices_udid ON devices(udid COLLATE NOCASE) WHERE udid <> '';";
 
-static const char *const steps[] = { step_1, step_2 };
+/* how many of what there is, kept in the transaction of each change: nobody counts a million rows while devices wait */
+static const char step_3[] =
+    "CREATE TABLE counts(kind TEXT NOT NULL, state INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(kind, state)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO counts SELECT 'accounts', 0, count(*) FROM accounts;"
+    "INSERT INTO counts SELECT 'devices', column1, (SELECT count(*) FROM devices WHERE state = column1) FROM (VALUES(1),(2),(3));"
+    "INSERT INTO counts SELECT 'certificates', column1, (SELECT count(*) FROM certificates WHERE state = column1)"
+    " FROM (VALUES(1),(2),(3),(4),(5),(6),(7));"
+    "CREATE TRIGGER accounts_counted AFTER INSERT ON accounts BEGIN UPDATE counts SET n = n + 1 WHERE kind = 'accounts' AND state = 0; END;"
+    "CREATE TRIGGER devices_counted AFTER INSERT ON devices BEGIN UPDATE counts SET n = n + 1 WHERE kind = 'devices' AND state = NEW.state; END;"
+    "CREATE TRIGGER devices_counted_anew AFTER UPDATE OF state ON devices WHEN OLD.state <> NEW.state BEGIN"
+    " UPDATE counts SET n = n + iif(state = NEW.state, 1, -1) WHERE kind = 'devices' AND state IN (OLD.state, NEW.state); END;"
+    "CREATE TRIGGER certificates_counted AFTER INSERT ON certificates BEGIN"
+    " UPDATE counts SET n = n + 1 WHERE kind = 'certificates' AND state = NEW.state; END;"
+    "CREATE TRIGGER certificates_counted_anew AFTER UPDATE OF state ON certificates WHEN OLD.state <> NEW.state BEGIN"
+    " UPDATE counts SET n = n + iif(state = NEW.state, 1, -1) WHERE kind = 'certificates' AND state IN (OLD.state, NEW.state); END;";
+
+static const char *const steps[] = { step_1, step_2, step_3 };
 
 int registry_schema_version(void)
 {

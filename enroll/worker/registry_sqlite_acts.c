@@ -417,21 +417,33 @@ enum registry_result registry_issuers(struct registry *r, int64_t now, registry_
 
 enum registry_result registry_accounts_count(struct registry *r, int64_t *accounts)
 {
-	return reg_number(r, accounts, "SELECT count(*) FROM accounts", "");
+	return reg_number(r, accounts, "SELECT n FROM counts WHERE kind='accounts' AND state=0", "");
+}
+
+static void take_count(const char *kind, int64_t state, int64_t n, struct registry_counts *out)
+{
+	if (strcmp(kind, "accounts") == 0) {
+		out->accounts = n;
+	} else if (strcmp(kind, "devices") == 0) {
+		out->devices += n;
+		out->waiting += state == REGISTRY_DEVICE_WAITING ? n : 0;
+	} else {
+		out->live += state == REGISTRY_LIVE ? n : 0;
+		out->held += state == REGISTRY_HOLD ? n : 0;
+		out->revoked += state == REGISTRY_REVOKING || state == REGISTRY_REVOKED || state == REGISTRY_REPLACED ? n : 0;
+	}
 }
 
 enum registry_result registry_count(struct registry *r, struct registry_counts *out)
 {
-	sqlite3_stmt *st;
-	enum registry_result rc = reg_row(r, &st, "SELECT (SELECT count(*) FROM accounts),(SELECT count(*) FROM devices),(SELECT count(*) FROM certificates"
-	    " WHERE state=2),(SELECT count(*) FROM certificates WHERE state=3),(SELECT count(*) FROM certificates INDEXED BY certificates_revoked"
-	    " WHERE revoked_at>0),(SELECT count(*) FROM devices WHERE state=1),(SELECT count(*) FROM acts WHERE steps<>3)", "");
+	sqlite3_stmt *st = NULL;
+	enum registry_result rc = reg_row(r, &st, "SELECT kind,state,n FROM counts", "");
+	char kind[16];
 
-	if (rc != REGISTRY_OK)
-		return rc;
-	*out = (struct registry_counts){ sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2),
-		sqlite3_column_int64(st, 3), 0, sqlite3_column_int64(st, 5), sqlite3_column_int64(st, 6) };
-	out->revoked = sqlite3_column_int64(st, 4) - out->held;
-	reg_done(st);
-	return REGISTRY_OK;
+	*out = (struct registry_counts){ 0 };
+	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
+		reg_text(st, 0, kind, sizeof(kind));
+		take_count(kind, sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2), out);
+	}
+	return rc == REGISTRY_NONE ? registry_acts_count(r, &out->undone_acts) : rc;
 }
