@@ -327,7 +327,9 @@ static void keep_peer(struct http_connection *c)
 		c->certificate_n = (size_t)n;
 	}
 	OPENSSL_free(der);
-	tls_binding_take(c->ssl, &c->binding);
+	/* with TLS 1.3 it can be had later (http_request_is_bound()), and few ask */
+	if (SSL_version(c->ssl) < TLS1_3_VERSION)
+		tls_binding_take(c->ssl, &c->binding);
 	tls_forget_peer(c->ssl);
 }
 

@@ -78,8 +78,10 @@ bool http_request_is_awaited(const struct http_request *r)
 
 bool http_request_is_bound(const struct http_request *r, struct strv base64)
 {
-	const struct http_connection *c = ((const struct pending *)(const void *)r)->connection;
+	struct http_connection *c = ((const struct pending *)(const void *)r)->connection;
 
+	if (c != NULL && c->ssl != NULL && !c->binding.known && SSL_version(c->ssl) >= TLS1_3_VERSION)
+		tls_binding_take(c->ssl, &c->binding);
 	return c != NULL && tls_binding_is(&c->binding, base64);
 }
 

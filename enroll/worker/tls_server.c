@@ -12,6 +12,7 @@
 #include "common/tls.h"
 
 #define GROUPS	      "X25519:P-256:P-384"
+#define CIPHERS_1_3   "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 #define CIPHERS_1_2   "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
 #define CERT_LIST_MAX 32768
 
@@ -45,7 +46,8 @@ static bool set_rules(SSL_CTX *ctx)
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) == 1 &&
 	    SSL_CTX_set_num_tickets(ctx, 0) == 1 && SSL_CTX_set_max_early_data(ctx, 0) == 1 &&
-	    SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 && SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 && bad_index() >= 0;
+	    SSL_CTX_set1_groups_list(ctx, GROUPS) == 1 && SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) == 1 &&
+	    SSL_CTX_set_ciphersuites(ctx, CIPHERS_1_3) == 1 && bad_index() >= 0;
 }
 
 /* Leaf, key and the chain behind the leaf. */
@@ -139,11 +141,13 @@ void tls_binding_take(SSL *ssl, struct tls_binding *out)
 	memset(out, 0, sizeof(*out));
 	if (old && SSL_get_extms_support(ssl) != 1)
 		return;
-	/* no context and an empty one differ with TLS 1.2, and clients take the one or the other for what RFC 9266 means */
-	for (int context = 0; context < 2; context++) {
+	/* no context and an empty one differ with TLS 1.2 only (RFC 8446 section 7.5), and clients take the one or the other for what RFC 9266 means */
+	for (int context = 0; context < (old ? 2 : 1); context++) {
 		if (SSL_export_keying_material(ssl, out->exported[context], sizeof(out->exported[0]), label, sizeof(label) - 1, NULL, 0, context) != 1)
 			return;
 	}
+	if (!old)
+		memcpy(out->exported[1], out->exported[0], sizeof(out->exported[1]));
 	out->is_tls_1_2 = old && SSL_get_peer_finished(ssl, out->unique, sizeof(out->unique)) == sizeof(out->unique);
 	out->known = true;
 }

@@ -25,7 +25,7 @@ struct tls_binding {
 	uint8_t exported[2][32], unique[12];
 	bool is_tls_1_2, known;
 };
-/* After the handshake, and before tls_forget_peer() takes the secrets away. */
+/* After the handshake; with TLS 1.2 before tls_forget_peer() takes the secrets away. */
 void tls_binding_take(SSL *ssl, struct tls_binding *out);
 /* Whether this base64 text is one of them. */
 bool tls_binding_is(const struct tls_binding *b, struct strv base64);
