@@ -6,9 +6,9 @@
 
 #include "enroll/signer/profile_check.h"
 
-/* The certificate, signed by `issuer` (current, with its key). notAfter is cut to the issuer's. NULL with *r. */
-X509 *certificate_build(const struct signer_setup *setup, const struct ca_entry *issuer,
-    const struct signer_issue *q, const struct issue_order *order, struct refusal *r);
+/* The certificate in DER, signed by `issuer` (current, with its key), for OPENSSL_free(). notAfter is cut to the issuer's. NULL with *r. */
+unsigned char *certificate_build(const struct signer_setup *setup, const struct ca_entry *issuer,
+    const struct signer_issue *q, const struct issue_order *order, size_t *n, struct refusal *r);
 /*
  * The subject: template "KEY=text,KEY=text" where text may hold {display_name} {sam} {upn} {mail} {device}. Values go in as they are, never parsed, so that
  * a comma in a name stays in it. A part whose value is empty is left out; a value longer than X.520 allows is refused, not cut. NULL with *r.

@@ -198,7 +198,7 @@ static int sign(struct crl_job *j, struct refusal *r)
 	size_t n = sizeof(value), algorithm_n = 0, at;
 	bool good;
 
-	algorithm = crl_algorithm(key, &algorithm_n);
+	algorithm = key_algorithm(key, &algorithm_n);
 	good = algorithm != NULL && algorithm_n < 32 && ctx != NULL &&
 	    EVP_PKEY_sign_init(ctx) == 1 &&
 	    EVP_PKEY_CTX_set_signature_md(ctx, key_digest(key)) == 1 &&

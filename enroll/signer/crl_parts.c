@@ -101,30 +101,6 @@ int crl_entry_write(uint8_t *out, const struct signer_crl_entry *e, bool delta)
 	return (int)n;
 }
 
-uint8_t *crl_algorithm(EVP_PKEY *key, size_t *n)
-{
-	X509_ALGOR *algorithm = X509_ALGOR_new();
-	bool rsa = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
-	unsigned char *der = NULL;
-	uint8_t *out = NULL;
-	int nid, len = -1;
-
-	if (algorithm != NULL &&
-	    OBJ_find_sigid_by_algs(
-		&nid, EVP_MD_get_type(key_digest(key)), EVP_PKEY_get_base_id(key)) &&
-	    X509_ALGOR_set0(algorithm, OBJ_nid2obj(nid), rsa ? V_ASN1_NULL : V_ASN1_UNDEF, NULL))
-		len = i2d_X509_ALGOR(algorithm, &der);
-	if (len > 0) {
-		out = malloc((size_t)len);
-		if (out != NULL)
-			memcpy(out, der, (size_t)len);
-		*n = (size_t)len;
-	}
-	OPENSSL_free(der);
-	X509_ALGOR_free(algorithm);
-	return out;
-}
-
 /* --- the extensions --- */
 
 static bool add_number(X509_CRL *crl, int nid, uint64_t number, int critical)
@@ -192,7 +168,7 @@ int crl_frame(const struct crl_order *o, size_t entries_n, uint8_t **head, size_
 	int name_n, rc = -1;
 
 	*head = *tail = NULL;
-	algorithm = crl_algorithm(o->issuer->pkey, &algorithm_n);
+	algorithm = key_algorithm(o->issuer->pkey, &algorithm_n);
 	name_n = i2d_X509_NAME(X509_get_subject_name(o->issuer->certificate), &name);
 	times_n = write_time(times, o->question.this_update);
 	part = write_time(times + times_n, o->question.next_update);

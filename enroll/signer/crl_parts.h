@@ -19,7 +19,5 @@ MUST_CHECK int crl_entry_write(uint8_t *out, const struct signer_crl_entry *e, b
  */
 MUST_CHECK int crl_frame(const struct crl_order *order, size_t entries_n, uint8_t **head,
     size_t *head_n, uint8_t **tail, size_t *tail_n, struct refusal *r);
-/* The signature's AlgorithmIdentifier in DER, malloc()ed. NULL: out of memory. */
-uint8_t *crl_algorithm(EVP_PKEY *key, size_t *n);
 
 #endif

@@ -139,3 +139,27 @@ const EVP_MD *key_digest(const EVP_PKEY *key)
 		return EVP_sha256();
 	return bits <= 384 ? EVP_sha384() : EVP_sha512();
 }
+
+uint8_t *key_algorithm(const EVP_PKEY *key, size_t *n)
+{
+	X509_ALGOR *algorithm = X509_ALGOR_new();
+	bool rsa = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
+	unsigned char *der = NULL;
+	uint8_t *out = NULL;
+	int nid, len = -1;
+
+	if (algorithm != NULL &&
+	    OBJ_find_sigid_by_algs(
+		&nid, EVP_MD_get_type(key_digest(key)), EVP_PKEY_get_base_id(key)) &&
+	    X509_ALGOR_set0(algorithm, OBJ_nid2obj(nid), rsa ? V_ASN1_NULL : V_ASN1_UNDEF, NULL))
+		len = i2d_X509_ALGOR(algorithm, &der);
+	if (len > 0) {
+		out = malloc((size_t)len);
+		if (out != NULL)
+			memcpy(out, der, (size_t)len);
+		*n = (size_t)len;
+	}
+	OPENSSL_free(der);
+	X509_ALGOR_free(algorithm);
+	return out;
+}

@@ -135,25 +135,16 @@ static int serve_issue(
 {
 	struct issue_order order = { 0 };
 	struct signer_issue q;
-	X509 *x = NULL;
-	unsigned char *der = NULL;
-	int len, rc = -1;
+	unsigned char *der;
+	size_t len = 0;
 
 	if (profile_check(s->setup, &s->ca, body, n, now, &order, r) < 0)
 		return -1;
 	memcpy(&q, body, sizeof(q));
-	x = certificate_build(
-	    s->setup, ca_files_find(&s->ca, CA_ISSUING, CA_CURRENT), &q, &order, r);
+	der = certificate_build(
+	    s->setup, ca_files_find(&s->ca, CA_ISSUING, CA_CURRENT), &q, &order, &len, r);
 	EVP_PKEY_free(order.key);
-	if (x == NULL)
-		return -1;
-	len = i2d_X509(x, &der);
-	if (len > 0)
-		rc = bytes_take(out, der, (size_t)len, r);
-	else
-		refuse_openssl(r, "cannot encode the certificate");
-	X509_free(x);
-	return rc;
+	return bytes_take(out, der, len, r);
 }
 
 static ssize_t issuer_index(const struct signer *s, const uint8_t spki_sha256[SHA256_SIZE])
