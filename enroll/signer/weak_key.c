@@ -55,15 +55,25 @@ static bool square_root(BIGNUM *root, const BIGNUM *n, BN_CTX *ctx)
 	}
 }
 
-/* Squares leave few of the possible rests: one number in some hundred passes, and only for those a root is taken. */
+/*
+ * Squares leave few of the possible rests: one number in some thousand passes, and only for those a root is taken. One long division for all odd moduli;
+ * the last six bits cost none.
+ */
 static bool may_be_square(const BIGNUM *n)
 {
 	static const unsigned moduli[] = { 64, 63, 65, 11, 17, 19, 23, 31 };
+	static const BN_ULONG product = 63ull * 65 * 11 * 17 * 19 * 23 * 31;
+	BN_ULONG rest = 0, of_all = 0;
 
+	for (int bit = 0; bit < 6; bit++)
+		rest |= (BN_ULONG)BN_is_bit_set(n, bit) << bit;
 	for (size_t i = 0; i < ARRAY_LEN(moduli); i++) {
-		BN_ULONG rest = BN_mod_word(n, moduli[i]);
 		bool found = false;
 
+		if (i == 1 && (of_all = BN_mod_word(n, product)) == (BN_ULONG)-1)
+			return true; /* no memory to look: let the root decide */
+		if (i > 0)
+			rest = of_all % moduli[i];
 		for (unsigned k = 0; k <= moduli[i] / 2 && !found; k++)
 			found = k * k % moduli[i] == rest;
 		if (!found)
@@ -72,11 +82,24 @@ static bool may_be_square(const BIGNUM *n)
 	return true;
 }
 
-/* n = a*a - b*b with a just above the square root of n: looks for a b that is whole. */
+static bool is_square(const BIGNUM *n, BN_CTX *ctx)
+{
+	BIGNUM *root, *square;
+	bool found;
+
+	BN_CTX_start(ctx);
+	root = BN_CTX_get(ctx);
+	square = BN_CTX_get(ctx);
+	found = square == NULL || !square_root(root, n, ctx) || !BN_sqr(square, root, ctx) || BN_cmp(square, n) == 0;
+	BN_CTX_end(ctx);
+	return found;
+}
+
+/* n = a*a - b*b with a just above the square root of n: looks for a b that is whole. From one a to the next a*a grows by 2a+1. */
 bool weak_key_close_primes(const BIGNUM *n)
 {
 	BN_CTX *ctx = BN_CTX_new();
-	BIGNUM *a, *rest, *b, *square;
+	BIGNUM *a, *rest, *growth;
 	bool found = false;
 
 	if (ctx == NULL)
@@ -84,43 +107,74 @@ bool weak_key_close_primes(const BIGNUM *n)
 	BN_CTX_start(ctx);
 	a = BN_CTX_get(ctx);
 	rest = BN_CTX_get(ctx);
-	b = BN_CTX_get(ctx);
-	square = BN_CTX_get(ctx);
-	if (square == NULL || !square_root(a, n, ctx)) {
+	growth = BN_CTX_get(ctx);
+	if (growth == NULL || !square_root(a, n, ctx) || !BN_sqr(rest, a, ctx) || !BN_sub(rest, rest, n) || !BN_lshift1(growth, a) ||
+	    !BN_add_word(growth, 1))
 		found = true;
-		goto out;
-	}
 	for (int i = 0; i <= FERMAT_STEPS && !found; i++) {
-		if (!BN_sqr(rest, a, ctx) || !BN_sub(rest, rest, n)) {
-			found = true;
-		} else if (!BN_is_negative(rest) && may_be_square(rest)) {
-			BN_CTX_start(ctx);
-			found = !square_root(b, rest, ctx) || !BN_sqr(square, b, ctx) ||
-			    BN_cmp(square, rest) == 0;
-			BN_CTX_end(ctx);
-		}
-		if (!BN_add_word(a, 1))
+		found = !BN_is_negative(rest) && may_be_square(rest) && is_square(rest, ctx);
+		if (!BN_add(rest, rest, growth) || !BN_add_word(growth, 2))
 			found = true;
 	}
-out:
 	BN_CTX_end(ctx);
 	BN_CTX_free(ctx);
 	return found;
 }
 
+/* Small primes, as many together as a word holds their product. */
+struct primes {
+	BN_ULONG product;
+	unsigned first, end; /* of the odd numbers from here to before there */
+};
+
+static bool is_prime(unsigned p)
+{
+	for (unsigned k = 3; k * k <= p; k += 2) {
+		if (p % k == 0)
+			return false;
+	}
+	return true;
+}
+
+/* Made once; returns how many groups there are. */
+static size_t group_primes(const struct primes **out)
+{
+	static struct primes group[SMALL_PRIMES / 2];
+	static size_t n;
+
+	*out = group;
+	if (n > 0)
+		return n;
+	for (unsigned p = 3; p < SMALL_PRIMES; p += 2) {
+		BN_ULONG factor = is_prime(p) ? p : 1;
+
+		if (n == 0 || group[n - 1].product > INT64_MAX / factor)
+			group[n++] = (struct primes){ .product = 1, .first = p };
+		group[n - 1].product *= factor;
+		group[n - 1].end = p + 2;
+	}
+	return n;
+}
+
 /*
- * A modulus of two large primes has no small factor. (OpenSSL's own check of a public key takes a
- * test for primes of the modulus besides, which costs more than ten signatures.)
+ * A modulus of two large primes has no small factor. (OpenSSL's own check of a public key takes a test for primes of the modulus besides, which costs more
+ * than ten signatures.) One long division for each group: a division for each prime cost three signatures on P-256.
  */
 static bool has_small_factor(const BIGNUM *n)
 {
-	for (unsigned p = 3; p < SMALL_PRIMES; p += 2) {
-		bool prime = true;
+	const struct primes *group;
+	size_t groups = group_primes(&group);
 
-		for (unsigned k = 3; k * k <= p && prime; k += 2)
-			prime = p % k != 0;
-		if (prime && BN_mod_word(n, p) == 0)
-			return true;
+	for (size_t i = 0; i < groups; i++) {
+		BN_ULONG rest = BN_mod_word(n, group[i].product);
+
+		if (rest == (BN_ULONG)-1)
+			return true; /* no memory to look: refuse */
+		for (unsigned p = group[i].first; p < group[i].end; p += 2) {
+			/* p divides the product, so that n leaves the same rest */
+			if (rest % p == 0 && group[i].product % p == 0)
+				return true;
+		}
 	}
 	return false;
 }
