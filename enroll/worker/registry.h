@@ -57,6 +57,11 @@ MUST_CHECK int registry_group(struct registry *r, registry_changed_fn *changed, 
  * the calls that made it said OK: nothing may be answered any more, and the process has to begin anew; registry_problem() says why.
  */
 MUST_CHECK int registry_settle(struct registry *r);
+/*
+ * To be called when nobody waits for the registry: what stands in its write-ahead log is moved into the file now, rather than before an answer when the log is
+ * long. Takes two waits for the disk. Only after registry_group().
+ */
+void registry_rest(struct registry *r);
 /* Of the last call that did not return OK or NONE. */
 const char *registry_problem(const struct registry *r);
 /* The database answers (readyz). */

@@ -21,6 +21,7 @@ struct registry {
 	bool open, lost;
 	unsigned joined;
 	uint64_t commits;
+	int log_pages;		/* in the write-ahead log after the last commit; 0: they were moved into the file since */
 	/* registry_sqlite_audit.c: the trail's last entry, while this process alone can add one: inside an open group */
 	bool tail_known;
 	int64_t tail_n;

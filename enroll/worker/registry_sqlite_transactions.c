@@ -11,7 +11,8 @@
 #include "common/log.h"
 #include "enroll/worker/registry_parts.h"
 
-#define LOG_PAGES     4000	/* 16 MiB */
+#define LOG_PAGES     4000	/* 16 MiB: moved whoever waits */
+#define REST_PAGES    64	/* moved while nobody waits */
 #define GROUP_MAX     256	/* changes; bounds what is kept in memory and what one failed commit takes back */
 #define COMMITS_FIRST 8
 
@@ -20,12 +21,22 @@
  * that a longer log saves work. PASSIVE waits for nobody; it syncs the log before and the file after (synchronous=NORMAL), and a log whose
  * pages are all in the file is begun anew by the next commit.
  */
+static void move_log(struct registry *r)
+{
+	if (sqlite3_wal_checkpoint_v2(r->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
+		log_say(LOG_WARNING, "registry_log_long", "its log of %d pages could not be moved into the file: %s", r->log_pages, sqlite3_errmsg(r->db));
+	r->log_pages = 0;
+}
+
 static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 {
 	struct registry *r = arg;
 
-	if (pages >= LOG_PAGES && sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
-		log_say(LOG_WARNING, "registry_log_long", "its log of %d pages could not be moved into the file: %s", pages, sqlite3_errmsg(db));
+	(void)db;
+	(void)name;
+	r->log_pages = pages;
+	if (pages >= LOG_PAGES)
+		move_log(r);
 	r->commits++;
 	r->changed(r->changed_arg);
 	return SQLITE_OK;
@@ -141,6 +152,12 @@ int registry_settle(struct registry *r)
 	roll_back(r);
 	lose(r);
 	return -1;
+}
+
+void registry_rest(struct registry *r)
+{
+	if (!r->open && !r->lost && r->log_pages >= REST_PAGES)
+		move_log(r);
 }
 
 void reg_close(struct registry *r)

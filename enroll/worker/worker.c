@@ -27,6 +27,7 @@
 
 #define SWEEP_MS 60000
 #define LINKS_MS 1000
+#define REST_MS 200	/* without a change: nobody is likely to wait now */
 
 const struct profile_rule *worker_rule(const struct enroll_worker *w, const char *profile)
 {
@@ -75,7 +76,13 @@ static void on_change(void *arg)
 {
 	struct enroll_worker *w = arg;
 
+	deadline_disarm(&w->rest);
 	durable_note(w->durable);
+}
+
+static void on_rest(struct deadline *d)
+{
+	registry_rest(CONTAINER_OF(d, struct enroll_worker, rest)->registry);
 }
 
 static int commit(void *arg)
@@ -99,6 +106,8 @@ static void on_durable(void *arg, uint64_t upto)
 	if (w->http != NULL)
 		http_server_release(w->http, upto);
 	audit_head_reached(&w->audit_head, upto);
+	if (durable_wait_for(w->durable) == 0)
+		deadline_arm(w->loop, &w->rest, REST_MS, on_rest);
 }
 
 /* Another process begins with what the disk really has. */
@@ -296,6 +305,7 @@ static void tear_down(struct enroll_worker *w)
 	deadline_disarm(&w->sweep);
 	deadline_disarm(&w->links);
 	deadline_disarm(&w->drain_end);
+	deadline_disarm(&w->rest);
 	parts_free(w);
 	ocsp_free(w->ocsp);
 	issue_free(w->issue);

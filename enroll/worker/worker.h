@@ -52,7 +52,7 @@ struct enroll_worker {
 	struct profile_rule *rules;	/* of settings->enroll.profiles, same index */
 	SSL_CTX *tls[16];		/* of the TLS listeners */
 	unsigned tls_n;
-	struct deadline sweep, links, drain_end;
+	struct deadline sweep, links, drain_end, rest;
 	bool draining, failed;
 	char directory_down[256];	/* "": it answers */
 	char data_dir[4096];		/* where the registry and its key are: nothing else may write there */

@@ -224,6 +224,74 @@ static void a_long_log_is_begun_anew(void **state)
 	end(&s);
 }
 
+static off_t log_size(struct seen *s)
+{
+	char path[160];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s-wal", s->site.path);
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* Enrolments that follow each other without a rest: a device, its certificate, and the end of both. */
+static void enrol_many(struct seen *s, int many)
+{
+	struct registry_device d;
+	uint8_t serial[REGISTRY_SERIAL];
+	unsigned n;
+
+	for (int i = 0; i < many; i++) {
+		site_add_device(&s->site, "one more", &d);
+		site_live(&s->site, d.id, serial);
+		assert_int_equal(registry_device_act(s->site.registry, &site_by, REGISTRY_ACT_REVOKE, d.id, 1, &n), REGISTRY_OK);
+		assert_int_equal(registry_settle(s->site.registry), 0);
+		if (log_size(s) > 18 << 20)
+			fail_msg("a log of %lld bytes after %d enrolments", (long long)log_size(s), i);
+	}
+}
+
+static void the_log_stays_short_under_enrolments_without_end(void **state)
+{
+	struct seen s = { .upto = 0 };
+	struct stat st;
+
+	(void)state;
+	begin(&s, NULL);
+	enrol_many(&s, 1200);
+	assert_int_equal(stat(s.site.path, &st), 0);
+	if (log_size(&s) < 8 << 20)
+		fail_msg("too few: the log was never long (%lld)", (long long)log_size(&s));
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.failed, 0);
+	end(&s);
+}
+
+/* Frames in the log that are not in the file: of two checkpoints in a row the second has nothing to do. */
+static void what_is_in_the_log_is_moved_while_nobody_waits(void **state)
+{
+	struct seen s = { .upto = 0 };
+	off_t size;
+
+	(void)state;
+	begin(&s, NULL);
+	enrol_many(&s, 30);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_true(s.site.registry->log_pages >= 64);
+	size = log_size(&s);
+	registry_rest(s.site.registry);
+	assert_int_equal(s.site.registry->log_pages, 0);
+	/* all of it is in the file: the next commit begins the log anew, and it does not grow */
+	enrol_many(&s, 1);
+	assert_true(s.site.registry->log_pages > 0 && s.site.registry->log_pages < 64);
+	assert_int_equal(log_size(&s), size);
+	assert_int_equal(loop_run(s.loop), 0);
+	/* too little to be worth it */
+	registry_rest(s.site.registry);
+	assert_int_not_equal(s.site.registry->log_pages, 0);
+	end(&s);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -234,6 +302,8 @@ int main(void)
 		cmocka_unit_test(what_was_rolled_back_waits_for_nothing),
 		cmocka_unit_test(a_log_that_cannot_be_synced_is_the_end),
 		cmocka_unit_test(a_long_log_is_begun_anew),
+		cmocka_unit_test(the_log_stays_short_under_enrolments_without_end),
+		cmocka_unit_test(what_is_in_the_log_is_moved_while_nobody_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
