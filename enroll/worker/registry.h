@@ -144,7 +144,7 @@ struct registry_certificate {
 	char issuer[REGISTRY_HEX], device[REGISTRY_DEVICE], profile[REGISTRY_PROFILE_MAX];
 	enum registry_state state;
 	uint8_t spki_sha256[SHA256_SIZE], sha256[SHA256_SIZE];	/* sha256: of the DER; zero while issuing */
-	int64_t not_before, not_after, issued, first_used, revoked_at;	/* 0: not yet */
+	int64_t not_before, not_after, issued, first_used, revoked_at;	/* issued: when its serial was taken; 0: not yet */
 	int reason;		/* RFC 5280 §5.3.1; -1: not revoked */
 	bool replaced;		/* a newer one of the same device and profile was issued */
 };

@@ -227,9 +227,9 @@ static enum registry_result take_serial(struct registry *r, const struct registr
 		rc = reg_secret_take(r, i->secret_mac, d.account, i->device, i->profile, i->purpose, by->at);
 	/* as TAKEN says that the transaction was answered, a secret that was used is told apart by `there`, which stays empty */
 	if (rc == REGISTRY_OK)
-		rc = reg_run(r, "INSERT INTO certificates(serial,issuer,device,profile,state,spki_sha256,not_before,not_after,secret) VALUES(?,?,?,?,1,?,?,?,?)",
-		    "btttbiib", (const void *)i->serial, (size_t)REGISTRY_SERIAL, i->issuer, i->device, i->profile, (const void *)i->spki_sha256,
-		    (size_t)SHA256_SIZE, i->not_before, i->not_after, (const void *)i->secret_mac, (size_t)SHA256_SIZE);
+		rc = reg_run(r, "INSERT INTO certificates(serial,issuer,device,profile,state,spki_sha256,not_before,not_after,issued,secret) VALUES(?,?,?,?,1,?,?,?,?,?)",
+		    "btttbiiib", (const void *)i->serial, (size_t)REGISTRY_SERIAL, i->issuer, i->device, i->profile, (const void *)i->spki_sha256,
+		    (size_t)SHA256_SIZE, i->not_before, i->not_after, by->at, (const void *)i->secret_mac, (size_t)SHA256_SIZE);
 	if (rc == REGISTRY_OK && i->transaction.n > 0)
 		rc = reg_run(r, "INSERT INTO transactions(id,spki_sha256,state,device,profile,serial,at) VALUES(?,?,2,?,?,?,?)"
 		    " ON CONFLICT(id,spki_sha256) DO UPDATE SET state=2,serial=excluded.serial,at=excluded.at", "bbttbi", (const void *)i->transaction.p,
@@ -289,7 +289,7 @@ static enum registry_result write_live(struct registry *r, const struct registry
 		    " NOT EXISTS (SELECT 1 FROM certificates n WHERE n.serial=certificates.successor AND n.state=2))", "btt",
 		    (const void *)serial, (size_t)REGISTRY_SERIAL, c.device, c.profile);
 	if (rc == REGISTRY_OK)
-		rc = reg_run(r, "UPDATE certificates SET state=2,sha256=?,issued=? WHERE serial=?", "bib", (const void *)hash, sizeof(hash), by->at,
+		rc = reg_run(r, "UPDATE certificates SET state=2,sha256=? WHERE serial=?", "bb", (const void *)hash, sizeof(hash),
 		    (const void *)serial, (size_t)REGISTRY_SERIAL);
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "INSERT INTO certificate_bytes(serial,der) VALUES(?,?)", "bb", (const void *)serial, (size_t)REGISTRY_SERIAL,
