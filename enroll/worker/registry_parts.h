@@ -19,6 +19,7 @@ struct registry {
 	unsigned statements;
 	/* registry_sqlite_transactions.c: a group is open; how many changes are in it; it was lost; commits that went well */
 	bool open, lost;
+	bool impatient;		/* the lock was waited for in vain, and nothing was committed since */
 	unsigned joined;
 	uint64_t commits;
 	int log_pages;		/* in the write-ahead log after the last commit; 0: they were moved into the file since */
@@ -28,7 +29,7 @@ struct registry {
 	uint8_t tail_hash[SHA256_SIZE];
 	registry_changed_fn *changed;
 	void *changed_arg;
-	char problem[400];
+	char problem[512];
 };
 
 /* registry_schema.c: brings the file up to date. 0 or -1 with why. */
@@ -39,6 +40,8 @@ int registry_schema_version(void);
 MUST_CHECK enum registry_result reg_begin(struct registry *r);
 /* Commits when rc is REGISTRY_OK, else rolls back; returns what counts. */
 MUST_CHECK enum registry_result reg_end(struct registry *r, enum registry_result rc);
+/* Whether the next one who finds the lock taken waits for it; what was committed makes patient again. */
+void reg_patience(struct registry *r, bool patient);
 /* What was gathered is committed, and nobody is told of it any more. */
 void reg_close(struct registry *r);
 MUST_CHECK enum registry_result reg_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object);

@@ -13,7 +13,8 @@
 #include "common/log.h"
 #include "enroll/worker/registry_parts.h"
 
-#define BUSY_MS 5000	/* the CLI reads meanwhile; nobody else writes */
+#define BUSY_MS 5000	/* the CLI reads meanwhile; nobody else writes but the worker of a reload, and not for long */
+#define BUSY_AGAIN_MS 50	/* until it can be written again: the loop waits once for whoever holds the lock, and then for nobody */
 
 const char *registry_result_text(enum registry_result result)
 {
@@ -41,6 +42,21 @@ static void spare_locks(void)
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+/* What an operator can do about it. */
+static const char *cure(int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return "the file is damaged: stop easenroll, keep the file, and put the newest copy in its place (docs/enrolment.md, Backup)";
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return "another process holds its lock: find it with fuser, and end it";
+	default:
+		return "look for room and rights in its folder";
+	}
+}
+
 static struct registry *open_file(const char *path, int flags, char *why, size_t why_size)
 {
 	struct registry *r = calloc(1, sizeof(*r));
@@ -63,7 +79,7 @@ static struct registry *open_file(const char *path, int flags, char *why, size_t
 	sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_busy_timeout(r->db, BUSY_MS);
 	if (sqlite3_exec(r->db, (flags & SQLITE_OPEN_READONLY) != 0 ? reader : writer, NULL, NULL, NULL) != SQLITE_OK) {
-		snprintf(why, why_size, "%s cannot be used: %s", path, sqlite3_errmsg(r->db));
+		snprintf(why, why_size, "%s cannot be used: %s; %s", path, sqlite3_errmsg(r->db), cure(sqlite3_extended_errcode(r->db)));
 		registry_close(r);
 		return NULL;
 	}
@@ -83,7 +99,9 @@ struct registry *registry_open(const char *path, char *why, size_t why_size)
 	close(fd);
 	r = open_file(path, SQLITE_OPEN_READWRITE, why, why_size);
 	if (r != NULL && registry_migrate(r->db, text, sizeof(text)) < 0) {
-		snprintf(why, why_size, "%s %s", path, text);
+		int code = sqlite3_errcode(r->db) & 0xff;
+		bool newer = code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE;	/* which names its cure itself */
+		snprintf(why, why_size, "%s %s%s%s", path, text, newer ? "" : "; ", newer ? "" : cure(code));
 		registry_close(r);
 		r = NULL;
 	}
@@ -129,6 +147,14 @@ enum registry_result reg_fail(struct registry *r, enum registry_result rc, const
 	return rc;
 }
 
+void reg_patience(struct registry *r, bool patient)
+{
+	if (patient != r->impatient)
+		return;
+	r->impatient = !patient;
+	sqlite3_busy_timeout(r->db, patient ? BUSY_MS : BUSY_AGAIN_MS);
+}
+
 /* --- statements --- */
 
 static sqlite3_stmt *prepared(struct registry *r, const char *sql)
@@ -153,7 +179,9 @@ static enum registry_result failed(struct registry *r)
 
 	if (code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY || code == SQLITE_CONSTRAINT_ROWID)
 		return reg_fail(r, REGISTRY_TAKEN, "registry: %s", sqlite3_errmsg(r->db));
-	reg_fail(r, REGISTRY_FAILED, "registry: %s (%d); look for room and rights in its folder", sqlite3_errmsg(r->db), code);
+	reg_fail(r, REGISTRY_FAILED, "registry %s: %s (%d); %s", sqlite3_db_filename(r->db, "main"), sqlite3_errmsg(r->db), code, cure(code));
+	if ((code & 0xff) == SQLITE_BUSY)
+		reg_patience(r, false);
 	log_say(LOG_ERROR, "registry_failed", "%s", r->problem);
 	return REGISTRY_FAILED;
 }

@@ -35,6 +35,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 	(void)db;
 	(void)name;
 	r->log_pages = pages;
+	reg_patience(r, true);
 	if (pages >= LOG_PAGES)
 		move_log(r);
 	r->commits++;
