@@ -27,6 +27,7 @@ static const char usage[] =
 	"  --connections N  in flight at once (16)\n"
 	"  --down BYTES     body asked of the mail server (200)\n"
 	"  --up BYTES       body sent (60)\n"
+	"  --password TEXT  no certificates: each device's user, and this, by Basic\n"
 	"  --host NAME      SNI, Host and name in the server's certificate (localhost)\n"
 	"  --deadline S     seconds for each phase (120)\n";
 
@@ -153,6 +154,7 @@ static int options_parse(struct load_options *o, int argc, char **argv)
 		{ "target", 1, NULL, 't' }, { "ca", 1, NULL, 'c' }, { "devices", 1, NULL, 'd' },
 		{ "ops", 1, NULL, 'n' }, { "connections", 1, NULL, 'k' }, { "down", 1, NULL, 'a' },
 		{ "up", 1, NULL, 'u' }, { "host", 1, NULL, 'h' }, { "deadline", 1, NULL, 's' },
+		{ "password", 1, NULL, 'p' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c, m;
@@ -167,6 +169,7 @@ static int options_parse(struct load_options *o, int argc, char **argv)
 		case 'a': o->down = strtoul(optarg, NULL, 10); break;
 		case 'u': o->up = strtoul(optarg, NULL, 10); break;
 		case 'h': o->host = optarg; break;
+		case 'p': o->password = optarg; break;
 		case 's': o->deadline = strtod(optarg, NULL); break;
 		default: return -1;
 		}

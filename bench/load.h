@@ -28,6 +28,7 @@ struct load_options {
 	struct sockaddr_in target;
 	char *host;             /* SNI and Host; not const because OpenSSL's macro casts it */
 	const char *ca;         /* PEM: who may have signed the server's certificate */
+	const char *password;   /* NULL: a device shows its certificate; else it has none and sends this, by Basic */
 	const char *devices;    /* manifest: "certificate-and-key.pem user device-id" per line */
 	unsigned ops;           /* operations of the measured phase */
 	unsigned connections;   /* how many are in flight at once */

@@ -94,8 +94,8 @@ static int conn_open(struct load *l, struct conn *c)
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->ssl = SSL_new(l->ctx);
 	if (!c->ssl || !SSL_set_fd(c->ssl, c->fd) ||
-	    !SSL_use_certificate(c->ssl, c->device->certificate) ||
-	    !SSL_use_PrivateKey(c->ssl, c->device->key) ||
+	    (!l->opt.password && (!SSL_use_certificate(c->ssl, c->device->certificate) ||
+	                          !SSL_use_PrivateKey(c->ssl, c->device->key))) ||
 	    !SSL_set_tlsext_host_name(c->ssl, l->opt.host) || !SSL_set1_host(c->ssl, l->opt.host))
 		return -1;
 	SSL_set_app_data(c->ssl, c);

@@ -116,9 +116,31 @@ int context_new(struct load *l)
 	return 0;
 }
 
+/* RFC 7617; empty where devices have certificates. */
+static int authorization_format(const struct load *l, const struct device *d, char *out, size_t size)
+{
+	unsigned char both[2 * LOAD_NAME_MAX], digits[4 * LOAD_NAME_MAX];
+	int n;
+
+	out[0] = '\0';
+	if (!l->opt.password)
+		return 0;
+	n = snprintf((char *)both, sizeof(both), "%s:%s", d->user, l->opt.password);
+	if (n < 0 || (size_t)n >= sizeof(both))
+		return -1;
+	EVP_EncodeBlock(digits, both, n);
+	n = snprintf(out, size, "Authorization: Basic %s\r\n", digits);
+	return n < 0 || (size_t)n >= size ? -1 : 0;
+}
+
 int request_format(const struct load *l, struct conn *c)
 {
-	int n = snprintf(c->request, sizeof(c->request),
+	char authorization[5 * LOAD_NAME_MAX];
+	int n;
+
+	if (authorization_format(l, c->device, authorization, sizeof(authorization)) < 0)
+		return -1;
+	n = snprintf(c->request, sizeof(c->request),
 	                 "POST /Microsoft-Server-ActiveSync?Cmd=%s&User=%s&DeviceId=%s"
 	                 "&DeviceType=Bench HTTP/1.1\r\n"
 	                 "Host: %s\r\n"
@@ -126,10 +148,11 @@ int request_format(const struct load *l, struct conn *c)
 	                 "Content-Type: application/vnd.ms-sync.wbxml\r\n"
 	                 "MS-ASProtocolVersion: 14.1\r\n"
 	                 "X-MS-PolicyKey: 1307199584\r\n"
+	                 "%s"
 	                 "X-Bench-Size: %zu\r\n"
 	                 "Content-Length: %zu\r\n\r\n",
 	                 l->opt.mode == MODE_HOLD ? "Ping" : "Sync", c->device->user,
-	                 c->device->id, l->opt.host, l->opt.down, l->opt.up);
+	                 c->device->id, l->opt.host, authorization, l->opt.down, l->opt.up);
 
 	if (n < 0 || (size_t)n >= sizeof(c->request))
 		return -1;

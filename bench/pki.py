@@ -6,6 +6,7 @@ SAN. CRLs of a million entries are written as DER here, because building them by
 import base64
 import datetime
 import os
+import subprocess
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -82,6 +83,12 @@ def certificate(subject, key, issuer, issuer_key, extensions, days=30):
     return builder.sign(issuer_key, hashes.SHA256())
 
 
+def hashed(password):
+    """As mkpasswd writes it: crypt(3), SHA-512."""
+    done = subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=password.encode(), stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode().strip()
+
+
 def usage(signing_certificates):
     return (x509.KeyUsage(digital_signature=not signing_certificates, content_commitment=False,
                           key_encipherment=False, data_encipherment=False, key_agreement=False,
@@ -98,7 +105,7 @@ class Pki:
 
     host = HOST
 
-    def __init__(self, folder, devices, chain=1):
+    def __init__(self, folder, devices, chain=1, password=""):
         self.folder = folder
         self.root_key = ec.generate_private_key(ec.SECP256R1())
         ca = [(x509.BasicConstraints(ca=True, path_length=None), True), usage(True)]
@@ -123,10 +130,11 @@ class Pki:
                  for i, user in enumerate(self.users)]
         self.write("devices", "".join(lines[:-1]).encode())
         self.write("revoked", lines[-1].encode())
+        secret = f'password: "{hashed(password)}", ' if password else ""
         self.write("accounts.yaml", ("accounts:\n" + "".join(
             f"  - {{sam: {user}, upn: {user}@bench.example, sid: S-1-5-21-1-2-3-{1104 + i}, "
             f"mail: {user}@bench.example, realm: {REALM}, enabled: true, "
-            "groups: [], alt_security_identities: []}\n"
+            f"{secret}groups: [], alt_security_identities: []}}\n"
             for i, user in enumerate(self.users))).encode())
 
     def path(self, name):

@@ -235,7 +235,8 @@ class Nginx(Proxy):
 class Easproxy(Proxy):
     """Runs as an ordinary user where it is started by root, as in production.
 
-    Variants: `sample`, and `kerberos`, which differs in the credential alone.
+    Variants: `sample`; `kerberos`, which differs in the credential alone; `passwords`, which takes them, too, under the
+    lockout guard as the sample configuration has it.
     """
 
     def settings(self):
@@ -270,6 +271,9 @@ class Easproxy(Proxy):
             settings["proxy"]["kerberos"] = {
                 "principal": self.domain.principal, "keytab": self.domain.keytab, "kdcs": [self.domain.kdc],
                 "processes": 2, "timeout_ms": 2000}
+        if self.variant == "passwords":
+            settings["proxy"]["policies"][0]["methods"] = [{"certificate": "allowed", "password": "allowed"}]
+            settings["lockout"] = {"mode": "enforce", "memory_mib": 16}
         if os.getuid() == 0:
             settings["user"] = "nobody"
             entry = pwd.getpwnam("nobody")
