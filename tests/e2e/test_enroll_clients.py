@@ -16,6 +16,7 @@ import time
 import pytest
 
 from site_.accounts import USERS
+from site_.process import wait_until
 from site_.proxy import binary
 from site_.ways import PASSWORD, run, running, text_of
 
@@ -53,7 +54,7 @@ def test_strongswan_is_told_of_a_wrong_and_of_a_used_challenge(site):
     assert pki_scep(site, site.key("a.key"), "--password", "wrong", good=False).returncode != 0
     pki_scep(site, site.key("b.key"), "--password", secret)
     assert pki_scep(site, site.key("c.key"), "--password", secret, good=False).returncode != 0
-    assert len(site.program.events("scep_refused")) == 2
+    wait_until(lambda: len(site.program.events("scep_refused")) == 2, 10)
     site.program.assert_never(secret)
 
 
@@ -150,7 +151,7 @@ def test_scepclient_with_single_des_is_served_behind_the_named_switch_only(place
 def test_single_des_is_refused_without_the_switch(site):
     certificate, _ = scepclient(site)
     assert not certificate.exists()
-    assert site.program.events("scep_refused")
+    site.program.wait_event("scep_refused")
 
 
 def test_a_ten_megabyte_message_is_refused(site):

@@ -282,12 +282,12 @@ const TABS = {
 	},
 };
 /* Fetched when it is needed: few people ever open it. */
-const cockpit = () => new Promise((done, fail) => {
-	if (window.easgate) { done(); return; }
+let fetched = null;
+const cockpit = () => fetched ||= new Promise((done, fail) => {
 	window.easgate = { el, act, api, ask, say, table, facts, moment, owner, fill, openTab, texts, PAGE };
 	const script = el("script", { src: "/cockpit.js" });
 	script.onload = done;
-	script.onerror = () => { delete window.easgate; script.remove(); fail(new Refused(t("error-network"))); };
+	script.onerror = () => { fetched = null; script.remove(); fail(new Refused(t("error-network"))); };
 	document.head.append(script);
 });
 const openTab = (name, more) => act(null, async () => {
