@@ -128,11 +128,17 @@ static void age(struct lockout_record *r, const struct lockout_rules *rules, int
 	if (now - r->own_since > rules->attempts_window)
 		r->own_tries = 0;
 	for (uint32_t i = 0; i < r->pending_n;) {
+		int64_t until = r->pending[i].until;
+
 		/* a deadline further away than any try lasts is no deadline of ours */
-		if (r->pending[i].until <= now || r->pending[i].until > now + 2 * (int64_t)rules->pending_seconds)
-			drop_pending(r, i);
-		else
+		if (until > now && until <= now + 2 * (int64_t)rules->pending_seconds) {
 			i++;
+			continue;
+		}
+		/* nobody learnt how it ended: AD may have counted it as late as that */
+		if (until <= now && until > r->last)
+			r->last = until;
+		drop_pending(r, i);
 	}
 	/* what is under way AD may count any moment: from then its window begins */
 	if (now - r->last > rules->window && r->pending_n == 0)
@@ -196,6 +202,16 @@ static void reserve(struct lockout_record *r, const struct lockout_rules *rules,
 	r->pending[r->pending_n++].until = t->now + rules->pending_seconds;
 }
 
+/* The end of the window that AD may still be counting in: it begins anew with each try that is under way. */
+static int64_t window_end(const struct lockout_record *r, const struct lockout_rules *rules)
+{
+	int64_t last = r->last;
+
+	for (uint32_t i = 0; i < r->pending_n; i++)
+		last = r->pending[i].until > last ? r->pending[i].until : last;
+	return last + rules->window + 1;
+}
+
 static enum lockout_verdict judge(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until)
 {
 	bool own = find_address(r, t->address) >= 0;
@@ -226,7 +242,7 @@ static enum lockout_verdict judge(struct lockout_record *r, const struct lockout
 		return VERDICT_BUDGET;
 	}
 	if (rules->limit != LOCKOUT_UNLIMITED && r->count >= rules->limit) {
-		*until = r->last + rules->window + 1;
+		*until = window_end(r, rules);
 		return VERDICT_GUARDED;
 	}
 	return VERDICT_GO;

@@ -4,6 +4,7 @@
  */
 #include "enroll/worker/portal.h"
 
+#include "enroll/worker/migration.h"
 #include "enroll/worker/revoke.h"
 #include "enroll_line.h"
 
@@ -19,7 +20,8 @@ static void set_up(void)
 
 	line_site(portal_admin_routes);
 	snprintf(lists, sizeof(lists), "%s/crl", site.dir);
-	FUZZ_CHECK((site.w.portal = portal_new(&site.w)) != NULL);
+	FUZZ_CHECK((site.w.portal = portal_new(&site.w)) != NULL && (site.w.migration = migration_new(&site.w)) != NULL);
+	site.w.routes[1] = migration_routes;
 	site.w.files = bundle_from_disk();
 	publish.loop = site.loop;
 	publish.bundle = site.w.files;

@@ -7,6 +7,7 @@
 
 #include "enroll/worker/delivery.h"
 #include "enroll/worker/est.h"
+#include "enroll/worker/migration.h"
 #include "enroll/worker/ndes.h"
 #include "enroll/worker/ocsp.h"
 #include "enroll/worker/portal.h"
@@ -22,7 +23,7 @@ static void set_up(void)
 	line_site(scep_routes);
 	FUZZ_CHECK((site.w.scep = scep_new(&site.w, why, sizeof(why))) != NULL && (site.w.est = est_new(&site.w, why, sizeof(why))) != NULL);
 	FUZZ_CHECK((site.w.portal = portal_new(&site.w)) != NULL && (site.w.ocsp = ocsp_new(&site.w)) != NULL &&
-	    (site.w.crl = crl_keeper_new(&site.w)) != NULL);
+	    (site.w.crl = crl_keeper_new(&site.w)) != NULL && (site.w.migration = migration_new(&site.w)) != NULL);
 	site.w.admit = portal_admit;
 	site.w.routes[1] = est_routes;
 	site.w.routes[2] = ocsp_routes;
@@ -32,6 +33,7 @@ static void set_up(void)
 	site.w.routes[6] = portal_admin_routes;
 	site.w.routes[7] = delivery_routes;
 	site.w.routes[8] = portal_page_routes;
+	site.w.routes[9] = migration_routes;
 	plain_n = line_listen(HTTP_WAY_PLAIN, &plain);
 	tls_n = line_listen(HTTP_WAY_TLS, &tls);
 }

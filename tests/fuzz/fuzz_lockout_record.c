@@ -9,6 +9,7 @@
 #define SID "S-1-5-21-1-2-3-1104"
 
 static uint8_t key[LOCKOUT_KEY];
+static bool has_key;
 
 static void decide(struct lockout_record *r, int64_t now)
 {
@@ -24,7 +25,9 @@ static void decide(struct lockout_record *r, int64_t now)
 	verdict = lockout_take(r, &rules, &t, &until, &changed);
 	FUZZ_CHECK(verdict != VERDICT_GO || (r->count >= 1 && r->count <= rules.limit && r->pending_n >= 1));
 	FUZZ_CHECK(verdict != VERDICT_RIGHT || (until > now && until - now <= (int64_t)rules.good_seconds + 60));
-	FUZZ_CHECK(verdict != VERDICT_GUARDED || (until > now && until - now <= (int64_t)rules.window + 1));
+	FUZZ_CHECK(verdict != VERDICT_BUDGET || (until > now && until - now <= (int64_t)rules.attempts_window + 1));
+	FUZZ_CHECK(verdict != VERDICT_PENDING || (until > now && until - now <= 2 * (int64_t)rules.pending_seconds));
+	FUZZ_CHECK(verdict != VERDICT_GUARDED || (until > now && until - now <= (int64_t)rules.window + 1 + 2 * (int64_t)rules.pending_seconds));
 	FUZZ_CHECK(lockout_learn(r, &rules, &t, verdict == VERDICT_GO ? LESSON_WRONG : LESSON_RIGHT, 1) == 0);
 	FUZZ_CHECK(r->bad_n <= RECORD_BAD && r->good_n <= RECORD_GOOD && r->pending_n <= RECORD_PENDING && r->addresses_n <= RECORD_ADDRESSES);
 }
@@ -38,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 
 	if (n > RECORD_BYTES_MAX - SHA256_SIZE)
 		return 0;
-	FUZZ_CHECK(lockout_key(STRV("fleet"), key) == 0);
+	if (!has_key)
+		FUZZ_CHECK((has_key = lockout_key(STRV("fleet"), key) == 0));
 	copy = fuzz_exact(bytes, n);
 	FUZZ_CHECK(lockout_record_read(&r, key, SID, (struct strv){ copy, n }) == -1);
 	free(copy);

@@ -405,9 +405,26 @@ static void of_a_try_whose_end_nobody_knows_ad_may_count_later_so_the_window_is_
 	}
 	s->now += 11;
 	assert_int_equal(take(s, "a"), VERDICT_GUARDED);	/* and nobody waits for it */
+	assert_int_equal(s->until, NOW + 12 + 1 + 1);
+	s->now += 2;	/* it is given up, and may have been counted at the last moment */
+	assert_int_equal(take(s, "a"), VERDICT_GUARDED);
+	assert_int_equal(s->until, NOW + 12 + 1 + 1);
 	s->now += 1;
 	assert_int_equal(take(s, "a"), VERDICT_GO);
 	assert_int_equal(s->record.count, 1);
+}
+
+static void a_refused_one_is_told_a_time_to_come_even_where_only_a_try_under_way_keeps_the_count(void **state)
+{
+	struct site *s = *state;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(take(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
+	for (unsigned i = 0; i < s->record.pending_n; i++)
+		s->record.pending[i].until = NOW + WINDOW + 10;
+	s->now += WINDOW + 5;
+	assert_int_equal(take(s, "d"), VERDICT_GUARDED);
+	assert_int_equal(s->until, NOW + 2 * WINDOW + 10 + 1);
 }
 
 static void a_deadline_without_end_holds_nobody(void **state)
@@ -635,6 +652,7 @@ int main(void)
 		CASE(the_tag_is_kept_under_the_generation_that_the_server_had),
 		CASE(the_same_password_is_tried_by_one_at_a_time_and_a_dead_one_is_not_waited_for),
 		CASE(of_a_try_whose_end_nobody_knows_ad_may_count_later_so_the_window_is_not_over),
+		CASE(a_refused_one_is_told_a_time_to_come_even_where_only_a_try_under_way_keeps_the_count),
 		CASE(a_deadline_without_end_holds_nobody),
 		CASE(an_owners_address_has_a_budget_that_strangers_cannot_use_up),
 		CASE(mode_log_gives_the_verdict_and_counts_all_the_same),
