@@ -38,19 +38,28 @@ static void usage(FILE *to)
 struct command {
 	const char *name;
 	int (*run)(const struct cli *c);
+	const char *usage;
 };
 
 static const struct command commands[] = {
-	{ "ca", cli_ca }, { "audit", cli_audit }, { "device", cli_device }, { "migration", cli_migration }, { "user", cli_user }, { "secret", cli_secret }, { "status", cli_status },
+	{ "ca", cli_ca, cli_ca_usage }, { "audit", cli_audit, cli_audit_usage }, { "device", cli_device, cli_device_usage },
+	{ "migration", cli_migration, cli_migration_usage }, { "user", cli_user, cli_user_usage }, { "secret", cli_secret, cli_secret_usage },
+	{ "status", cli_status, cli_status_usage },
 };
 
 static int run_command(const struct command *command, const char *config_file, bool json, int argc, char **argv)
 {
 	struct config_error error = { "" };
-	struct enroll_settings *s = enroll_program_settings(config_file, &error);
-	struct cli c = { .settings = s, .json = json, .argc = argc, .argv = argv };
+	struct cli c = { .json = json, .argc = argc, .argv = argv };
+	struct enroll_settings *s;
 	int rc;
 
+	/* before the configuration is read: who asks how to use it may have none yet */
+	if (cli_flag(&c.argc, argv, "--help") || cli_flag(&c.argc, argv, "-h")) {
+		fputs(command->usage, stdout);
+		return 0;
+	}
+	c.settings = s = enroll_program_settings(config_file, &error);
 	if (s == NULL) {
 		fprintf(stderr, "%s\n", error.text);
 		return 1;

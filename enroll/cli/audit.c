@@ -12,7 +12,7 @@
 #include "enroll/cli/audit_parts.h"
 #include "enroll/worker/audit_names.h"
 
-static const char usage[] =
+const char cli_audit_usage[] =
     "easenroll audit list [--from NUMBER] [--object OBJECT] [--limit NUMBER] [--json]\n"
     "        the entries, oldest first; without --from the newest ones\n"
     "easenroll audit verify [--log FILE] [--at NUMBER:HASH] [--json]\n"
@@ -80,6 +80,12 @@ static enum registry_result print_all(struct registry *r, int64_t first, uint64_
 	return rc;
 }
 
+static bool take_number(void *arg, const struct registry_audit_entry *e)
+{
+	*(uint64_t *)arg = (uint64_t)e->n;
+	return false;
+}
+
 static int fail(const char *what)
 {
 	fprintf(stderr, "easenroll: %s\n", what);
@@ -96,6 +102,9 @@ static int list(struct registry *r, const struct cli *c, const char *from, const
 		return 2;
 	if (from == NULL && object == NULL && registry_audit_last(r, &last) == REGISTRY_OK && last > (int64_t)most)
 		first = (uint64_t)last - most + 1;
+	/* of one object likewise its newest ones; where it has fewer, all */
+	if (from == NULL && object != NULL && most > 0 && registry_audit_newest(r, object, (unsigned)most - 1, 1, take_number, &first) != REGISTRY_OK)
+		return fail(registry_problem(r));
 	rows = c->json ? json_array() : NULL;
 	if (print_all(r, (int64_t)first, most, object != NULL ? object : "", rows) != REGISTRY_OK) {
 		json_decref(rows);
@@ -121,7 +130,7 @@ int cli_audit(const struct cli *c)
 	struct registry *r;
 
 	if (bad || argc != 1 || (strcmp(c->argv[0], "list") != 0 && strcmp(c->argv[0], "verify") != 0)) {
-		fputs(usage, stderr);
+		fputs(cli_audit_usage, stderr);
 		return 2;
 	}
 	r = registry_open_read(c->settings->enroll.registry, why, sizeof(why));
@@ -129,7 +138,7 @@ int cli_audit(const struct cli *c)
 		return fail(why);
 	rc = strcmp(c->argv[0], "list") == 0 ? list(r, c, from, object, limit) : audit_verify(r, c->json, at, log);
 	if (rc == 2)
-		fputs(usage, stderr);
+		fputs(cli_audit_usage, stderr);
 	registry_close(r);
 	return rc;
 }

@@ -13,7 +13,7 @@
 #include "enroll/cli/ca_parts.h"
 #include "enroll/signer/folder.h"
 
-static const char usage[] =
+const char cli_ca_usage[] =
     "easenroll ca init [--name NAME] [--rsa] [--key pkcs11:URI] [--subordinate --csr-out FILE]\n"
     "        a new CA: root and issuing CA, or with --subordinate a request that an existing CA signs\n"
     "easenroll ca import --certificate FILE [--key FILE|pkcs11:URI] [--chain FILE] [--name NAME]\n"
@@ -111,7 +111,7 @@ int cli_ca(const struct cli *c)
 	struct refusal r = { 0 };
 
 	if (c->argc < 1 || parse(c->argc, c->argv, &o) < 0 || !good_words(c->argv[0], &o)) {
-		fputs(usage, stderr);
+		fputs(cli_ca_usage, stderr);
 		return 2;
 	}
 	o.json = o.json || c->json;

@@ -23,6 +23,9 @@ int cli_user(const struct cli *c);	/* list | show | revoke */
 int cli_secret(const struct cli *c);	/* add | list | revoke */
 int cli_status(const struct cli *c);
 
+/* What `easenroll COMMAND --help` says, and what stands on standard error where a command is not understood. */
+extern const char cli_ca_usage[], cli_audit_usage[], cli_device_usage[], cli_migration_usage[], cli_user_usage[], cli_secret_usage[], cli_status_usage[];
+
 /* The value of option `name` ("--reason"), taken out of the words; NULL: not there. *bad: it stands there without a value. */
 const char *cli_option(int *argc, char **argv, const char *name, bool *bad);
 /* Whether the option without a value is there; taken out of the words. */

@@ -7,19 +7,21 @@
 
 #define PATH "/api/admin/devices"
 
+const char cli_device_usage[] =
+    "  easenroll device list [TEXT] [--state STATE]         devices whose name or owner has this text; STATE: waiting, active or revoked\n"
+    "  easenroll device show ID\n"
+    "  easenroll device add --account NAME --kind KIND NAME  KIND: iphone, ipad, mac, android, windows or other\n"
+    "  easenroll device approve ID                          one that waits gets its certificate\n"
+    "  easenroll device reject ID                           one that waits gets none\n"
+    "  easenroll device revoke ID [--reason WORD]           WORD: lost, key-compromise, superseded, cessation, ...\n"
+    "  easenroll device hold ID                             until `release`\n"
+    "  easenroll device release ID\n"
+    "  easenroll device waiting                             new ones that a proxy keeps in quarantine, by their KEY\n"
+    "  easenroll device release KEY | block KEY | forget KEY  lets it in, shuts it out, or lets it come as a new one\n";
+
 static int usage(void)
 {
-	fputs("  easenroll device list [TEXT] [--state STATE]         devices whose name or owner has this text; STATE: waiting, active or revoked\n"
-	      "  easenroll device show ID\n"
-	      "  easenroll device add --account NAME --kind KIND NAME  KIND: iphone, ipad, mac, android, windows or other\n"
-	      "  easenroll device approve ID                          one that waits gets its certificate\n"
-	      "  easenroll device reject ID                           one that waits gets none\n"
-	      "  easenroll device revoke ID [--reason WORD]           WORD: lost, key-compromise, superseded, cessation, ...\n"
-	      "  easenroll device hold ID                             until `release`\n"
-	      "  easenroll device release ID\n"
-	      "  easenroll device waiting                             new ones that a proxy keeps in quarantine, by their KEY\n"
-	      "  easenroll device release KEY | block KEY | forget KEY  lets it in, shuts it out, or lets it come as a new one\n",
-	    stderr);
+	fputs(cli_device_usage, stderr);
 	return 2;
 }
 
@@ -28,7 +30,7 @@ static void print_list(const json_t *list)
 	static const char *const keys[] = { "id", "owner.name", "name", "kind", "state", "created", "last_sync", "last_method" };
 	static const char *const titles[] = { "ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST SYNC", "METHOD" };
 
-	local_table(list, keys, titles, ARRAY_LEN(keys));
+	local_rows(list, keys, titles, ARRAY_LEN(keys), "name a part of the device's or its owner's name, or a --state");
 }
 
 static void print_device(const json_t *device)
@@ -116,7 +118,7 @@ static int waiting(const struct cli *c)
 	if (c->json)
 		local_json(answer);
 	else
-		local_table(json_object_get(answer, "records"), keys, titles, ARRAY_LEN(keys));
+		local_rows(json_object_get(answer, "records"), keys, titles, ARRAY_LEN(keys), "release or block some of these first");
 	json_decref(answer);
 	return 0;
 }

@@ -223,6 +223,15 @@ void local_table(const json_t *list, const char *const *keys, const char *const 
 	}
 }
 
+void local_rows(const json_t *list, const char *const *keys, const char *const *titles, size_t columns, const char *cure)
+{
+	local_table(list, keys, titles, columns);
+	if (json_array_size(list) >= LOCAL_ROWS_MAX) {
+		fflush(stdout);
+		fprintf(stderr, "easenroll: these are the first %d, and there may be more: %s\n", LOCAL_ROWS_MAX, cure);
+	}
+}
+
 void local_facts(const json_t *object)
 {
 	const char *key;

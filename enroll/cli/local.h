@@ -24,6 +24,9 @@ MUST_CHECK int local_escape(char *path, size_t size, const char *text);
 
 /* A table for people: keys are paths such as "owner.name"; titles as long. Prints nothing but the titles for an empty list. */
 void local_table(const json_t *list, const char *const *keys, const char *const *titles, size_t columns);
+#define LOCAL_ROWS_MAX 500	/* that the API gives at once */
+/* The same; says on standard error that there may be more where the list is as long as lists get. */
+void local_rows(const json_t *list, const char *const *keys, const char *const *titles, size_t columns, const char *cure);
 /* "key  value" lines of an object's plain members. */
 void local_facts(const json_t *object);
 void local_json(const json_t *any);

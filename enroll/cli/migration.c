@@ -12,15 +12,17 @@
 #define PATIENCE   600	/* seconds for one survey */
 #define LOOK_MS	   100
 
+const char cli_migration_usage[] =
+    "  easenroll migration report [--group DN] [--holding] [--csv | --json]\n"
+    "                              how far each group is, and each device; --holding: only those that hold their owner back\n"
+    "  easenroll migration switch DN certificate [--accept N]\n"
+    "                              members come in by certificate alone; N devices that do not yet may be shut out by it\n"
+    "  easenroll migration switch DN back\n"
+    "  easenroll migration days [N]   figures of the last N days (90; at most 400)\n";
+
 static int usage(void)
 {
-	fputs("  easenroll migration report [--group DN] [--holding] [--csv | --json]\n"
-	      "                              how far each group is, and each device; --holding: only those that hold their owner back\n"
-	      "  easenroll migration switch DN certificate [--accept N]\n"
-	      "                              members come in by certificate alone; N devices that do not yet may be shut out by it\n"
-	      "  easenroll migration switch DN back\n"
-	      "  easenroll migration days [N]   figures of the last N days (90; at most 400)\n",
-	    stderr);
+	fputs(cli_migration_usage, stderr);
 	return 2;
 }
 

@@ -7,12 +7,14 @@
 
 #define SECRETS "/api/admin/secrets"
 
+const char cli_user_usage[] =
+    "  easenroll user list [TEXT]                  accounts that have been here\n"
+    "  easenroll user show SID                     the account's devices\n"
+    "  easenroll user revoke SID [--reason WORD]   every certificate of every device\n";
+
 static int usage_user(void)
 {
-	fputs("  easenroll user list [TEXT]                  accounts that have been here\n"
-	      "  easenroll user show SID                     the account's devices\n"
-	      "  easenroll user revoke SID [--reason WORD]   every certificate of every device\n",
-	    stderr);
+	fputs(cli_user_usage, stderr);
 	return 2;
 }
 
@@ -23,7 +25,7 @@ static int print_list(const struct cli *c, json_t *answer, const char *key, cons
 	if (c->json)
 		local_json(answer);
 	else
-		local_table(json_object_get(answer, key), keys, titles, columns);
+		local_rows(json_object_get(answer, key), keys, titles, columns, "name a part of the name, or an --account");
 	json_decref(answer);
 	return 0;
 }
@@ -97,13 +99,15 @@ int cli_user(const struct cli *c)
 
 /* --- secrets --- */
 
+const char cli_secret_usage[] =
+    "  easenroll secret add --account NAME [--device ID] [--purpose scep|est] [--profile NAME]\n"
+    "                       a one-time secret, shown this once\n"
+    "  easenroll secret list [--account SID]   what was given out, never what they are\n"
+    "  easenroll secret revoke ID              ends an unused one early\n";
+
 static int usage_secret(void)
 {
-	fputs("  easenroll secret add --account NAME [--device ID] [--purpose scep|est] [--profile NAME]\n"
-	      "                       a one-time secret, shown this once\n"
-	      "  easenroll secret list [--account SID]   what was given out, never what they are\n"
-	      "  easenroll secret revoke ID              ends an unused one early\n",
-	    stderr);
+	fputs(cli_secret_usage, stderr);
 	return 2;
 }
 
@@ -159,12 +163,21 @@ int cli_secret(const struct cli *c)
 
 /* --- status --- */
 
+const char cli_status_usage[] =
+    "  easenroll status [--json]   whether it serves, and what there is; exit status 1 where it does not\n";
+
 int cli_status(const struct cli *c)
 {
 	unsigned status;
-	json_t *ready = local_ask(c->settings, "GET", "/readyz", NULL, &status), *state;
-	const char *text = json_string_value(json_object_get(ready, "text"));
+	json_t *ready, *state;
+	const char *text;
 
+	if (c->argc > 0) {
+		fputs(cli_status_usage, stderr);
+		return 2;
+	}
+	ready = local_ask(c->settings, "GET", "/readyz", NULL, &status);
+	text = json_string_value(json_object_get(ready, "text"));
 	if (ready == NULL)
 		return 1;
 	state = local_do(c->settings, "GET", "/api/admin/state", NULL);

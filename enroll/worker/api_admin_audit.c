@@ -35,37 +35,40 @@ static json_t *entry_json(struct registry *registry, const struct registry_audit
 	    api_string(object), "detail", api_string(e->detail), "hash", hash);
 }
 
-/* The newest first. With an object: the first ADMIN_LIMIT_MAX entries about it, the newest of them first. */
+/* Entries `first` to the newest but `skip` ones, at most as many as were asked for. */
+static enum registry_result list_all(struct enroll_worker *w, struct admin_page *page, struct entries *all)
+{
+	int64_t last = 0, first;
+	enum registry_result result = registry_audit_last(w->registry, &last);
+
+	last -= page->skip;
+	first = last - (int64_t)page->limit + 1;
+	if (first < 1) {
+		all->max = last > 0 ? (unsigned)last : 0;
+		first = 1;
+	}
+	return result == REGISTRY_OK && all->max > 0 ? registry_audit_list(w->registry, first, all->max, "", take_entry, all) : result;
+}
+
+/* The newest first, of all or about one object. */
 void admin_serve_audit(struct enroll_worker *w, struct http_request *r)
 {
-	enum registry_result result;
-	int64_t last = 0, first = 1;
+	enum registry_result result = REGISTRY_FAILED;
 	struct entries all = { .n = 0 };
 	struct admin_page page;
+	bool newest_first;
 	json_t *list;
 
 	if (!admin_page_of(r, "object", &page))
 		return;
-	result = registry_audit_last(w->registry, &last);
-	if (page.text[0] == '\0') {
-		last -= page.skip;
-		first = last - (int64_t)page.limit + 1;
-		if (first < 1) {
-			page.limit = last > 0 ? (unsigned)last : 0;
-			first = 1;
-		}
-	} else {
-		page.limit = page.skip == 0 ? ADMIN_LIMIT_MAX : 0;
-	}
+	newest_first = page.text[0] != '\0';
 	all.max = page.limit;
 	all.entry = calloc(page.limit + 1, sizeof(*all.entry));
-	if (all.entry == NULL)
-		result = REGISTRY_FAILED;
-	if ((result == REGISTRY_OK || result == REGISTRY_NONE) && page.limit > 0)
-		result = registry_audit_list(w->registry, first, page.limit, page.text, take_entry, &all);
+	if (all.entry != NULL)
+		result = newest_first ? registry_audit_newest(w->registry, page.text, page.skip, page.limit, take_entry, &all) : list_all(w, &page, &all);
 	list = json_array();
-	while (all.n > 0)
-		(void)json_array_append_new(list, entry_json(w->registry, &all.entry[--all.n]));
+	for (unsigned i = 0; i < all.n; i++)
+		(void)json_array_append_new(list, entry_json(w->registry, &all.entry[newest_first ? i : all.n - 1 - i]));
 	free(all.entry);
 	admin_reply_list(w, r, result, "entries", list);
 }

@@ -323,6 +323,8 @@ struct registry_audit_entry {
 typedef bool registry_audit_fn(void *arg, const struct registry_audit_entry *entry);
 /* Entries from number `first` on, ascending. object "": all. */
 MUST_CHECK enum registry_result registry_audit_list(struct registry *r, int64_t first, unsigned limit, const char *object, registry_audit_fn *fn, void *arg);
+/* The newest about an object, descending, after `skip` of them. */
+MUST_CHECK enum registry_result registry_audit_newest(struct registry *r, const char *object, unsigned skip, unsigned limit, registry_audit_fn *fn, void *arg);
 /* The newest entry's number; 0: none. */
 MUST_CHECK enum registry_result registry_audit_last(struct registry *r, int64_t *n);
 

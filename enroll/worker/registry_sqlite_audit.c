@@ -93,9 +93,22 @@ static void take_row(sqlite3_stmt *st, struct registry_audit_entry *e)
 	reg_bytes(st, 7, e->hash, sizeof(e->hash));
 }
 
-enum registry_result registry_audit_list(struct registry *r, int64_t first, unsigned limit, const char *object, registry_audit_fn *fn, void *arg)
+static enum registry_result walk(struct registry *r, enum registry_result rc, sqlite3_stmt *st, registry_audit_fn *fn, void *arg)
 {
 	struct registry_audit_entry e;
+
+	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
+		take_row(st, &e);
+		if (!fn(arg, &e)) {
+			reg_done(st);
+			return REGISTRY_OK;
+		}
+	}
+	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result registry_audit_list(struct registry *r, int64_t first, unsigned limit, const char *object, registry_audit_fn *fn, void *arg)
+{
 	enum registry_result rc = reg_check(r, "the object", object, REGISTRY_ACTOR_MAX, false);
 	sqlite3_stmt *st = NULL;
 
@@ -107,14 +120,18 @@ enum registry_result registry_audit_list(struct registry *r, int64_t first, unsi
 	else
 		rc = reg_row(r, &st, "SELECT n,at,actor,action,object,detail,previous,hash FROM audit WHERE object=? AND n>=? ORDER BY n LIMIT ?", "tii",
 		    object, first, (int64_t)limit);
-	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
-		take_row(st, &e);
-		if (!fn(arg, &e)) {
-			reg_done(st);
-			return REGISTRY_OK;
-		}
-	}
-	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+	return walk(r, rc, st, fn, arg);
+}
+
+enum registry_result registry_audit_newest(struct registry *r, const char *object, unsigned skip, unsigned limit, registry_audit_fn *fn, void *arg)
+{
+	enum registry_result rc = reg_check(r, "the object", object, REGISTRY_ACTOR_MAX, true);
+	sqlite3_stmt *st = NULL;
+
+	if (rc == REGISTRY_OK)
+		rc = reg_row(r, &st, "SELECT n,at,actor,action,object,detail,previous,hash FROM audit WHERE object=? ORDER BY n DESC LIMIT ? OFFSET ?", "tii",
+		    object, (int64_t)limit, (int64_t)skip);
+	return walk(r, rc, st, fn, arg);
 }
 
 enum registry_result registry_audit_last(struct registry *r, int64_t *n)

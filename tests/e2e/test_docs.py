@@ -103,6 +103,18 @@ def test_every_command_of_easenroll_that_a_document_names_is_there():
             assert re.search(r"easenroll \[-c FILE\] %s\b" % command, usage), command
 
 
+def test_every_command_of_easenroll_says_how_it_is_used_without_a_configuration():
+    usage = subprocess.run([binary("easenroll"), "--help"], capture_output=True, text=True, timeout=20).stdout
+    offered = re.findall(r"^  easenroll (?:\[-c FILE\] )?([a-z]+) +(.*)$", usage, re.M)
+    for command, words in offered:
+        if command == "check":
+            continue
+        done = subprocess.run([binary("easenroll"), "-c", "/nonexistent", command, "--help"], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0 and not done.stderr, command
+        for word in words.split(" | ") if " | " in words else []:
+            assert re.search(r"\b%s\b" % word, done.stdout), (command, word)
+
+
 def test_operations_names_every_metric_and_no_other(start_proxy, configure, backend):
     proxy = start_proxy(configure(backend))
     body = proxy.admin("/metrics").body.decode()
