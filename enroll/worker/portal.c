@@ -14,7 +14,8 @@
 
 #define SESSIONS_MAX	10000
 #define SESSIONS_OF_ONE 20
-#define CHECK_SECONDS	30 /* so often is an account looked at again while its session is in use */
+#define CHECK_SECONDS	30 /* so often is a session's account looked at again */
+#define LATE_SECONDS	60 /* what that may take, beside directory.stale_seconds */
 #define CHECK_MS	1000
 #define FLOOR_MS	700 /* every refused sign-in takes so long at least */
 
@@ -63,6 +64,14 @@ bool portal_admit(struct enroll_worker *w, struct http_request *r, enum route_ne
 		api_error(r, 401, "sign-in", "Sign in first.");
 		return false;
 	}
+	/* the directory has not answered for longer than what it said is worth */
+	if (loop_wall(w->loop) - session->checked >
+	    (int64_t)w->settings->common.directory.stale_seconds + LATE_SECONDS) {
+		http_reply_field(r, "Retry-After", "10");
+		api_error(r, 503, "unavailable",
+		    "The directory does not answer: come again in a moment.");
+		return false;
+	}
 	if (!is_reading(r) &&
 	    !session_csrf_is(p->sessions, id, http_request_field(r, "X-Easgate-Csrf"))) {
 		log_say(LOG_WARNING, "portal_csrf",
@@ -105,7 +114,9 @@ static void on_checked(void *arg, enum wire_status status, const void *body, siz
 		memcpy(&found, body, sizeof(found));
 		if (found.result == ACCOUNT_FOUND && strcmp(found.account.sid, p->checking) == 0 &&
 		    may_stay(p->worker, &found.account)) {
-			session_checked(p->sessions, &found.account, now);
+			if (session_checked(p->sessions, &found.account, now, now - found.age_seconds) > 0)
+				log_say(LOG_INFO, "portal_session_ended",
+				    "the password of %s was changed: sessions from before end", p->checking);
 			if (p->check_changed) /* perhaps what was before */
 				session_doubt(p->sessions, p->checking);
 			deadline_arm(p->worker->loop, &p->check, 0, on_check);

@@ -215,21 +215,34 @@ struct session *session_to_check(struct session_store *s, int64_t before)
 			return at;
 	}
 	for (struct session *at = s->oldest; at != NULL; at = at->newer) {
-		if (at->checked < before && at->used >= at->checked)
+		if (at->checked < before)
 			return at;
 	}
 	return NULL;
 }
 
-void session_checked(struct session_store *s, const struct account *account, int64_t now)
+unsigned session_checked(struct session_store *s, const struct account *account, int64_t now, int64_t facts_at)
 {
-	for (struct session *at = s->newest; at != NULL; at = at->older) {
-		if (strcmp(at->account.sid, account->sid) == 0) {
-			at->account = *account;
-			at->checked = now;
-			at->doubt = false;
+	struct session *older;
+	unsigned ended = 0;
+
+	for (struct session *at = s->newest; at != NULL; at = older) {
+		bool newer = facts_at > at->began;
+
+		older = at->older;
+		if (strcmp(at->account.sid, account->sid) != 0)
+			continue;
+		if (newer && at->account.pwd_last_set != 0 && account->pwd_last_set != at->account.pwd_last_set) {
+			session_end(s, at);
+			ended++;
+			continue;
 		}
+		if (newer)
+			at->account = *account;
+		at->checked = now;
+		at->doubt = false;
 	}
+	return ended;
 }
 
 unsigned session_count(const struct session_store *s) { return s->count; }

@@ -44,10 +44,13 @@ void session_csrf(const struct session_store *s, struct strv id, char out[SESSIO
 bool session_csrf_is(const struct session_store *s, struct strv id, struct strv token);
 /* The account may have changed; "": all may. */
 void session_doubt(struct session_store *s, const char *sid);
-/* The oldest in doubt, else the oldest whose account was checked before `before` and that was used since then; NULL: none. session_checked() follows. */
+/* The oldest in doubt, else the oldest whose account was checked before `before`; NULL: none. session_checked() follows. */
 struct session *session_to_check(struct session_store *s, int64_t before);
-/* The account's facts now; to every session of it. */
-void session_checked(struct session_store *s, const struct account *account, int64_t now);
+/*
+ * The account's facts as of facts_at, to every session of it; one that is younger than they keeps its own. Where they tell another pwdLastSet, the
+ * password was changed since the session began, perhaps because somebody else knows it: the session ends. How many ended.
+ */
+unsigned session_checked(struct session_store *s, const struct account *account, int64_t now, int64_t facts_at);
 /* Ends what is over. */
 void session_tidy(struct session_store *s, int64_t now);
 unsigned session_count(const struct session_store *s);

@@ -121,6 +121,16 @@ def test_a_session_ends_when_nobody_uses_it(start_enroll, signed_in):
     assert "Max-Age=60" in cookie
 
 
+def test_threat_47_who_changes_the_password_ends_the_sessions_of_whoever_knew_it(enroll, browser, signed_in, accounts):
+    thief = signed_in("bob")
+    new = subprocess.run(["openssl", "passwd", "-6", "Quite-another 7"], check=True, capture_output=True, text=True).stdout.strip()
+    accounts.change("bob", password=new, display_name="Bob B.")     # the name makes it a change that is told at once
+    enroll.wait_event("portal_session_ended", timeout=40)
+    assert thief.get("/api/devices").status == 401
+    owner = browser(enroll)
+    assert owner.sign_in("bob", "Quite-another 7").status == 200 and owner.get("/api/me").json["user"]["name"] == "bob"
+
+
 def test_who_is_disabled_loses_the_session_within_seconds(enroll, signed_in, accounts):
     b = signed_in("bob")
     accounts.change("bob", enabled=False)

@@ -147,7 +147,7 @@ static void all_sessions_of_an_account_end_and_no_other(void **state)
 	assert_non_null(session_find(*state, strv_from(bob), NOW));
 }
 
-static void accounts_in_use_come_up_to_be_looked_at_again(void **state)
+static void accounts_come_up_to_be_looked_at_again(void **state)
 {
 	struct account now = { .sid = "S-1-1", .groups = 5, .flags = ACCOUNT_ENABLED };
 	char one[SESSION_ID_SIZE], two[SESSION_ID_SIZE];
@@ -158,7 +158,7 @@ static void accounts_in_use_come_up_to_be_looked_at_again(void **state)
 	assert_null(session_to_check(*state, NOW));
 	session = session_to_check(*state, NOW + 30);
 	assert_non_null(session);
-	session_checked(*state, &now, NOW + 30);
+	assert_int_equal(session_checked(*state, &now, NOW + 30, NOW + 29), 0);
 	assert_null(session_to_check(*state, NOW + 30));
 	session = session_find(*state, strv_from(two), NOW + 31);
 	assert_non_null(session);
@@ -173,15 +173,42 @@ static void a_changed_account_comes_up_at_once_whether_in_use_or_not(void **stat
 
 	(void)begin(*state, "S-1-1", NOW, one);
 	session = begin(*state, "S-1-2", NOW, two);
-	session_checked(*state, &now, NOW + 5); /* and not used since */
+	assert_int_equal(session_checked(*state, &now, NOW + 5, NOW + 5), 0); /* and not used since */
 	session_doubt(*state, "S-1-3");
 	assert_null(session_to_check(*state, NOW));
 	session_doubt(*state, "S-1-2");
 	assert_ptr_equal(session_to_check(*state, NOW), session);
-	session_checked(*state, &now, NOW + 6);
+	assert_int_equal(session_checked(*state, &now, NOW + 6, NOW + 6), 0);
 	assert_null(session_to_check(*state, NOW));
 	session_doubt(*state, "");
 	assert_non_null(session_to_check(*state, NOW));
+}
+
+static void threat_47_a_changed_password_ends_what_was_begun_with_the_one_before(void **state)
+{
+	struct account now = { .sid = "S-1-1", .flags = ACCOUNT_ENABLED, .groups = 7, .pwd_last_set = 100 };
+	char one[SESSION_ID_SIZE], two[SESSION_ID_SIZE], other[SESSION_ID_SIZE];
+	struct session *session;
+
+	session = begin(*state, "S-1-1", NOW, one);
+	session->account.pwd_last_set = 100;
+	begin(*state, "S-1-2", NOW, other)->account.pwd_last_set = 100;
+	assert_int_equal(session_checked(*state, &now, NOW + 10, NOW + 10), 0);
+	assert_int_equal(session->account.groups, 7);
+	session = begin(*state, "S-1-1", NOW + 20, two); /* with the new password */
+	session->account.pwd_last_set = 200;
+	/* what was known before that tells nothing of it, and takes nothing from it */
+	assert_int_equal(session_checked(*state, &now, NOW + 21, NOW + 12), 0);
+	assert_int_equal(session->account.pwd_last_set, 200);
+	assert_int_equal(session->account.groups, 0);
+	now.pwd_last_set = 200;
+	assert_int_equal(session_checked(*state, &now, NOW + 30, NOW + 29), 1);
+	assert_null(session_find(*state, strv_from(one), NOW + 30));
+	assert_non_null(session_find(*state, strv_from(two), NOW + 30));
+	assert_non_null(session_find(*state, strv_from(other), NOW + 30));
+	now.pwd_last_set = 0; /* it must be changed at the next sign-in */
+	assert_int_equal(session_checked(*state, &now, NOW + 40, NOW + 39), 1);
+	assert_null(session_find(*state, strv_from(two), NOW + 40));
 }
 
 int main(void)
@@ -204,7 +231,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 		    all_sessions_of_an_account_end_and_no_other, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
-		    accounts_in_use_come_up_to_be_looked_at_again, set_up, tear_down),
+		    threat_47_a_changed_password_ends_what_was_begun_with_the_one_before, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+		    accounts_come_up_to_be_looked_at_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    a_changed_account_comes_up_at_once_whether_in_use_or_not, set_up, tear_down),
 	};
