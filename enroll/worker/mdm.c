@@ -5,11 +5,9 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "common/lockout/share.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "enroll/worker/basic.h"
@@ -17,17 +15,14 @@
 #include "enroll/worker/mdm_event.h"
 #include "enroll/worker/registry.h"
 #include "enroll/worker/revoke.h"
-#include "enroll/worker/sign_in.h"
+#include "enroll/worker/stranger.h"
 #include "enroll/worker/worker.h"
 
-#define SAME_MAX      8
-#define SHARE_SECONDS 1800 /* where lockout.window_seconds names none */
+#define SAME_MAX 8
 
 struct mdm {
 	struct enroll_worker *w;
-	struct share *share;		/* wrong secrets per address */
-	uint8_t key[LOCKOUT_KEY];	/* of its entries: nobody can choose whose he shares */
-	uint32_t share_seconds;
+	struct strangers *strangers;	/* wrong secrets per address */
 	uint8_t secret[SHA256_SIZE];	/* of "name:password" */
 	int64_t window;			/* since when `fallen` is counted */
 	unsigned fallen;
@@ -46,32 +41,32 @@ static int hash(struct strv user, struct strv password, uint8_t out[SHA256_SIZE]
 	return ok ? 0 : -1;
 }
 
-/* True: go on. False: it has been answered. Whatever was typed is hashed first, so that the time says nothing of how much was right. */
+/*
+ * True: go on. False: it has been answered. Whatever was typed is hashed first, so that the time says nothing of how much was right. Who brings
+ * nothing has tried nothing: many HTTP clients ask so first, each time, and come again with what they are asked for.
+ */
 static bool admit(struct mdm *m, struct http_request *r)
 {
-	char client[LOCKOUT_ADDRESS_MAX], address[LOCKOUT_ADDRESS_MAX];
-	int64_t now = (int64_t)(loop_now_ms(m->w->loop) / 1000), until = now;
-	uint8_t given[SHA256_SIZE], key[LOCKOUT_TAG];
+	unsigned wait = strangers_wait(m->strangers, r->client);
+	uint8_t given[SHA256_SIZE];
 	struct basic basic;
 	bool right;
 
-	sign_in_address(r->client, client);
-	lockout_address(client, address, sizeof(address));
-	if (lockout_address_tag(m->key, address, key) < 0) {
-		http_reply_text(r, 503, "not now\n");
+	if (wait > 0) {
+		http_reply_field(r, "Retry-After", "%u", wait);
+		http_reply_text(r, 429, "too many wrong secrets from there\n");
 		return false;
 	}
-	if (share_count(m->share, SHARE_ADDRESS, key, m->share_seconds, now, &until) >= m->w->settings->common.lockout.address_attempts) {
-		http_reply_field(r, "Retry-After", "%u", (unsigned)(until - now));
-		http_reply_text(r, 429, "too many wrong secrets from there\n");
+	if (http_find(r->head, HTTP_AUTHORIZATION) == NULL) {
+		basic_demand(r, "MDM");
 		return false;
 	}
 	right = basic_read(r, &basic) && hash(basic.user, basic.password, given) == 0 && CRYPTO_memcmp(given, m->secret, SHA256_SIZE) == 0;
 	OPENSSL_cleanse(&basic, sizeof(basic));
 	if (right)
 		return true;
-	share_add(m->share, SHARE_ADDRESS, key, m->share_seconds, now);
-	enrol_audit(m->w, "mdm", "mdm_refused", r->client, "name and password are not those of enroll.mdm.secret_file");
+	strangers_add(m->strangers, r->client);
+	enrol_refused(m->w, "mdm", "mdm_refused", r->client, "name and password are not those of enroll.mdm.secret_file");
 	basic_demand(r, "MDM");
 	return false;
 }
@@ -243,14 +238,12 @@ const struct route mdm_routes[] = {
 struct mdm *mdm_new(struct enroll_worker *w, char *why, size_t why_size)
 {
 	const struct enroll_section *e = &w->settings->enroll;
-	const struct config_lockout *l = &w->settings->common.lockout;
 	struct mdm *m = calloc(1, sizeof(*m));
 	struct strv secret, user;
 
 	snprintf(why, why_size, "out of memory");
-	if (m == NULL || (m->share = share_new()) == NULL || RAND_bytes(m->key, sizeof(m->key)) != 1)
+	if (m == NULL || (m->strangers = strangers_new(w->loop, &w->settings->common.lockout)) == NULL)
 		goto failed;
-	m->share_seconds = l->window_seconds != 0 ? l->window_seconds : SHARE_SECONDS;
 	m->w = w;
 	snprintf(why, why_size, "enroll.mdm.secret_file %s: expected one line, NAME:PASSWORD, with a password of at least 16 bytes", e->mdm.secret_file);
 	if (!bundle_get_secret(w->files, e->mdm.secret_file, &secret))
@@ -268,7 +261,7 @@ void mdm_free(struct mdm *m)
 {
 	if (m == NULL)
 		return;
-	share_free(m->share);
+	strangers_free(m->strangers);
 	OPENSSL_cleanse(m, sizeof(*m));
 	free(m);
 }

@@ -25,7 +25,8 @@ struct scep *scep_new(struct enroll_worker *w, char *why, size_t why_size)
 		return NULL;
 	s->w = w;
 	s->enrol = enrol_new(w);
-	if (s->enrol == NULL || scep_webhook_new(s) < 0) {
+	s->strangers = strangers_new(w->loop, &w->settings->common.lockout);
+	if (s->enrol == NULL || s->strangers == NULL || scep_webhook_new(s) < 0) {
 		scep_free(s);
 		return NULL;
 	}
@@ -40,6 +41,7 @@ void scep_free(struct scep *s)
 	while (s->ops != NULL)
 		scep_op_free(s->ops);
 	webhook_free(s->webhook);
+	strangers_free(s->strangers);
 	free(s);
 }
 

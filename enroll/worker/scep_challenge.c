@@ -68,15 +68,17 @@ static bool same_text(struct strv a, const char *b)
 	return CRYPTO_memcmp(x, y, sizeof(x)) == 0;
 }
 
-static const char *by_static(struct scep *s, const struct csr *csr, struct strv csr_der, struct scep_grant *grant)
+static const char *by_static(struct scep *s, const struct csr *csr, struct strv csr_der, const char *client, struct scep_grant *grant)
 {
 	char upn[CERT_TEXT_MAX];
 	struct strv wanted;
 
 	if (!bundle_get_secret(s->w->files, s->w->settings->enroll.scep.static_file, &wanted) || wanted.n == 0)
 		return "scep.static_file is empty";
-	if (!same_text(wanted, csr->challenge))
+	if (!same_text(wanted, csr->challenge)) {
+		strangers_add(s->strangers, client);
 		return "challenge is wrong";
+	}
 	if (upn_of_request(csr_der, upn) < 0)
 		return "the request names no user (SAN otherName UPN), and a static challenge is nobody's";
 	grant->kind = CLAIM_UPN;
@@ -85,34 +87,37 @@ static const char *by_static(struct scep *s, const struct csr *csr, struct strv 
 }
 
 /* NULL: granted; else why not. */
-static const char *by_configuration(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der, struct scep_grant *grant, const char *why)
+static const char *by_configuration(struct scep_op *op, struct strv csr_der, struct scep_grant *grant, const char *why)
 {
+	struct scep *s = op->scep;
+
 	switch (s->w->settings->enroll.scep.challenge_kind) {
 	case CHALLENGE_ONE_TIME:
 	case CHALLENGE_WEBHOOK:
 		return why;
 	case CHALLENGE_NDES:
-		return by_secret(s, profile, csr, "ndes", grant);
+		return by_secret(s, op->profile, &op->csr, "ndes", grant);
 	case CHALLENGE_STATIC:
-		return by_static(s, csr, csr_der, grant);
+		return by_static(s, &op->csr, csr_der, op->r->client, grant);
 	}
 	return "no kind of challenge";
 }
 
-enum scep_challenge scep_challenge_check(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der, struct scep_grant *grant,
-    const char **why)
+enum scep_challenge scep_challenge_check(struct scep_op *op, struct strv csr_der, struct scep_grant *grant, const char **why)
 {
+	const struct csr *csr = &op->csr;
+
 	memset(grant, 0, sizeof(*grant));
 	*why = "no challenge";
 	if (!csr->has_challenge || csr->challenge[0] == '\0')
 		return SCEP_CHALLENGE_BAD;
 	/* whatever strangers have to bring: the portal's own profiles bring a secret that it made for them */
-	*why = by_secret(s, profile, csr, "scep", grant);
+	*why = by_secret(op->scep, op->profile, csr, "scep", grant);
 	if (*why == NULL)
 		return SCEP_CHALLENGE_GOOD;
 	memset(grant, 0, sizeof(*grant));
-	if (s->webhook != NULL)
+	if (op->scep->webhook != NULL)
 		return SCEP_CHALLENGE_ASK;
-	*why = by_configuration(s, profile, csr, csr_der, grant, *why);
+	*why = by_configuration(op, csr_der, grant, *why);
 	return *why == NULL ? SCEP_CHALLENGE_GOOD : SCEP_CHALLENGE_BAD;
 }

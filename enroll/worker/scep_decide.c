@@ -205,7 +205,7 @@ static void enrol_new_one(struct scep_op *op, struct strv csr_der)
 		go_on(op, &there);
 		return;
 	}
-	switch (scep_challenge_check(op->scep, op->profile, &op->csr, csr_der, &grant, &why)) {
+	switch (scep_challenge_check(op, csr_der, &grant, &why)) {
 	case SCEP_CHALLENGE_GOOD:
 		scep_granted(op, csr_der, &grant);
 		return;

@@ -145,6 +145,13 @@ void scep_success(struct scep_op *op, struct strv der, bool is_crl)
 	OPENSSL_free(inside);
 }
 
+/* So many of them from everywhere, and the signer opens none for a while (serve.h): one address must not use that up for all. */
+static void cannot_open(struct scep_op *op)
+{
+	strangers_add(op->scep->strangers, op->r->client);
+	scep_fail(op, SCEP_BAD_REQUEST, "the envelope could not be opened");
+}
+
 static void on_opened(void *arg, enum wire_status status, const void *body, size_t n)
 {
 	struct signer_answer answer = { .status = SIGNER_BROKEN };
@@ -157,11 +164,43 @@ static void on_opened(void *arg, enum wire_status status, const void *body, size
 	if (answer.status == SIGNER_OK && answer.n == n - sizeof(answer))
 		scep_decide(op, (struct strv){ (const char *)body + sizeof(answer), answer.n });
 	else if (answer.status == SIGNER_BAD_MESSAGE || answer.status == SIGNER_REFUSED)
-		scep_fail(op, SCEP_BAD_REQUEST, "the envelope could not be opened");
+		cannot_open(op);
 	else if (answer.status == SIGNER_BAD_CIPHER)
 		scep_fail(op, SCEP_BAD_ALG, "the envelope's algorithm is not accepted");
 	else
 		scep_later(op, answer.text[0] != '\0' ? answer.text : "the signer does not answer");
+}
+
+/* A device that renews is no stranger, whoever else is at its address: its message is signed with a live certificate of ours. */
+static bool is_known(const struct scep_op *op)
+{
+	struct registry_certificate own;
+	struct registry_account account;
+	struct registry_device device;
+	unsigned char *der = NULL;
+	const char *text;
+	int n = i2d_X509(op->message.signer, &der);
+	bool known = n > 0 && enrol_holder(op->scep->w, (struct strv){ (char *)der, (size_t)n }, &own, &device, &account, &text) == ENROL_DONE;
+
+	OPENSSL_free(der);
+	return known;
+}
+
+/* Has the signer open it, unless whoever is there has to wait. */
+static void open_message(struct scep_op *op)
+{
+	unsigned wait = strangers_wait(op->scep->strangers, op->r->client);
+
+	if (wait > 0 && !is_known(op)) {
+		log_op(op, "scep_refused", "too many wrong challenges or unreadable messages from this address (lockout.address_attempts)");
+		http_reply_field(op->r, "Retry-After", "%u", wait);
+		http_reply_text(op->r, 429, "too many wrong requests from there\n");
+		scep_op_free(op);
+		return;
+	}
+	op->asked = asker_ask(op->scep->w->signer, SIGNER_SCEP_OPEN, op->message.envelope, op->message.envelope_n, SIGNER_TIMEOUT_MS, on_opened, op);
+	if (op->asked == 0)
+		scep_later(op, "too much waits for the signer");
 }
 
 void scep_operation(struct scep *s, struct http_request *r, unsigned profile, struct strv message)
@@ -179,9 +218,7 @@ void scep_operation(struct scep *s, struct http_request *r, unsigned profile, st
 	rc = scep_request_read(&op->message, message.p, message.n, &rules);
 	switch (rc) {
 	case SCEP_OK:
-		op->asked = asker_ask(s->w->signer, SIGNER_SCEP_OPEN, op->message.envelope, op->message.envelope_n, SIGNER_TIMEOUT_MS, on_opened, op);
-		if (op->asked == 0)
-			scep_later(op, "too much waits for the signer");
+		open_message(op);
 		return;
 	case SCEP_WEAK_DIGEST:
 	case SCEP_BAD_KEY:

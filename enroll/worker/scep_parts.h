@@ -10,6 +10,7 @@
 #include "enroll/worker/scep.h"
 #include "enroll/worker/scep_message.h"
 #include "enroll/worker/secret.h"
+#include "enroll/worker/stranger.h"
 #include "enroll/worker/webhook.h"
 #include "enroll/worker/worker.h"
 
@@ -20,6 +21,7 @@ struct scep {
 	struct enroll_worker *w;
 	struct enrol *enrol;
 	struct webhook *webhook;		/* scep.challenge: webhook; else NULL */
+	struct strangers *strangers;		/* static challenges that were wrong, messages that cannot be opened */
 	struct scep_op *ops;
 	unsigned count;
 };
@@ -74,8 +76,7 @@ enum scep_challenge {
 	SCEP_CHALLENGE_ASK,	/* the webhook has to say */
 };
 /* csr_der: the whole request, for challenges that leave the name to it. */
-MUST_CHECK enum scep_challenge scep_challenge_check(struct scep *s, unsigned profile, const struct csr *csr, struct strv csr_der,
-    struct scep_grant *grant, const char **why);
+MUST_CHECK enum scep_challenge scep_challenge_check(struct scep_op *op, struct strv csr_der, struct scep_grant *grant, const char **why);
 
 /* --- scep_webhook.c --- */
 /* s->webhook where the configuration wants one. 0 or -1. */

@@ -272,6 +272,21 @@ def test_e42_guessing_challenges_gets_nobody_anywhere_and_leaves_a_trail(site, k
     assert site.live() == before and len(site.trail()) >= trail + len(guesses)
 
 
+def test_e42_a_static_challenge_is_not_guessed_at_as_fast_as_one_can_ask(place, key):
+    path = pathlib.Path(place) / "static.secret"
+    path.write_text("Spring2026!\n")
+    path.chmod(0o600)
+    with running(place, lockout={"address_attempts": 5}, scep={"challenge": "static", "static_file": str(path)}) as site:
+        client = site.client(key=key)
+        asks = san(upn("alice@corp.example"))
+        assert loaded(client.enroll(csr=scep.request(key, "Spring2026!", extensions=asks), transaction=fresh()))
+        for i in range(5):
+            assert refused(client.enroll(csr=scep.request(key, "Spring202%d!" % i, extensions=asks), transaction=fresh()))
+        # from then on not even the right one is listened to
+        assert client.enroll(csr=scep.request(key, "Spring2026!", extensions=asks), transaction=fresh()).http_status == 429
+        assert site.live() == 1
+
+
 def test_e42_of_two_requests_at_once_with_one_secret_exactly_one_gets_a_certificate(site):
     for _ in range(3):
         secret, clients = site.secret(), [site.client() for _ in range(2)]

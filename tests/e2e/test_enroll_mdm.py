@@ -128,7 +128,11 @@ def test_who_has_no_secret_or_sends_no_notification_changes_nothing_and_leaves_a
     for body, kind in ((b"{", "application/json"), (json.dumps(event).encode() + b"}", "application/json"), (hostile, "application/xml"),
                        (json.dumps(event).encode(), "text/plain"), (b"[" * 70000, "application/json")):
         assert tell(enroll, "workspace-one", body, kind=kind).status in (400, 413), body[:40]
-    for secret in (None, "ws1:wrong", "ws1:", "other:" + SECRET.partition(":")[2], SECRET[:-1], SECRET + "x"):
+    # who asks first what is wanted, as many HTTP clients do each time, has tried nothing
+    for _ in range(8):
+        asked = tell(enroll, "workspace-one", event, None)
+        assert asked.status == 401 and asked.get("WWW-Authenticate").startswith("Basic ")
+    for secret in ("ws1:wrong", "ws1:", "other:" + SECRET.partition(":")[2], SECRET[:-1], SECRET + "x", ":"):
         assert tell(enroll, "workspace-one", event, secret).status == 401, secret
     # and from then on nobody there is listened to, the right secret included
     limited = tell(enroll, "workspace-one", event)
