@@ -8,6 +8,7 @@
 
 #include "common/directory/claim_kind.h"
 #include "common/log.h"
+#include "enroll/worker/enrol.h"
 #include "enroll/worker/registry.h"
 #include "enroll/worker/revoke.h"
 
@@ -35,7 +36,7 @@ struct account_watch {
 	struct deadline tick;
 	struct watch_ask asks[ASKS_MAX];
 	struct suspect suspects[SUSPECTS_MAX];
-	unsigned skip;			/* where the sweep is */
+	int64_t after;			/* where the sweep is: behind the account of this number */
 	int64_t window;			/* since when `fallen` is counted */
 	unsigned fallen;
 	bool stopped;			/* said for this window */
@@ -52,9 +53,8 @@ static bool has_group(const struct account *a, const char *group, unsigned bit)
 static bool is_in_groups(const struct enroll_worker *w, const struct account *a)
 {
 	const struct enroll_section *e = &w->settings->enroll;
-	const struct enroll_portal *p = &e->portal;
 
-	if (p->required_group[0] != '\0' && !has_group(a, p->required_group, p->required_bit) && !has_group(a, p->admin_group, p->admin_bit))
+	if (!enrol_is_in_group(w, a))
 		return false;
 	for (unsigned i = 0; i < e->profiles_count; i++)
 		if (e->profiles[i].required_group[0] == '\0' || has_group(a, e->profiles[i].required_group, e->profiles[i].group_bit))
@@ -201,28 +201,34 @@ static bool ask_about(struct account_watch *a, int64_t account, const char *sid)
 	return ask->asked != 0;
 }
 
+struct part { struct account_watch *watch; unsigned n; bool stopped; };
+
 static bool sweep_one(void *arg, const struct registry_account *row)
 {
-	struct account_watch *a = arg;
+	struct part *p = arg;
 
-	if (!ask_about(a, row->id, row->sid))
+	if (!ask_about(p->watch, row->id, row->sid)) {
+		p->stopped = true;
 		return false;
-	a->skip++;
+	}
+	p->watch->after = row->id;
+	p->n++;
 	return true;
 }
 
 static void sweep(struct account_watch *a)
 {
+	struct part part = { .watch = a };
+	unsigned most;
 	int64_t accounts;
-	unsigned before = a->skip, part;
 
 	if (registry_accounts_count(a->worker->registry, &accounts) != REGISTRY_OK || accounts <= 0)
 		return;
-	if (a->skip >= (uint64_t)accounts)
-		a->skip = before = 0;
-	part = (unsigned)(accounts / SWEEP_SECONDS + 1);
-	if (registry_accounts(a->worker->registry, "", before, part < ASKS_MAX ? part : ASKS_MAX, sweep_one, a) != REGISTRY_OK)
+	most = accounts / SWEEP_SECONDS + 1 < ASKS_MAX ? (unsigned)(accounts / SWEEP_SECONDS + 1) : ASKS_MAX;
+	if (registry_accounts_after(a->worker->registry, a->after, most, sweep_one, &part) != REGISTRY_OK)
 		log_say(LOG_WARNING, "watch_failed", "the registry's accounts: %s", registry_problem(a->worker->registry));
+	else if (part.n < most && !part.stopped)
+		a->after = 0;
 }
 
 static void on_tick(struct deadline *d)

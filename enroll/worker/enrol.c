@@ -23,6 +23,7 @@ struct enrol_op {
 	char claim[DIRECTORY_CLAIM_MAX], device[REGISTRY_DEVICE], device_name[REGISTRY_NAME_MAX], device_kind[REGISTRY_KIND_MAX];
 	char purpose[REGISTRY_KIND_MAX], actor[64];
 	bool approve, has_secret;
+	bool made;		/* the device is this request's own */
 	uint8_t secret_mac[SHA256_SIZE];
 	struct csr csr;
 	char transaction[REGISTRY_TRANSACTION_MAX];
@@ -95,6 +96,51 @@ void enrol_audit(struct enroll_worker *w, const char *actor, const char *action,
 		log_say(LOG_ERROR, "audit_lost", "%s could not be written: %s", action, registry_problem(w->registry));
 }
 
+static bool has_group(const struct account *a, const char *group, unsigned bit)
+{
+	return bit < 64 && group[0] != '\0' && (a->groups & ((uint64_t)1 << bit)) != 0;
+}
+
+bool enrol_is_in_group(const struct enroll_worker *w, const struct account *a)
+{
+	const struct enroll_portal *p = &w->settings->enroll.portal;
+
+	return p->required_group[0] == '\0' || has_group(a, p->required_group, p->required_bit) || has_group(a, p->admin_group, p->admin_bit);
+}
+
+void enrol_refusals_tidy(struct enroll_worker *w)
+{
+	int64_t now = loop_wall(w->loop);
+	char detail[80];
+
+	if (now >= w->refusals.since && now - w->refusals.since < ENROL_REFUSALS_SECONDS)
+		return;
+	if (w->refusals.left_out > 0) {
+		snprintf(detail, sizeof(detail), "%u refusals within %d s are in the log alone", w->refusals.left_out, ENROL_REFUSALS_SECONDS);
+		enrol_audit(w, "system", "refusals_left_out", "", detail);
+	}
+	w->refusals.since = now;
+	w->refusals.written = w->refusals.left_out = 0;
+}
+
+void enrol_refused(struct enroll_worker *w, const char *actor, const char *action, const char *object, const char *detail)
+{
+	struct log_line l;
+
+	enrol_refusals_tidy(w);
+	if (w->refusals.written < ENROL_REFUSALS) {
+		w->refusals.written++;
+		enrol_audit(w, actor, action, object, detail);
+		return;
+	}
+	w->refusals.left_out++;
+	log_begin_audit(&l, action);
+	log_cstr(&l, "actor", actor);
+	log_cstr(&l, "object", object);
+	log_cstr(&l, "reason", detail);
+	log_end(&l);
+}
+
 int enrol_profile(struct enroll_worker *w, struct strv name, unsigned usual, unsigned *index)
 {
 	const struct enroll_section *s = &w->settings->enroll;
@@ -141,6 +187,15 @@ enum enrol_status enrol_holder(struct enroll_worker *w, struct strv der, struct 
 	return ENROL_REFUSED;
 }
 
+/* No certificate for a device that was made for it: whoever comes again gets another one, and the account's places are not used up by tries. */
+static void drop_device(struct enrol_op *op)
+{
+	const struct registry_by by = by_of(op, "no certificate was issued for it");
+
+	if (op->made && registry_device_set_state(op->enrol->w->registry, &by, op->device, REGISTRY_DEVICE_REVOKED) != REGISTRY_OK)
+		log_say(LOG_WARNING, "device_left", "device %s stays without a certificate: %s", op->device, registry_problem(op->enrol->w->registry));
+}
+
 static void on_issued(void *arg, const struct issue_result *result)
 {
 	static const enum enrol_status map[] = {
@@ -150,7 +205,16 @@ static void on_issued(void *arg, const struct issue_result *result)
 	struct enrol_op *op = arg;
 
 	op->issuing = 0;
+	if (result->status != ISSUE_DONE)
+		drop_device(op);
 	finish(op, result->status < ARRAY_LEN(map) ? map[result->status] : ENROL_REFUSED, result->text, result->der);
+}
+
+/* Nothing was kept that could be approved. */
+static void do_not_wait(struct enrol_op *op, enum enrol_status status, const char *text)
+{
+	drop_device(op);
+	finish(op, status, text, (struct strv){ NULL, 0 });
 }
 
 /* The device is not approved yet: the request is kept, its secret used up. */
@@ -164,45 +228,56 @@ static void wait_for_approval(struct enrol_op *op, const struct registry_account
 	enum registry_result rc;
 
 	if (op->der_n == 0 || op->transaction_n == 0) {
-		finish(op, ENROL_REFUSED, "the device waits for an admin's approval", (struct strv){ NULL, 0 });
+		do_not_wait(op, ENROL_REFUSED, "an admin has to approve the device, and this kind of request cannot wait for it");
 		return;
 	}
 	if (registry_transaction_get(r, id, op->csr.spki_sha256, &there) == REGISTRY_OK) {
-		finish(op, there.state == REGISTRY_DENIED ? ENROL_REFUSED : ENROL_PENDING, "denied by an admin", (struct strv){ NULL, 0 });
+		do_not_wait(op, there.state == REGISTRY_DENIED ? ENROL_REFUSED : ENROL_PENDING, "denied by an admin");
 		return;
 	}
 	rc = REGISTRY_OK;
 	if (op->has_secret)
 		rc = registry_secret_use(r, &by, op->secret_mac, account->id, op->device, profile, op->purpose);
 	if (rc != REGISTRY_OK) {
-		finish(op, rc == REGISTRY_FAILED ? ENROL_LATER : ENROL_SECRET, registry_result_text(rc), (struct strv){ NULL, 0 });
+		do_not_wait(op, rc == REGISTRY_FAILED ? ENROL_LATER : ENROL_SECRET, registry_result_text(rc));
 		return;
 	}
 	rc = registry_transaction_wait(r, &by, id, op->device, profile, op->csr.spki_sha256, (struct strv){ (char *)op->der, op->der_n });
-	finish(op, rc == REGISTRY_OK || rc == REGISTRY_TAKEN ? ENROL_PENDING : ENROL_LATER, registry_result_text(rc), (struct strv){ NULL, 0 });
+	if (rc != REGISTRY_OK)
+		do_not_wait(op, rc == REGISTRY_TAKEN ? ENROL_PENDING : ENROL_LATER, registry_result_text(rc));
+	else
+		finish(op, ENROL_PENDING, "", (struct strv){ NULL, 0 });
 }
 
-/* The device's row: found and the account's own, or made. NULL, or why not. */
-static const char *find_device(struct enrol_op *op, const struct registry_account *account, struct registry_device *device)
+/* The device's row: found and the account's own, or made. NULL, or why not; *status says whether for good. */
+static const char *find_device(struct enrol_op *op, const struct registry_account *account, struct registry_device *device, enum enrol_status *status)
 {
 	struct registry *r = op->enrol->w->registry;
 	const struct enroll_settings *s = op->enrol->w->settings;
 	const struct registry_by by = by_of(op, "");
 	struct registry_device wanted = { .account = account->id };
+	enum registry_result rc;
 
+	*status = ENROL_REFUSED;
 	if (op->device[0] != '\0') {
-		if (registry_device_get(r, op->device, device) != REGISTRY_OK)
-			return "no such device";
-		if (device->account != account->id)
+		rc = registry_device_get(r, op->device, device);
+		if (rc == REGISTRY_OK && device->account != account->id)
 			return "the device is another account's";
-		return device->state == REGISTRY_DEVICE_REVOKED ? "the device was revoked" : NULL;
+		if (rc == REGISTRY_OK)
+			return device->state == REGISTRY_DEVICE_REVOKED ? "the device was revoked" : NULL;
+		*status = rc == REGISTRY_FAILED ? ENROL_LATER : ENROL_REFUSED;
+		return rc == REGISTRY_FAILED ? registry_problem(r) : "no such device";
 	}
 	memcpy(wanted.name, op->device_name, sizeof(wanted.name));
 	memcpy(wanted.kind, op->device_kind, sizeof(wanted.kind));
 	wanted.state = op->approve ? REGISTRY_DEVICE_WAITING : REGISTRY_DEVICE_ACTIVE;
-	if (registry_device_add(r, &by, &wanted, s->enroll.portal.devices_per_user, device) != REGISTRY_OK)
-		return "no device could be added (portal.devices_per_user)";
+	rc = registry_device_add(r, &by, &wanted, s->enroll.portal.devices_per_user, device);
+	if (rc != REGISTRY_OK) {
+		*status = rc == REGISTRY_FAILED ? ENROL_LATER : ENROL_REFUSED;
+		return rc == REGISTRY_LIMIT ? "the account has as many devices as portal.devices_per_user allows" : registry_problem(r);
+	}
 	memcpy(op->device, device->id, sizeof(op->device));
+	op->made = true;
 	return NULL;
 }
 
@@ -235,10 +310,11 @@ static void on_account(struct enrol_op *op, const struct account *account)
 	struct issue_request wanted = { .rule = rule, .account = account, .rsa = op->csr.rsa, .actor = op->actor, .detail = "" };
 	struct registry_account row;
 	struct registry_device device;
+	enum enrol_status status;
 	const char *why;
 
-	if (may != PROFILE_OK) {
-		finish(op, ENROL_REFUSED, profile_result_text(may), (struct strv){ NULL, 0 });
+	if (may != PROFILE_OK || !enrol_is_in_group(w, account)) {
+		finish(op, ENROL_REFUSED, may != PROFILE_OK ? profile_result_text(may) : "the account is not in portal.required_group", (struct strv){ NULL, 0 });
 		return;
 	}
 	audit_foreign_names(op, account);
@@ -250,9 +326,9 @@ static void on_account(struct enrol_op *op, const struct account *account)
 		finish(op, ENROL_SECRET, "the one-time secret was used meanwhile", (struct strv){ NULL, 0 });
 		return;
 	}
-	why = find_device(op, &row, &device);
+	why = find_device(op, &row, &device, &status);
 	if (why != NULL) {
-		finish(op, ENROL_REFUSED, why, (struct strv){ NULL, 0 });
+		finish(op, status, why, (struct strv){ NULL, 0 });
 		return;
 	}
 	if (device.state == REGISTRY_DEVICE_WAITING) {
@@ -265,8 +341,10 @@ static void on_account(struct enrol_op *op, const struct account *account)
 	wanted.secret_mac = op->has_secret ? op->secret_mac : NULL;
 	wanted.purpose = op->has_secret ? op->purpose : NULL;
 	op->issuing = issue_start(w->issue, &wanted, on_issued, op);
-	if (op->issuing == 0)
+	if (op->issuing == 0) {
+		drop_device(op);
 		finish(op, ENROL_LATER, "too many certificates are being issued", (struct strv){ NULL, 0 });
+	}
 }
 
 static bool ends(const char *text, size_t size)

@@ -60,9 +60,20 @@ MUST_CHECK enum enrol_status enrol_holder(struct enroll_worker *w, struct strv d
 
 /* The profile by name (any case), or the given default for an empty name. -1: there is none of that name. */
 MUST_CHECK int enrol_profile(struct enroll_worker *w, struct strv name, unsigned usual, unsigned *index);
+/* Whether it is in portal.required_group, or an administrator: nobody else has devices, whichever way they come (account_watch.h takes them away). */
+bool enrol_is_in_group(const struct enroll_worker *w, const struct account *a);
 /* Every text of an account that came over a wire ends inside its room, and it has a SID. */
 bool enrol_account_is_whole(const struct account *a);
-/* A refused attempt, for the audit trail. */
+/* An entry of the audit trail, for what changes nothing else in the registry. */
 void enrol_audit(struct enroll_worker *w, const char *actor, const char *action, const char *object, const char *detail);
+/*
+ * The same for an attempt that anybody can make: the trail is never shortened, and strangers must not fill the disk with it. What is more than
+ * ENROL_REFUSALS in ENROL_REFUSALS_SECONDS is an audit line of the log alone, and how many that were becomes an entry.
+ */
+#define ENROL_REFUSALS		600
+#define ENROL_REFUSALS_SECONDS	600
+void enrol_refused(struct enroll_worker *w, const char *actor, const char *action, const char *object, const char *detail);
+/* Now and then: writes that entry when the time is over. */
+void enrol_refusals_tidy(struct enroll_worker *w);
 
 #endif

@@ -59,6 +59,7 @@ static void start(struct est_op *op, const char *sid, const char *device, const 
 static bool waits_already(struct est_op *op)
 {
 	struct registry *r = op->est->w->registry;
+	struct registry_certificate cert;
 	struct registry_transaction there;
 	struct registry_account account;
 	struct registry_device device;
@@ -73,6 +74,9 @@ static bool waits_already(struct est_op *op)
 		return false;
 	if (there.state == REGISTRY_DENIED)
 		est_refuse(op, 403, "an admin denied it");
+	else if (there.state == REGISTRY_GRANTED && registry_certificate_get(r, there.serial, &cert) == REGISTRY_OK && cert.state != REGISTRY_LIVE &&
+	    cert.state != REGISTRY_ISSUING)
+		est_refuse(op, 403, "the certificate that this request got is not live any more");
 	else if (there.state == REGISTRY_GRANTED && registry_certificate_der(r, there.serial, der, sizeof(der), &n) == REGISTRY_OK)
 		est_reply_certificate(op, (struct strv){ (char *)der, n });
 	else if (registry_device_get(r, there.device, &device) != REGISTRY_OK ||

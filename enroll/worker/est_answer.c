@@ -107,7 +107,7 @@ void est_refuse(struct est_op *op, unsigned status, const char *why)
 	log_cstr(&l, "reason", why);
 	log_end(&l);
 	if (status < 500)
-		enrol_audit(op->est->w, "est", "request_refused", op->r->client, why);
+		enrol_refused(op->est->w, "est", "request_refused", op->r->client, why);
 	else
 		http_reply_field(op->r, "Retry-After", "10");
 	if (status == 401)

@@ -163,6 +163,8 @@ static const struct issuer_hashes *issuer_of(struct ocsp *o, const struct ocsp_a
 		learn_issuers(o);
 	for (unsigned i = 0; i < o->issuers_n; i++) {
 		const struct issuer_hashes *h = &o->issuers[i];
+		if (h->not_after <= loop_wall(o->worker->loop))
+			continue;	/* it has ended, its certificates and its signer with it: nobody is authorized to say anything */
 		if (a->hash_n == 20 && memcmp(a->name_hash, h->name_sha1, 20) == 0 && memcmp(a->key_hash, h->key_sha1, 20) == 0)
 			return h;
 		if (a->hash_n == 32 && memcmp(a->name_hash, h->name_sha256, 32) == 0 && memcmp(a->key_hash, h->key_sha256, 32) == 0)

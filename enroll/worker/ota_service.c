@@ -138,7 +138,7 @@ static void later(struct http_request *r, const char *device, const char *why)
 
 static void refuse(struct enroll_worker *w, struct http_request *r, const char *device, const char *why)
 {
-	enrol_audit(w, ACTOR, "refused", device, why);
+	enrol_refused(w, ACTOR, "refused", device, why);
 	http_reply_text(r, 403, "This device may not have a profile. Start again on the portal.");
 }
 

@@ -7,6 +7,7 @@
 #include "enroll/worker/account_watch.h"
 #include "enroll/worker/crl.h"
 #include "enroll/worker/delivery.h"
+#include "enroll/worker/enrol.h"
 #include "enroll/worker/est.h"
 #include "enroll/worker/health.h"
 #include "enroll/worker/mdm.h"
@@ -30,6 +31,12 @@ void parts_routes(const struct enroll_worker *w, const struct route **tables, si
 			tables[n++] = all[i];
 	}
 	tables[n] = NULL;
+}
+
+void parts_tidy(struct enroll_worker *w)
+{
+	enrol_refusals_tidy(w);
+	migration_tidy(w->migration);
 }
 
 int parts_new(struct enroll_worker *w)

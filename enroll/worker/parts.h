@@ -12,6 +12,8 @@ MUST_CHECK int parts_new(struct enroll_worker *w);
 void parts_free(struct enroll_worker *w);
 /* The directory said that an account changed; "" : any. */
 void parts_directory_changed(struct enroll_worker *w, const char *sid);
+/* Now and then: what is over is let go of. */
+void parts_tidy(struct enroll_worker *w);
 /* Tables of routes of what parts_new() made, NULL-terminated; fills at most `max` - 1. */
 void parts_routes(const struct enroll_worker *w, const struct route **tables, size_t max);
 

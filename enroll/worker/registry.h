@@ -91,6 +91,8 @@ MUST_CHECK enum registry_result registry_account_by_id(struct registry *r, int64
 
 /* Walks: return false to end. The row is borrowed for the call; nothing may be changed in the registry meanwhile. */
 typedef bool registry_account_fn(void *arg, const struct registry_account *row);
+/* Ordered by id, from the first one behind `after` on: a walk that goes on later where it stopped misses nobody. */
+MUST_CHECK enum registry_result registry_accounts_after(struct registry *r, int64_t after, unsigned limit, registry_account_fn *fn, void *arg);
 /* text: in sam, upn, mail or display_name, without case; "" all. Ordered by sam; `skip` rows are left out, at most `limit` come. */
 MUST_CHECK enum registry_result registry_accounts(struct registry *r, const char *text, unsigned skip, unsigned limit,
     registry_account_fn *fn, void *arg);
@@ -201,8 +203,8 @@ MUST_CHECK enum registry_result registry_transaction_wait(struct registry *r, co
     const char *profile, const uint8_t spki_sha256[SHA256_SIZE], struct strv csr);
 MUST_CHECK enum registry_result registry_transaction_get(struct registry *r, struct strv id, const uint8_t spki_sha256[SHA256_SIZE],
     struct registry_transaction *out);
-/* The key is not known to who polls: the only transaction with this id, REGISTRY_LIMIT when there are several. csr may be NULL, else room for *csr_n bytes. */
-MUST_CHECK enum registry_result registry_transaction_find(struct registry *r, struct strv id, struct registry_transaction *out, uint8_t *csr,
+/* The request that waits; REGISTRY_NONE: none does, or it was answered (and is kept no more). csr: room for *csr_n bytes. */
+MUST_CHECK enum registry_result registry_transaction_request(struct registry *r, struct strv id, const uint8_t spki_sha256[SHA256_SIZE], uint8_t *csr,
     size_t *csr_n);
 MUST_CHECK enum registry_result registry_transaction_deny(struct registry *r, const struct registry_by *by, struct strv id,
     const uint8_t spki_sha256[SHA256_SIZE]);
@@ -321,10 +323,10 @@ struct registry_audit_entry {
 	uint8_t previous[SHA256_SIZE], hash[SHA256_SIZE];
 };
 typedef bool registry_audit_fn(void *arg, const struct registry_audit_entry *entry);
-/* Entries from number `first` on, ascending. object "": all. */
-MUST_CHECK enum registry_result registry_audit_list(struct registry *r, int64_t first, unsigned limit, const char *object, registry_audit_fn *fn, void *arg);
 /* The newest about an object, descending, after `skip` of them. */
 MUST_CHECK enum registry_result registry_audit_newest(struct registry *r, const char *object, unsigned skip, unsigned limit, registry_audit_fn *fn, void *arg);
+/* Entries from number `first` on, ascending. object "": all. */
+MUST_CHECK enum registry_result registry_audit_list(struct registry *r, int64_t first, unsigned limit, const char *object, registry_audit_fn *fn, void *arg);
 /* The newest entry's number; 0: none. */
 MUST_CHECK enum registry_result registry_audit_last(struct registry *r, int64_t *n);
 

@@ -253,6 +253,7 @@ enum registry_result registry_issue_begin(struct registry *r, const struct regis
 struct issuing {
 	char device[REGISTRY_DEVICE], profile[REGISTRY_PROFILE_MAX];
 	bool renews;		/* the device has a live one of the same profile */
+	bool waited;		/* its request was kept for an admin */
 };
 
 static enum registry_result find_issuing(struct registry *r, const uint8_t *serial, struct issuing *out)
@@ -260,7 +261,8 @@ static enum registry_result find_issuing(struct registry *r, const uint8_t *seri
 	enum registry_state state;
 	sqlite3_stmt *st;
 	enum registry_result rc = reg_row(r, &st, "SELECT device,profile,state,EXISTS(SELECT 1 FROM certificates o WHERE o.device=c.device AND"
-	    " o.profile=c.profile AND o.state=2) FROM certificates c WHERE serial=?", "b", (const void *)serial, (size_t)REGISTRY_SERIAL);
+	    " o.profile=c.profile AND o.state=2),EXISTS(SELECT 1 FROM transactions t WHERE t.serial=c.serial AND t.csr IS NOT NULL)"
+	    " FROM certificates c WHERE serial=?", "b", (const void *)serial, (size_t)REGISTRY_SERIAL);
 
 	if (rc != REGISTRY_OK)
 		return rc;
@@ -268,6 +270,7 @@ static enum registry_result find_issuing(struct registry *r, const uint8_t *seri
 	reg_text(st, 1, out->profile, sizeof(out->profile));
 	state = (enum registry_state)sqlite3_column_int(st, 2);
 	out->renews = sqlite3_column_int(st, 3) != 0;
+	out->waited = sqlite3_column_int(st, 4) != 0;
 	reg_done(st);
 	return state == REGISTRY_ISSUING ? rc : reg_fail(r, REGISTRY_STATE, "the certificate is %s", registry_state_text(state));
 }
@@ -294,6 +297,8 @@ static enum registry_result write_live(struct registry *r, const struct registry
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "INSERT INTO certificate_bytes(serial,der) VALUES(?,?)", "bb", (const void *)serial, (size_t)REGISTRY_SERIAL,
 		    (const void *)der.p, der.n);
+	if (rc == REGISTRY_OK && c.waited)	/* it holds the challenge that it came with */
+		rc = reg_run(r, "UPDATE transactions SET csr=NULL WHERE serial=?", "b", (const void *)serial, (size_t)REGISTRY_SERIAL);
 	if (rc == REGISTRY_OK && fleet)
 		rc = reg_act_insert(r, REGISTRY_ACT_REGISTER, serial, REGISTRY_STEP_LIST, by->at, &id);
 	return rc == REGISTRY_OK ? reg_audit_serial(r, by, "certificate-issued", serial) : rc;
@@ -323,6 +328,10 @@ static enum registry_result write_failed(struct registry *r, const struct regist
 	rc = reg_act_insert(r, REGISTRY_ACT_REVOKE, serial, 0, by->at, &id);
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "UPDATE secrets SET used=0 WHERE mac=(SELECT secret FROM certificates WHERE serial=?)", "b", (const void *)serial,
+		    (size_t)REGISTRY_SERIAL);
+	/* what an admin approved is still approved */
+	if (rc == REGISTRY_OK)
+		rc = reg_run(r, "UPDATE transactions SET state=1,serial=NULL WHERE serial=? AND csr IS NOT NULL", "b", (const void *)serial,
 		    (size_t)REGISTRY_SERIAL);
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "DELETE FROM transactions WHERE serial=?", "b", (const void *)serial, (size_t)REGISTRY_SERIAL);

@@ -115,16 +115,10 @@ enum registry_result registry_account_by_id(struct registry *r, int64_t id, stru
 	return rc;
 }
 
-enum registry_result registry_accounts(struct registry *r, const char *text, unsigned skip, unsigned limit, registry_account_fn *fn, void *arg)
+static enum registry_result walk_accounts(struct registry *r, enum registry_result rc, sqlite3_stmt *st, registry_account_fn *fn, void *arg)
 {
-	char like[REGISTRY_LIKE];
 	struct registry_account row;
-	enum registry_result rc = reg_like(r, text, like);
-	sqlite3_stmt *st = NULL;
 
-	if (rc == REGISTRY_OK)
-		rc = reg_row(r, &st, "SELECT " ACCOUNT_COLUMNS " FROM accounts a WHERE sam LIKE ?1 ESCAPE '\\' OR upn LIKE ?1 ESCAPE '\\' OR mail LIKE ?1"
-		    " ESCAPE '\\' OR display_name LIKE ?1 ESCAPE '\\' ORDER BY sam,id LIMIT ?2 OFFSET ?3", "tii", like, (int64_t)limit, (int64_t)skip);
 	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
 		take_account(st, 0, &row);
 		if (!fn(arg, &row)) {
@@ -133,6 +127,26 @@ enum registry_result registry_accounts(struct registry *r, const char *text, uns
 		}
 	}
 	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+}
+
+enum registry_result registry_accounts_after(struct registry *r, int64_t after, unsigned limit, registry_account_fn *fn, void *arg)
+{
+	sqlite3_stmt *st = NULL;
+	enum registry_result rc = reg_row(r, &st, "SELECT " ACCOUNT_COLUMNS " FROM accounts a WHERE id>? ORDER BY id LIMIT ?", "ii", after, (int64_t)limit);
+
+	return walk_accounts(r, rc, st, fn, arg);
+}
+
+enum registry_result registry_accounts(struct registry *r, const char *text, unsigned skip, unsigned limit, registry_account_fn *fn, void *arg)
+{
+	char like[REGISTRY_LIKE];
+	enum registry_result rc = reg_like(r, text, like);
+	sqlite3_stmt *st = NULL;
+
+	if (rc == REGISTRY_OK)
+		rc = reg_row(r, &st, "SELECT " ACCOUNT_COLUMNS " FROM accounts a WHERE sam LIKE ?1 ESCAPE '\\' OR upn LIKE ?1 ESCAPE '\\' OR mail LIKE ?1"
+		    " ESCAPE '\\' OR display_name LIKE ?1 ESCAPE '\\' ORDER BY sam,id LIMIT ?2 OFFSET ?3", "tii", like, (int64_t)limit, (int64_t)skip);
+	return walk_accounts(r, rc, st, fn, arg);
 }
 
 /* --- devices --- */

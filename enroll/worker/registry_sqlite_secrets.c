@@ -56,33 +56,23 @@ enum registry_result registry_transaction_get(struct registry *r, struct strv id
 	return rc;
 }
 
-enum registry_result registry_transaction_find(struct registry *r, struct strv id, struct registry_transaction *out, uint8_t *csr, size_t *csr_n)
+enum registry_result registry_transaction_request(struct registry *r, struct strv id, const uint8_t spki_sha256[SHA256_SIZE], uint8_t *csr, size_t *csr_n)
 {
-	sqlite3_stmt *st;
-	enum registry_result rc = reg_row(r, &st, "SELECT " TRANSACTION_COLUMNS ",csr FROM transactions WHERE id=? LIMIT 2", "b", (const void *)id.p, id.n);
-	const void *p;
+	sqlite3_stmt *st = NULL;
+	enum registry_result rc = reg_row(r, &st, "SELECT csr FROM transactions WHERE id=? AND spki_sha256=? AND csr IS NOT NULL", "bb", (const void *)id.p,
+	    id.n, (const void *)spki_sha256, (size_t)SHA256_SIZE);
 	size_t n;
 
 	if (rc != REGISTRY_OK)
 		return rc;
-	take_transaction(st, out);
-	p = sqlite3_column_blob(st, 6);
-	n = (size_t)sqlite3_column_bytes(st, 6);
-	if (csr != NULL) {
-		if (n > *csr_n) {
-			reg_done(st);
-			return reg_fail(r, REGISTRY_LIMIT, "the request has %zu bytes", n);
-		}
-		if (n > 0)
-			memcpy(csr, p, n);
-		*csr_n = n;
-	}
-	rc = reg_next(r, st);
-	if (rc == REGISTRY_OK) {
-		reg_done(st);
-		return reg_fail(r, REGISTRY_LIMIT, "several keys use this transaction's id");
-	}
-	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
+	n = (size_t)sqlite3_column_bytes(st, 0);
+	if (n > 0 && n <= *csr_n)
+		memcpy(csr, sqlite3_column_blob(st, 0), n);
+	else
+		rc = reg_fail(r, REGISTRY_LIMIT, "the request has %zu bytes", n);
+	*csr_n = n;
+	reg_done(st);
+	return rc;
 }
 
 static enum registry_result write_denied(struct registry *r, const struct registry_by *by, struct strv id, const uint8_t *spki)

@@ -35,14 +35,14 @@ static void on_enrolled(void *arg, const struct enrol_result *result)
 	case ENROL_REFUSED:
 		break;
 	}
-	enrol_audit(op->scep->w, "scep", "request_refused", op->r->client, result->text);
+	enrol_refused(op->scep->w, "scep", "request_refused", op->r->client, result->text);
 	scep_fail(op, SCEP_BAD_REQUEST, result->text);
 }
 
 /* Refused, and in the audit trail. */
 static void refuse(struct scep_op *op, const char *why)
 {
-	enrol_audit(op->scep->w, "scep", "request_refused", op->r->client, why);
+	enrol_refused(op->scep->w, "scep", "request_refused", op->r->client, why);
 	scep_fail(op, SCEP_BAD_REQUEST, why);
 }
 
@@ -141,7 +141,6 @@ static void poll_approved(struct scep_op *op, const struct registry_transaction 
 		.transaction = message_id(op), .actor = "scep" };
 	uint8_t der[CSR_BYTES_MAX];
 	size_t n = sizeof(der);
-	struct registry_transaction same;
 	struct registry_account account;
 	struct registry_device device;
 
@@ -152,8 +151,7 @@ static void poll_approved(struct scep_op *op, const struct registry_transaction 
 		scep_pending(op);
 	else if (device.state != REGISTRY_DEVICE_ACTIVE || enrol_profile(w, strv_from(there->profile), 0, &wanted.profile) < 0)
 		refuse(op, "the device was revoked, or its profile is configured no more");
-	else if (registry_transaction_find(w->registry, message_id(op), &same, der, &n) != REGISTRY_OK ||
-	    memcmp(same.spki_sha256, there->spki_sha256, SHA256_SIZE) != 0 ||
+	else if (registry_transaction_request(w->registry, message_id(op), there->spki_sha256, der, &n) != REGISTRY_OK ||
 	    csr_read_der((struct strv){ (char *)der, n }, w->settings->enroll.scep.legacy_des, &op->csr) != CSR_OK)
 		refuse(op, "the request that was kept cannot be read");
 	else {
@@ -175,7 +173,7 @@ static void go_on(struct scep_op *op, const struct registry_transaction *there)
 
 void scep_challenge_refused(struct scep_op *op, const char *why)
 {
-	enrol_audit(op->scep->w, "scep", "challenge_refused", op->r->client, why);
+	enrol_refused(op->scep->w, "scep", "challenge_refused", op->r->client, why);
 	scep_fail(op, SCEP_BAD_REQUEST, why);
 }
 

@@ -19,7 +19,6 @@
 #include "enroll/worker/crl.h"
 #include "enroll/worker/durable.h"
 #include "enroll/worker/issue.h"
-#include "enroll/worker/migration.h"
 #include "enroll/worker/ocsp.h"
 #include "enroll/worker/parts.h"
 #include "enroll/worker/revoke.h"
@@ -255,7 +254,7 @@ static void on_sweep(struct deadline *d)
 		log_say(LOG_WARNING, "registry", "sweeping: %s", registry_problem(w->registry));
 	audit_head_look(&w->audit_head, w->registry, durable_wait_for(w->durable));
 	chain_ask(w->chain);
-	migration_tidy(w->migration);
+	parts_tidy(w);
 	deadline_arm(w->loop, &w->sweep, SWEEP_MS, on_sweep);
 }
 

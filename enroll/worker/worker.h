@@ -56,6 +56,7 @@ struct enroll_worker {
 	bool draining, failed;
 	char directory_down[256];	/* "": it answers */
 	char data_dir[4096];		/* where the registry and its key are: nothing else may write there */
+	struct { int64_t since; unsigned written, left_out; } refusals;	/* enrol_refused() */
 	/* parts with a memory of their own, each its own type */
 	void *portal, *scep, *est, *ndes, *mdm, *ota, *watch, *migration;
 };

@@ -32,6 +32,7 @@ struct test_site {
 	struct account account;
 	char dir[64], path[128];
 	int fd;
+	bool no_issue;		/* the signer has no answer to SIGNER_ISSUE */
 	uint16_t port;
 	struct evbuffer *got;
 };
@@ -40,8 +41,16 @@ static struct test_site site;
 
 static inline void site_signer(struct wire *wire, uint16_t verb, uint64_t number, const void *body, size_t n)
 {
+	const struct signer_answer broken = { .status = SIGNER_BROKEN, .text = "the token is gone" };
 	size_t answer_n = 0;
-	uint8_t *answer = signer_serve(&site.signer, verb, body, n, (int64_t)time(NULL), &answer_n);
+	uint8_t *answer;
+
+	if (verb == SIGNER_ISSUE && site.no_issue) {
+		if (wire_answer(wire, number, &broken, sizeof(broken)) < 0)
+			abort();
+		return;
+	}
+	answer = signer_serve(&site.signer, verb, body, n, (int64_t)time(NULL), &answer_n);
 
 	if (answer == NULL || wire_answer(wire, number, answer, answer_n) < 0)
 		abort();
@@ -147,10 +156,13 @@ static inline void site_registry(void)
 
 static inline void site_settings(void)
 {
+	static char none[] = "";
+
 	site.profile = (struct enroll_profile){ .name = (char[]){ "mail" }, .days = 365, .subject = (char[]){ "" }, .upn = true, .mail = true,
 		.sid = true, .required_group = (char[]){ "" } };
+	site.settings.common.lockout.address_attempts = 100000;
 	site.settings.enroll = (struct enroll_section){ .profiles = &site.profile, .profiles_count = 1,
-		.portal.devices_per_user = 20, .scep = { .enabled = true, .des3 = true } };
+		.portal = { .devices_per_user = 20, .required_group = none, .admin_group = none }, .scep = { .enabled = true, .des3 = true } };
 	site.profile.name = strdup("mail");
 	site.profile.subject = strdup("");
 	site.profile.required_group = strdup("");

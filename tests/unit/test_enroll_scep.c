@@ -10,6 +10,7 @@
 
 #include "common/certificate.h"
 #include "common/text.h"
+#include "enroll/worker/enrol.h"
 #include "enroll/worker/secret.h"
 #include "scep_client.h"
 #include "tests/unit/enroll_site.h"
@@ -256,6 +257,107 @@ static void threat_42_a_wrong_missing_or_used_challenge_is_a_signed_failure(void
 	assert_int_equal(live(), before + 1);
 }
 
+static bool count_device(void *arg, const struct registry_device *row, const struct registry_account *owner)
+{
+	(void)row;
+	(void)owner;
+	++*(int64_t *)arg;
+	return true;
+}
+
+static bool is_left_out(void *arg, const struct registry_audit_entry *e)
+{
+	(void)arg;
+	assert_string_equal(e->action, "refusals_left_out");
+	assert_non_null(strstr(e->detail, "100 refusals"));
+	return true;
+}
+
+static unsigned post_status(EVP_PKEY *with, X509 *cert, const char *challenge, const struct client_how *how)
+{
+	struct client_bytes csr = client_csr(with, "anna", challenge), m = client_message(ra, cert, with, csr, how);
+	struct strv head, body;
+	unsigned status = site_post("/scep?operation=PKIOperation", m.p, m.n, &head, &body);
+
+	OPENSSL_free(csr.p);
+	OPENSSL_free(m.p);
+	return status;
+}
+
+static int64_t devices(void)
+{
+	struct registry_counts counts;
+	int64_t revoked = 0;
+
+	assert_int_equal(registry_count(site.w.registry, &counts), REGISTRY_OK);
+	assert_int_equal(registry_devices_in(site.w.registry, REGISTRY_DEVICE_REVOKED, 0, "", 0, 1000, count_device, &revoked), REGISTRY_OK);
+	return counts.devices - revoked;
+}
+
+static void tries_that_come_to_nothing_leave_no_devices_behind(void **state)
+{
+	const struct client_how how = { .transaction = "T20" };
+	char secret[SECRET_TEXT_MAX];
+	int64_t before = devices();
+	struct answer a;
+
+	(void)state;
+	make_secret(secret, NULL);
+	site.no_issue = true;
+	for (int i = 0; i < 25; i++) {	/* the account may have 20 devices */
+		assert_int_equal(post_status(key, self, secret, &how), 503);
+		assert_int_equal(devices(), before);
+	}
+	site.no_issue = false;
+	a = request(key, self, key, secret, &how);
+	assert_int_equal(a.status, 0);
+	assert_int_equal(devices(), before + 1);
+	X509_free(a.cert);
+}
+
+static void threat_42_strangers_cannot_fill_the_audit_trail(void **state)
+{
+	int64_t at, after;
+
+	(void)state;
+	site.w.refusals.since = 0;
+	assert_int_equal(registry_audit_last(site.w.registry, &at), REGISTRY_OK);
+	for (int i = 0; i < ENROL_REFUSALS + 100; i++)
+		enrol_refused(&site.w, "scep", "challenge_refused", "192.0.2.1:1", "challenge unknown");
+	assert_int_equal(registry_audit_last(site.w.registry, &after), REGISTRY_OK);
+	assert_int_equal(after, at + ENROL_REFUSALS);
+	enrol_refusals_tidy(&site.w);
+	assert_int_equal(registry_audit_last(site.w.registry, &after), REGISTRY_OK);
+	assert_int_equal(after, at + ENROL_REFUSALS);
+	site.w.refusals.since -= ENROL_REFUSALS_SECONDS;	/* the time is over: what was left out is told, and entries are written again */
+	enrol_refused(&site.w, "scep", "challenge_refused", "192.0.2.1:1", "challenge unknown");
+	assert_int_equal(registry_audit_last(site.w.registry, &after), REGISTRY_OK);
+	assert_int_equal(after, at + ENROL_REFUSALS + 2);
+	assert_int_equal(registry_audit_list(site.w.registry, at + ENROL_REFUSALS + 1, 1, "", is_left_out, NULL), REGISTRY_OK);
+}
+
+static void nobody_outside_the_portals_group_gets_a_certificate_by_another_way(void **state)
+{
+	static char staff[] = "CN=staff", none[] = "";
+	const struct client_how how = { .transaction = "T21" };
+	char secret[SECRET_TEXT_MAX];
+	struct answer a;
+
+	(void)state;
+	make_secret(secret, NULL);
+	site.settings.enroll.portal.required_group = staff;
+	site.settings.enroll.portal.required_bit = 3;
+	site.account.groups = 1 << 2;
+	a = request(key, self, key, secret, &how);
+	assert_int_equal(a.status, 2);
+	site.account.groups = 1 << 3;
+	a = request(key, self, key, secret, &how);
+	assert_int_equal(a.status, 0);
+	X509_free(a.cert);
+	site.settings.enroll.portal.required_group = none;
+	site.account.groups = 0;
+}
+
 static void threat_42_a_message_signed_by_another_key_than_the_one_it_certifies_is_refused(void **state)
 {
 	const struct client_how how = { .transaction = "T4" };
@@ -393,6 +495,9 @@ static void what_waits_for_approval_is_pending_until_an_admin_approves_the_devic
 	char secret[SECRET_TEXT_MAX], device[REGISTRY_DEVICE] = "";
 	struct client_bytes names = names_of(self), m, foreign;
 	struct answer a;
+	struct strv head, body;
+	uint8_t spki[SHA256_SIZE], der[CSR_BYTES_MAX];
+	size_t n = sizeof(der);
 
 	(void)state;
 	site.settings.enroll.scep.approve = true;
@@ -410,10 +515,18 @@ static void what_waits_for_approval_is_pending_until_an_admin_approves_the_devic
 	a = post(foreign, other_self, other_key);
 	assert_int_equal(a.status, 2);
 	assert_int_equal(a.fail, 4);
+	/* the signer is away for a moment: the approval is not lost */
+	site.no_issue = true;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(site_post("/scep?operation=PKIOperation", m.p, m.n, &head, &body), 503);
+	site.no_issue = false;
 	a = post(m, self, key);
 	assert_int_equal(a.status, 0);
 	assert_non_null(a.cert);
 	X509_free(a.cert);
+	/* what the device sent, its challenge in it, is kept no longer than it waits */
+	assert_int_equal(cert_spki_sha256(self, spki), CERT_OK);
+	assert_int_equal(registry_transaction_request(site.w.registry, STRV("T8"), spki, der, &n), REGISTRY_NONE);
 	site.settings.enroll.scep.approve = false;
 	OPENSSL_free(names.p);
 	OPENSSL_free(m.p);
@@ -529,6 +642,38 @@ static void threat_43_all_that_fails_behind_the_decryption_reads_the_same(void *
 	OPENSSL_free(wrong.p);
 }
 
+static void threat_42_who_sends_what_nobody_can_open_has_to_wait_but_devices_at_the_same_address_renew(void **state)
+{
+	const struct client_how how = { .transaction = "T22" }, renewal = { .transaction = "T23", .type = "17" };
+	struct client_bytes junk = { (unsigned char *)"junk", 4 }, wrong = client_message(self, self, key, junk, &how);
+	X509 *old = enrol(key, self, "T22b");
+	char secret[SECRET_TEXT_MAX];
+	struct strv head, body;
+	struct answer a;
+
+	(void)state;
+	make_secret(secret, NULL);
+	scep_free(site.w.scep);		/* what the tests before sent is forgotten */
+	site.w.scep = scep_new(&site.w, (char[256]){ 0 }, 256);
+	site.settings.common.lockout.address_attempts = 3;
+	for (int i = 0; i < 3; i++) {
+		a = post(wrong, self, key);
+		assert_int_equal(a.status, 2);
+	}
+	assert_int_equal(site_post("/scep?operation=PKIOperation", wrong.p, wrong.n, &head, &body), 429);
+	assert_non_null(memmem(head.p, head.n, "Retry-After: ", 13));
+	assert_int_equal(post_status(other_key, other_self, secret, &how), 429);
+	a = request(other_key, old, key, NULL, &renewal);
+	assert_int_equal(a.status, 0);
+	X509_free(a.cert);
+	site.settings.common.lockout.address_attempts = 100000;
+	a = request(other_key, other_self, other_key, secret, &how);
+	assert_int_equal(a.status, 0);
+	X509_free(a.cert);
+	X509_free(old);
+	OPENSSL_free(wrong.p);
+}
+
 static void threat_43_no_cut_message_gets_more_than_an_error(void **state)
 {
 	const struct client_how how = { .transaction = "T11" };
@@ -577,6 +722,9 @@ int main(void)
 		cmocka_unit_test(threat_40_a_certificate_says_what_the_directory_says_and_nothing_of_the_request),
 		cmocka_unit_test(a_repeated_transaction_gets_the_same_certificate_and_never_two),
 		cmocka_unit_test(threat_42_a_wrong_missing_or_used_challenge_is_a_signed_failure),
+		cmocka_unit_test(tries_that_come_to_nothing_leave_no_devices_behind),
+		cmocka_unit_test(threat_42_strangers_cannot_fill_the_audit_trail),
+		cmocka_unit_test(nobody_outside_the_portals_group_gets_a_certificate_by_another_way),
 		cmocka_unit_test(threat_42_a_message_signed_by_another_key_than_the_one_it_certifies_is_refused),
 		cmocka_unit_test(a_renewal_needs_no_challenge_but_a_live_certificate),
 		cmocka_unit_test(threat_42_a_revoked_certificate_renews_nothing),
@@ -585,6 +733,7 @@ int main(void)
 		cmocka_unit_test(a_device_fetches_its_own_certificates_and_no_others),
 		cmocka_unit_test(the_crl_comes_by_scep_to_holders_of_a_live_certificate),
 		cmocka_unit_test(threat_43_all_that_fails_behind_the_decryption_reads_the_same),
+		cmocka_unit_test(threat_42_who_sends_what_nobody_can_open_has_to_wait_but_devices_at_the_same_address_renew),
 		cmocka_unit_test(threat_43_no_cut_message_gets_more_than_an_error),
 		cmocka_unit_test(a_disabled_account_gets_nothing),
 	};
