@@ -68,6 +68,8 @@ static void unlink_entry(struct account_cache *a, struct account_entry *e)
 	else
 		a->oldest = e->newer;
 	a->count--;
+	/* a session may hold it still, and no change finds it here any more */
+	e->valid_until_ms = 0;
 	account_unref(a, e);
 }
 

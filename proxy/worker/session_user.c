@@ -53,6 +53,9 @@ static void ask(struct session *s, enum user_name what)
 		return;
 	}
 	who.certificate = key;
+	/* a look at the account that a change had asked for meanwhile: what it would have said, on_found() and the next request will hear */
+	account_cancel(s->account_op);
+	s->account_op = NULL;
 	switch (account_get(s->worker->accounts, &who, false, on_found, s, &e, &s->account_op)) {
 	case 1:
 		on_found(s, e);

@@ -7,9 +7,11 @@ import time
 
 import pytest
 
-from site_ import answers, settings
+from site_ import answers, inside, settings
 from site_.device import EAS
 from site_.pki import Authority
+from site_.process import wait_until
+from test_autodiscover import PATH as AUTODISCOVER, question
 from test_revocation import status, wait_status
 
 FOLLOWED = 6.0              # seconds in which a broken connection is noticed and made anew
@@ -466,3 +468,61 @@ def test_p27_hostile_answers_are_unknown_and_bounded(start_proxy, node, store, p
     assert all(isinstance(line, dict) for line in proxy.log.lines)
     assert proxy.daemon.running and not proxy.events("process_died")
     os.kill(proxy.daemon.pid, signal.SIGCONT)
+
+
+# a change of an account while nobody can say what it is now
+
+class silent:
+    """Meanwhile the proxy's directory process answers nothing."""
+
+    def __init__(self, proxy):
+        (self.pid,) = inside.by_role(proxy)["directory"]
+
+    def __enter__(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGCONT)
+
+
+def test_p51_an_account_that_has_changed_is_asked_about_again_though_the_cache_had_no_room_for_it(
+        start_proxy, node, store, phone, ca, accounts, alice):
+    others = ["user%02d" % n for n in range(16)]
+    for name in others:
+        accounts.add(name)
+    proxy = following(start_proxy(node(store, {"directory.cache_entries": 16})))
+    device = phone(proxy, alice)
+    wait_status(device, 200)
+    assert device.sync().status == 200          # on a connection that stays
+    sid = proxy.wait_event("access", user="alice")["sid"]
+    for name in others:
+        assert phone(proxy, ca.device(name + "@corp.example"), user=name).sync().status == 200
+    with silent(proxy):
+        store.event("account", sid=sid)
+        wait_until(lambda: device.sync().status == 503, 10, 0.1)
+
+
+@pytest.mark.quick
+def test_p51_a_change_in_the_midst_of_a_request_that_asks_for_a_name_leaves_no_answer_without_its_session(
+        start_proxy, node, store, phone, alice, bob):
+    """One session's two questions to the directory: neither may be forgotten when the session ends."""
+    proxy = following(start_proxy(node(store, {"proxy.autodiscover": "answer", "proxy.autodiscover_url": "https://mail.example.com" + EAS})))
+    device, body, workers = phone(proxy, alice), question("alias@elsewhere.example"), inside.by_role(proxy)["worker"]
+
+    def cache(result):
+        return proxy.metric("easproxy_account_cache_total", result=result)
+    wait_status(device, 200)
+    sid, known = proxy.wait_event("access", user="alice")["sid"], cache("hit")
+    line = device.connect()
+    line.send(("POST %s HTTP/1.1\r\nHost: autodiscover.example.com\r\nContent-Length: %d\r\n\r\n" % (AUTODISCOVER, len(body))).encode())
+    wait_until(lambda: cache("hit") > known, 5)         # it waits for the body
+    with silent(proxy):
+        asked = cache("miss")
+        store.event("account", sid=sid)
+        wait_until(lambda: cache("miss") > asked, 5)            # what the account is now
+        line.send(body)
+        wait_until(lambda: cache("miss") > asked + 1, 5)        # whose address it is
+        line.vanish()
+        proxy.wait_event("access", detail="the device went away", command="Autodiscover")
+    assert phone(proxy, bob, user="bob").sync().status == 200
+    assert inside.by_role(proxy)["worker"] == workers
