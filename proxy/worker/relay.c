@@ -38,7 +38,8 @@ static void on_deadline(struct deadline *d)
 		session_close(s, "no byte of the answer moved in time");
 		return;
 	}
-	if (!x->body_done && buffer_len(&s->upstream->out) == 0) {
+	/* what the mail server does not take is no fault of the device, be it in our hands or still in the device's */
+	if (!x->body_done && buffer_len(&s->upstream->out) == 0 && !s->upstream->want_write) {
 		session_refuse(s, FACT_TOO_SLOW, "the body did not come in time");
 		return;
 	}

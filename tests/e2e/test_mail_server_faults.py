@@ -38,6 +38,13 @@ def cut_off(device, **kw):
         return None
 
 
+def push(line, size):
+    try:
+        line.send(b"x" * size)
+    except OSError:
+        pass
+
+
 NO_ANSWER = {
     "closes without a byte": answers.hang_up(),
     "resets": answers.hang_up(reset=True),
@@ -205,6 +212,22 @@ def test_a_mail_server_that_says_nothing_is_504_and_its_late_answer_is_nobodys(p
     fault = proxy.wait_event("fault", reason="upstream-timeout")
     assert fault["detail"] == backend.url and "response_ms" in fault["cure"] and fault["level"] == "error"
     assert len(backend.requests) == 2
+
+
+def test_a_mail_server_that_takes_no_more_of_a_body_is_504_and_not_the_devices_fault(start_proxy, configure, backend, phone, alice):
+    proxy = start_proxy(configure(backend, {"proxy.limits.body_idle_seconds": 1}))
+    backend.queue(answers.deaf())
+    device = phone(proxy, alice)
+    size = 20 << 20
+    with device.connect() as line:
+        line.send(("POST %s HTTP/1.1\r\nHost: mail.example.com\r\nContent-Length: %d\r\n\r\n" % (device.target("SendMail"), size)).encode())
+        pusher = threading.Thread(target=push, args=(line, size), daemon=True)
+        pusher.start()
+        assert line.response().status == 504
+        pusher.join(10)                         # what it still sends is read and thrown away, so that it sees the answer
+    fault = proxy.wait_event("fault", reason="upstream-timeout")
+    assert fault["detail"] == backend.url and not proxy.events("refused")
+    assert device.sync().status == 200
 
 
 def test_ping_and_sync_wait_longer_than_other_commands_and_then_get_504(start_proxy, configure, backend, phone, alice):
