@@ -27,11 +27,20 @@ static void finish(struct session *s)
 	session_exchange_done(s);
 }
 
+/*
+ * A mail server that wants a credential wants it of us, unless the device's own goes on to it: to a device with a certificate, or whose
+ * password or token was judged here, a challenge says what is not true.
+ */
+static bool challenge_is_ours(const struct session *s)
+{
+	return s->peer->has_certificate || relay_settings(s)->credential_kind != CREDENTIAL_PASSTHROUGH;
+}
+
 /* What the head said: how the body will come, and how it goes on. */
 static int begin_answer(struct session *s, const struct http_head *head)
 {
 	struct exchange *x = s->x;
-	struct relay_answer answer = { .public_host = s->host_name, .no_challenge = s->peer->has_certificate };
+	struct relay_answer answer = { .public_host = s->host_name, .no_challenge = challenge_is_ours(s) };
 	struct upstream_conn *u = s->upstream;
 
 	x->answer_started = true;
@@ -80,7 +89,7 @@ static int read_answer_head(struct session *s)
 		}
 		buffer_eat(&u->in, used);	/* 100: we have answered the device ourselves; others say nothing it needs */
 	}
-	if ((head.status == 401 || head.status == 407) && s->peer->has_certificate) {
+	if ((head.status == 401 || head.status == 407) && challenge_is_ours(s)) {
 		metrics_add(M_UPSTREAM_FAILURES, UPSTREAM_AUTH, 1);
 		session_refuse(s, FACT_UPSTREAM_AUTH, upstream_server_name(u));
 		return -1;

@@ -289,3 +289,19 @@ def test_a_right_password_becomes_a_ticket_in_the_users_name_and_goes_nowhere_it
     for secret in (password, basic(sam, password)[0][1].split()[1], base64.b64encode(password.encode()).decode()):
         assert secret.encode() not in sent
     proxy.assert_never(password, basic("%s@corp.example" % sam, password)[0][1].split()[1])
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("credential, status", [("header", 503), ("none", 503), ("passthrough", 401)])
+def test_a_mail_server_that_refuses_our_credential_does_not_make_the_phone_ask_for_a_password_that_was_right(
+        started, phone, backend, credential, status):
+    proxy = started(credential)
+    backend.default = answers.ok(status=401, headers=[("WWW-Authenticate", "Negotiate")])
+    response = phone(proxy).sync(headers=basic("alice"))
+    assert response.status == status
+    assert bool(response.all("WWW-Authenticate")) == (status == 401)
+    if status == 503:
+        assert response.get("Retry-After") and proxy.wait_event("fault", reason="upstream-auth")["user"] == "alice"
+        backend.default = answers.ok(headers=[("WWW-Authenticate", "Negotiate oRQwEqADCgEA")])
+        response = phone(proxy).sync(headers=basic("alice"))
+        assert response.status == 200 and not response.all("WWW-Authenticate")
