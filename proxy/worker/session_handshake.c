@@ -3,6 +3,7 @@
  * Worker process.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -79,6 +80,14 @@ void session_handshake(struct session *s)
 	session_await_request(s);
 }
 
+/* Behind bytes that are only peeked at nothing else tells: their end would be announced again and again. */
+static bool has_ended(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 /* Reads exactly the header and not a byte of TLS behind it. */
 void session_proxy_header(struct session *s)
 {
@@ -95,6 +104,10 @@ void session_proxy_header(struct session *s)
 	}
 	switch (proxy_protocol_read(&source, p, (size_t)n, &used)) {
 	case PROXY_MORE:
+		if (has_ended(s->fd)) {
+			session_close(s, "closed inside the PROXY header");
+			return;
+		}
 		/* what was peeked at would be announced again at once: take it from the kernel only when it is whole */
 		{
 			int whole = (int)n + 1;

@@ -372,6 +372,17 @@ def test_a_proxy_header_that_comes_byte_by_byte_is_taken_and_one_that_never_ends
     assert phone(proxy, alice, before=b"PROXY UNKNOWN\r\n").sync().status == 200
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("header", [v1()[:14], v2()[:14]], ids=["v1", "v2"])
+def test_50_a_load_balancer_that_closes_inside_its_proxy_header_is_let_go_at_once(start_proxy, configure, backend, phone, alice, header):
+    proxy = start_proxy(configure(backend, {"proxy.listeners.0.proxy_protocol_from": ["127.0.0.0/8"]}))
+    line = phone(proxy, plain=True).connect()
+    line.send(header)
+    line.sock.shutdown(socket.SHUT_WR)          # what only was peeked at stays readable: to wait for more of it would never sleep
+    assert line.closed(2)
+    assert phone(proxy, alice, before=b"PROXY UNKNOWN\r\n").sync().status == 200
+
+
 def test_50_too_few_descriptors_for_the_configured_sessions_are_named_at_the_start(start_proxy, configure, backend, place):
     limited = script(place, "limited", "#!/bin/sh\nexec setpriv --bounding-set=-sys_resource prlimit --nofile=300:300 %s \"$@\"\n" % binary())
     proxy = start_proxy(configure(backend, {"proxy.sessions": 500}), program=limited, wait=False)
