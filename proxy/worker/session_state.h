@@ -85,7 +85,7 @@ struct exchange {
 	char *user_name;		/* session_user.c: of which the directory is asked whose it is; heap */
 	enum user_name user_asked;
 	session_step_fn *step_done;
-	unsigned asked_under;		/* when it was: worker->configuration */
+	unsigned asked_under;		/* when that was, or a mail server's connection: worker->configuration */
 	struct buffer collected;	/* SESSION_COLLECT */
 };
 

@@ -313,6 +313,13 @@ static void on_upstream(void *arg, struct upstream_conn *c)
 	struct session *s = arg;
 
 	s->upstream_op = NULL;
+	/* a reload came in between: it is for another mail server now, perhaps, or by another credential */
+	if (s->x->asked_under != s->worker->configuration) {
+		upstream_release(c, false);
+		credential_clear(&s->credential);
+		step_credential(s);
+		return;
+	}
 	if (c == NULL) {
 		session_refuse(s, FACT_NO_UPSTREAM, session_upstream(s)->name);
 		return;
@@ -348,6 +355,7 @@ static void step_upstream(struct session *s)
 		session_refuse(s, FACT_OVERLOADED, "out of memory");
 		return;
 	}
+	s->x->asked_under = s->worker->configuration;
 	switch (upstream_get(s->worker->now->upstreams, session_host(s)->upstream_index, key, on_upstream, s, &c, &s->upstream_op)) {
 	case 1:
 		on_upstream(s, c);

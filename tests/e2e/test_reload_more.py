@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -327,3 +328,19 @@ def test_39_53_no_ticket_for_a_service_that_left_the_configuration_goes_to_its_s
     assert response.status == 200, (response.start, proxy.events("fault"))
     line = proxy.wait_event("kerberos_refused", service="HTTP/mail2.corp.example")
     assert line["audit"] is True and line["account"] == "alice"
+
+
+def test_51_53_a_request_that_waits_for_a_mail_server_goes_to_the_one_of_the_new_configuration(start_proxy, configure, backend, phone, pki):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]           # they fill its queue: who comes now is not even refused
+        for s in waiting:
+            s.setblocking(False)
+            s.connect_ex(full.getsockname())
+        proxy = start_proxy(configure("http://127.0.0.1:%d" % full.getsockname()[1], {"proxy.upstreams.0.connect_ms": 1500}))
+        asked = Asked(phone(proxy, pki.device_ca.device("alice@corp.example")))
+        wait_until(lambda: proxy.metric("easproxy_directory_calls_total", result="found") == 1, 1)
+        reload_good(proxy, settings.changed(proxy.config, {"proxy.upstreams.0.servers": [backend.url]}))
+        assert asked.result().status == 200
+        for s in waiting:
+            s.close()
+    assert len(backend.requests) == 1 and not proxy.events("fault")
