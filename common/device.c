@@ -218,7 +218,7 @@ uint64_t device_check(struct devices *d, const struct device_ask *ask, device_do
 {
 	struct device_op *op;
 
-	if (d == NULL || d->ops_count >= DEVICE_ASKS_MAX || ask->sid[0] == '\0' || ask->device_id[0] == '\0' || ask->limit == 0 || ask->days == 0)
+	if (d == NULL || d->ops_count >= DEVICE_ASKS_MAX || ask->sid[0] == '\0' || (ask->device_id[0] == '\0' && !ask->look_only) || ask->limit == 0 || ask->days == 0)
 		return 0;
 	op = calloc(1, sizeof(*op));
 	if (op == NULL)

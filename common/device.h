@@ -54,7 +54,7 @@ const char *device_method_name(enum device_method method);
 struct device_ask {
 	const uint8_t *key;		/* SHA256_SIZE bytes */
 	const char *sid, *upn;		/* of the account; sid must not be "" */
-	const char *device_id;		/* of the request; not "" */
+	const char *device_id;		/* of the request; "" only with look_only, and compared with nothing */
 	/* for the record; may be NULL: */
 	const char *client, *command, *device_type, *user_agent;
 	enum device_method method;

@@ -136,11 +136,15 @@ static void on_device(void *arg, enum device_answer answer)
 
 void session_check_device(struct session *s, session_step_fn *done)
 {
+	bool nameless = s->x->request.query.device_id[0] == '\0';
 	uint8_t key[SHA256_SIZE];
 	struct device_ask ask;
 
-	/* a request that names no device (OPTIONS, Autodiscover) is no device's */
-	if (s->x->request.query.device_id[0] == '\0' || is_known(s)) {
+	/*
+	 * A request that names no device (OPTIONS, Autodiscover) is no device's. But a certificate that is kept out is kept out of
+	 * proxy.paths, too: those name none, and may lead to all that there is of the mailbox.
+	 */
+	if ((nameless && (s->x->request.route != ROUTE_PATH || !s->peer->has_certificate)) || is_known(s)) {
 		done(s, FACT_NONE, NULL);
 		return;
 	}
@@ -149,7 +153,9 @@ void session_check_device(struct session *s, session_step_fn *done)
 		return;
 	}
 	ask = ask_of(s, key);
-	ask.look_only = !session_is_proven(s);
+	ask.look_only = nameless || !session_is_proven(s);
+	ask.binds &= !nameless;
+	ask.registered_only &= !nameless;
 	session_go(s, SESSION_DEVICE);
 	s->x->step_done = done;
 	s->device_op = device_check(s->worker->devices, &ask, on_device, s);

@@ -62,6 +62,24 @@ def test_a_new_device_waits_until_an_administrator_lets_it_in(start_proxy, node,
 
 
 @pytest.mark.quick
+def test_a_blocked_certificate_is_kept_out_of_further_paths_too(start_proxy, node, phone, backend, alice):
+    proxy = start_proxy(node({"proxy.paths": ["/EWS/Exchange.asmx"]}))
+    device = phone(proxy, alice)
+
+    def ews():
+        with device.connect() as line:
+            return line.request("POST", "/EWS/Exchange.asmx").status
+    assert ews() == 200, "nothing is known of it, and nothing speaks against it"
+    assert known(proxy) == [], "a request that names no device binds none"
+    assert device.sync().status == 200 and ews() == 200
+    assert act(proxy, "block", alice.sha256).returncode == 0
+    wait_until(lambda: ews() == 403, 2, 0.1)
+    assert proxy.wait_event("refused", reason="device-blocked", command="-")["certificate"] == alice.sha256
+    assert act(proxy, "release", alice.sha256).returncode == 0
+    wait_until(lambda: ews() == 200, 2, 0.1)
+
+
+@pytest.mark.quick
 def test_a_blocked_devices_ping_ends_and_a_forgotten_pin_is_free(start_proxy, node, phone, backend, alice):
     proxy = start_proxy(node())
     hold = backend.when("Ping", answers.hold())
