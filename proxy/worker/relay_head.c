@@ -5,10 +5,11 @@
 
 #include "common/text.h"
 
+/* CGI and its heirs make one variable of a name, whatever punctuation stands in it: X+EAS+User is HTTP_X_EAS_USER for some of them. */
 static char fold(char c)
 {
 	c = text_lower_char(c);
-	return c == '_' || c == '.' ? '-' : c;
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
 }
 
 static bool starts_folded(struct strv name, struct strv prefix)
