@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netdb.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <pwd.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 #include "proxy/program.h"
 #include "proxy/revocation/crl.h"
 #include "proxy/revocation/crl_file.h"
+#include "proxy/revocation/issuers.h"
 
 #define CONNECT_MS 3000
 #define FILES_MAX  512
@@ -245,7 +247,9 @@ static int check_crl(const struct settings *s, const char *what, const char *pat
 	rc = crl_read(file.der, &crl);
 	if (rc == CRL_OK && ca != NULL)
 		rc = crl_verify_any(&crl, ca, time(NULL));
-	rc = rc != CRL_OK ? finding(false, "%s %s: %s: publish a current one", what, path, crl_result_text(rc))
+	rc = rc != CRL_OK ? finding(false, "%s %s: %s: %s", what, path, crl_result_text(rc),
+				rc == CRL_WRONG_ISSUER || rc == CRL_BAD_SIGNATURE ? "name the CA's own list, or in issuer_ca the CA of this one" :
+										    "publish a current one")
 			  : finding(true, "%s %s: %zu revoked, next update in %lld h", what, path, crl.count,
 				((long long)crl.next_update - (long long)time(NULL)) / 3600);
 	crl_file_clear(&file);
@@ -277,6 +281,22 @@ static int check_accounts(const struct settings *s)
 	return rc;
 }
 
+/* Whom no source speaks of is unknown, and unknown is refused: nobody with such a certificate would get in. */
+static int check_issuers(const struct settings *s, struct bundle *files)
+{
+	char why[512];
+	struct issuers *all = issuers_new(&s->proxy, files, why, sizeof(why));
+	int bad = 0;
+
+	if (all == NULL)
+		return finding(false, "%s", why);
+	if (all->without > 0 && !s->proxy.revocation.unknown_allows)
+		bad = finding(false, "%u of the CAs in client_ca have neither a CRL nor Redis: what they issued is refused with 503: add them to "
+		    "proxy.revocation.crls", all->without);
+	issuers_free(all);
+	return bad;
+}
+
 static int check_crls(const struct settings *s, struct bundle *files)
 {
 	int bad = 0;
@@ -287,6 +307,53 @@ static int check_crls(const struct settings *s, struct bundle *files)
 		bad |= check_crl(s, "CRL", c->file, ca);
 		bad |= check_crl(s, "delta CRL", c->delta_file, ca);
 		sk_X509_pop_free(ca, X509_free);
+	}
+	return bad | check_issuers(s, files);
+}
+
+/* --- certificates of the hosts --- */
+
+static bool is_for(X509 *cert, const char *name)
+{
+	char any[300];
+
+	/* what a device would ask for below a name with a star */
+	if (name[0] == '*')
+		snprintf(any, sizeof(any), "any%s", name + 1);
+	return X509_check_host(cert, name[0] == '*' ? any : name, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+}
+
+static int check_certificate(const struct host_settings *h, X509 *cert)
+{
+	time_t now = time(NULL);
+	int days = 0, seconds = 0, bad = 0;
+
+	if (X509_cmp_time(X509_get0_notAfter(cert), &now) <= 0)
+		return finding(false, "certificate %s has ended: devices refuse it: renew it", h->certificate);
+	if (X509_cmp_time(X509_get0_notBefore(cert), &now) >= 0)
+		return finding(false, "certificate %s is not valid yet: devices refuse it: see the clock, or wait", h->certificate);
+	for (unsigned i = 0; i < h->names_count; i++) {
+		if (!is_for(cert, h->names[i]))
+			bad |= finding(false, "certificate %s is not for %s: devices that call it so refuse it: get one that names it (subjectAltName), "
+			    "or correct names", h->certificate, h->names[i]);
+	}
+	(void)!ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(cert));
+	return bad != 0 ? bad : finding(true, "certificate %s is for all names of its host, and ends in %d days", h->certificate, days);
+}
+
+static int check_certificates(const struct settings *s, struct bundle *files)
+{
+	char why[TLS_WHY_MAX];
+	struct strv pem;
+	int bad = 0;
+
+	for (unsigned i = 0; i < s->proxy.hosts_count; i++) {
+		const struct host_settings *h = &s->proxy.hosts[i];
+		STACK_OF(X509) *certs = bundle_get(files, h->certificate, &pem) ? tls_certificates(pem, why, sizeof(why)) : NULL;
+		/* one that cannot be read was said by program_trial */
+		if (certs != NULL)
+			bad |= check_certificate(h, sk_X509_value(certs, 0));
+		sk_X509_pop_free(certs, X509_free);
 	}
 	return bad;
 }
@@ -334,7 +401,7 @@ int check_run(const char *config_file)
 	else
 		bad |= finding(files != NULL, "keys, certificates and CAs fit together");
 	if (files != NULL)
-		bad |= check_crls(s, files);
+		bad |= check_certificates(s, files) | check_crls(s, files);
 	bundle_free(files);
 	bad |= check_listeners(s);
 	bad |= check_neighbours(s);

@@ -159,14 +159,32 @@ static int find_upstream(const struct proxy_settings *p, const char *name)
 	return -1;
 }
 
+/* A DNS name, or "*." and one: a URL or a port would never be what a device calls. */
+static bool is_host_name(struct strv name)
+{
+	if (name.n > 2 && name.p[0] == '*' && name.p[1] == '.')
+		name = (struct strv){ name.p + 2, name.n - 2 };
+	do {
+		struct strv label = text_split(&name, '.');
+		if (label.n == 0 || label.n > 63)
+			return false;
+		for (size_t i = 0; i < label.n; i++) {
+			char c = text_lower_char(label.p[i]);
+			if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
+				return false;
+		}
+	} while (name.p != NULL);
+	return true;
+}
+
 /* The first host with a name would hide the others. */
 static int check_names(const struct proxy_settings *p, unsigned i, const char *key, const struct config_place *at)
 {
 	const struct host_settings *h = &p->hosts[i];
 
 	for (unsigned k = 0; k < h->names_count; k++) {
-		if (h->names[k][0] == '\0')
-			return config_refuse(at, key, "names: \"\" is no name: expected the DNS names that devices use");
+		if (!is_host_name(strv_from(h->names[k])))
+			return config_refuse(at, key, "names: \"%s\" is no name: expected a DNS name that devices use, such as mail.example.com", h->names[k]);
 		for (unsigned j = 0; j <= i; j++) {
 			const struct host_settings *other = &p->hosts[j];
 			for (unsigned n = 0; n < (j < i ? other->names_count : k); n++) {
@@ -274,6 +292,19 @@ static int check_policies(struct settings *s, const struct config_place *at)
 	return settings_check_methods(s, at);
 }
 
+/* Fields that frame or route a request, or that the proxy writes itself: a second one would be understood in two ways. */
+static bool is_own_field(struct strv name)
+{
+	static const char *const own[] = { "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Expect", "TE",
+		"Trailer", "Authorization", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto" };
+
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		if (text_eq_nocase(name, strv_from(own[i])))
+			return true;
+	}
+	return false;
+}
+
 static int check_credential(struct settings *s, struct upstream_settings *u, const char *key, const struct config_place *at)
 {
 	static const char *const kinds[] = { "kerberos", "header", "passthrough", "none", NULL };
@@ -297,6 +328,8 @@ static int check_credential(struct settings *s, struct upstream_settings *u, con
 		return config_refuse(at, key, "spn: expected at most %d bytes", SETTINGS_SPN_MAX - 1);
 	if (u->credential_kind == CREDENTIAL_HEADER && !http_is_token(strv_from(u->header)))
 		return config_refuse(at, key, "credential header needs header, the name of the field that the mail server trusts");
+	if (u->credential_kind == CREDENTIAL_HEADER && is_own_field(strv_from(u->header)))
+		return config_refuse(at, key, "header: %s has a meaning of its own: expected a field that only the proxy sets, such as X-EAS-User", u->header);
 	return 0;
 }
 
@@ -320,6 +353,8 @@ static int check_upstreams(struct settings *s, const struct config_place *at)
 			struct server_url url;
 			if (server_url_parse(strv_from(u->servers[k]), &url) < 0)
 				return config_refuse(at, key, "servers: \"%s\": expected http://host[:port] or https://host[:port]", u->servers[k]);
+			if (url.tls && u->ca[0] == '\0')
+				return config_refuse(at, key, "ca is missing: expected the PEM file of the CA that issued the certificate of %s", u->servers[k]);
 		}
 		if (u->health_path[0] != '\0' && u->health_path[0] != '/')
 			return config_refuse(at, key, "health_path: expected a path that begins with /");

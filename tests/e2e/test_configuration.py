@@ -3,6 +3,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -73,6 +74,12 @@ WRONG = {
     "a directory in clear, simple": ("directory", {"kind": "ldap", "ldap": {
         "servers": ["ldap://dc2.corp.example"], "base": "DC=corp,DC=example", "bind_name": "me", "bind_password_file": "/p"}},
         r"directory\.ldap\.servers: \"ldap://dc2\.corp\.example\" would send the password in clear: expected ldaps://"),
+    "a host's name that is a URL": ("proxy.hosts.0.names", ["https://mail.example.com"],
+                                    r"names: \"https://mail.example.com\" is no name: expected a DNS name"),
+    "a host's name with a port": ("proxy.hosts.0.names", ["mail.example.com:443"], r"names: \"mail.example.com:443\" is no name"),
+    "a trusted header that frames": ("proxy.upstreams.0.header", "content-length", r"header: content-length has a meaning of its own"),
+    "a trusted header of the proxy's": ("proxy.upstreams.0.header", "X-Forwarded-For", r"header: X-Forwarded-For has a meaning of its own"),
+    "https without a CA": ("proxy.upstreams.0.servers", ["https://mail.corp.example"], r"ca is missing: expected the PEM file"),
     "kerberos without its section": ("proxy.upstreams.0.credential", "kerberos", r"credential kerberos needs spn"),
 }
 
@@ -115,6 +122,28 @@ def test_check_finds_a_key_that_is_not_the_certificates(check, good, pki, place)
     _, key = pki.device_ca.device("alice@corp.example").write(place, "other")
     status, lines = check(changed(good, "proxy.hosts.0.key", key))
     assert status == 1 and any(key in f and "mismatch" in f for f in failures(lines)), lines
+
+
+def test_check_finds_a_certificate_that_devices_would_refuse(check, good, pki, place):
+    def findings(identity, names=("mail.example.com",)):
+        certificate, key = identity.write(place, "other")
+        config = changed(changed(good, "proxy.hosts.0.certificate", certificate), "proxy.hosts.0.key", key)
+        return failures(check(changed(config, "proxy.hosts.0.names", list(names)))[1])
+    now = int(time.time())
+    assert findings(pki.server_ca.server("mail.example.com")) == []
+    assert findings(pki.server_ca.server("*.example.com"), ["mail.example.com", "*.example.com"]) == []
+    (finding,) = findings(pki.server_ca.server("mail.example.com"), ["mail.example.com", "mail.example.org"])
+    assert "is not for mail.example.org: devices that call it so refuse it" in finding
+    (finding,) = findings(pki.server_ca.server("mail.example.com", not_before=now - 9000, not_after=now - 60))
+    assert "has ended: devices refuse it: renew it" in finding
+    (finding,) = findings(pki.server_ca.server("mail.example.com", not_before=now + 3600, not_after=now + 9000))
+    assert "is not valid yet" in finding
+
+
+def test_check_finds_a_ca_whose_certificates_would_all_be_refused(check, good):
+    (finding,) = failures(check(changed(good, "proxy.revocation.crls.1", None))[1])
+    assert finding.startswith("1 of the CAs in client_ca have neither a CRL nor Redis") and "proxy.revocation.crls" in finding
+    assert failures(check(changed(changed(good, "proxy.revocation.crls.1", None), "proxy.revocation.unknown", "allow"))[1]) == []
 
 
 def test_check_finds_a_secret_that_others_may_read(check, good):
