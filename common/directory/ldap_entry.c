@@ -41,12 +41,19 @@ bool ldap_entry_number(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t 
 		minus = digits.n > 0 && digits.p[0] == '-';
 		if (minus)
 			digits = (struct strv){ digits.p + 1, digits.n - 1 };
-		good = text_u64(digits, INT64_MAX, &n) == 0;
+		good = text_u64(digits, minus ? (uint64_t)INT64_MAX + 1 : INT64_MAX, &n) == 0;
 		if (good)
-			*out = minus ? -(int64_t)n : (int64_t)n;
+			*out = minus ? -1 - (int64_t)(n - 1) : (int64_t)n;
 	}
 	ldap_value_free_len(values);
 	return good;
+}
+
+uint32_t ldap_window_seconds(int64_t window)
+{
+	int64_t seconds = window < 0 ? window / -10000000 : 0;
+
+	return seconds > INT32_MAX ? INT32_MAX : (uint32_t)seconds;
 }
 
 bool ldap_entry_time(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t *out)

@@ -214,10 +214,8 @@ static void on_pso(void *arg, struct ldap_conn *c, LDAPMessage *e)
 
 	if (!number_of(c->ld, e, "msDS-LockoutThreshold", &threshold))
 		return;
-	/* 100 ns, negative */
-	if (!ldap_entry_number(c->ld, e, "msDS-LockoutObservationWindow", &window) || window >= 0 || window / -10000000 > INT32_MAX)
-		window = 0;
-	d->pso[d->pso_next].lockout_window = (uint32_t)(window / -10000000);
+	(void)ldap_entry_number(c->ld, e, "msDS-LockoutObservationWindow", &window);
+	d->pso[d->pso_next].lockout_window = ldap_window_seconds(window);
 	memcpy(d->pso[d->pso_next].dn, f->pso, sizeof(f->pso));
 	d->pso[d->pso_next].lockout_threshold = threshold;
 	d->pso_next = (d->pso_next + 1) % LDAP_PSO_MAX;

@@ -244,6 +244,8 @@ bool ldap_pool_other_watches(const struct ldap_conn *c);
 /* ldap_entry.c: values of an entry. False: not there, or not usable as that. */
 bool ldap_entry_text(LDAP *ld, LDAPMessage *e, const char *attribute, char *out, size_t size);
 bool ldap_entry_number(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t *out);
+/* An observation window as AD writes it: 100 ns, negative. "Never" is INT32_MAX, 68 years; 0: not known. */
+uint32_t ldap_window_seconds(int64_t window);
 /* GeneralizedTime as AD writes it, "20261129123000.0Z": seconds since the epoch. */
 bool ldap_entry_time(LDAP *ld, LDAPMessage *e, const char *attribute, int64_t *out);
 bool ldap_entry_sid(LDAP *ld, LDAPMessage *e, const char *attribute, struct sid *out);

@@ -62,10 +62,8 @@ static void take_head(void *arg, struct ldap_conn *c, LDAPMessage *e)
 	    threshold <= UINT32_MAX;
 	if (c->domain.lockout_known)
 		c->domain.lockout_threshold = (uint32_t)threshold;
-	/* 100 ns, negative; the longest possible is "until an administrator" */
-	if (ldap_entry_number(c->ld, e, "lockOutObservationWindow", &window) && window < 0 &&
-	    window / -10000000 <= INT32_MAX)
-		c->domain.lockout_window = (uint32_t)(window / -10000000);
+	if (ldap_entry_number(c->ld, e, "lockOutObservationWindow", &window))
+		c->domain.lockout_window = ldap_window_seconds(window);
 }
 
 static void take_partition(void *arg, struct ldap_conn *c, LDAPMessage *e)

@@ -77,6 +77,9 @@ static void on_signed_in(void *arg, enum wire_status status, const void *body, s
 		take_account(k, &answer.account);
 	k->answer.result = meanings[answer.result].result;
 	k->lesson = meanings[answer.result].lesson;
+	/* right, but not let in: AD clears nothing */
+	if (answer.result == SIGN_IN_MUST_CHANGE)
+		k->bad_count = 0;
 	if (answer.result == SIGN_IN_UNAVAILABLE && answer.tried == 0)
 		k->lesson = LESSON_NOT_COUNTED;
 	if (answer.result == SIGN_IN_GUARDED) {

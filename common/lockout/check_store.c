@@ -8,7 +8,9 @@
 
 #define BEATEN_MAX 64	/* so many others were first: then something is wrong */
 #define AGAIN_MS   128	/* how often a node looks whether another one knows by now */
-#define WINDOW_DEFAULT 1800
+#define WINDOW_DEFAULT 1800	/* of the budgets, where the domain's is not known */
+#define BUDGET_WINDOW_MAX 86400
+#define WINDOW_UNKNOWN 86400	/* of the limit then: AD may count on for longer than most domains do */
 #define ATTEMPTS_DEFAULT 10	/* where the domain locks nobody */
 
 static bool is_forced(const struct check *k)
@@ -40,9 +42,11 @@ static void set_rules(struct check *k)
 	const struct account *a = k->known ? &k->account : &k->owner->policy;
 	uint32_t limit = facts_wrong_passwords(a->lockout_known, a->lockout_threshold, c->margin);
 	uint32_t window = a->lockout_window != 0 ? a->lockout_window : WINDOW_DEFAULT;
+	uint32_t budget = window < BUDGET_WINDOW_MAX ? window : BUDGET_WINDOW_MAX;
+	uint32_t counts_for = a->lockout_window != 0 || limit == LOCKOUT_UNLIMITED ? window : WINDOW_UNKNOWN;
 
-	k->rules = (struct lockout_rules){ .limit = limit, .window = window, .attempts = c->attempts,
-		.attempts_window = c->window_seconds != 0 ? c->window_seconds : window,
+	k->rules = (struct lockout_rules){ .limit = limit, .window = counts_for, .attempts = c->attempts,
+		.attempts_window = c->window_seconds != 0 ? c->window_seconds : budget,
 		.pending_seconds = CHECK_BIND_MS / 1000 + 2, .good_seconds = c->good_seconds, .forced = is_forced(k) };
 	if (k->rules.attempts == 0)
 		k->rules.attempts = limit == LOCKOUT_UNLIMITED ? ATTEMPTS_DEFAULT : limit > 0 ? limit : 1;
@@ -52,6 +56,7 @@ static void set_rules(struct check *k)
 	if (k->ask.interactive == 0 && limit != LOCKOUT_UNLIMITED && limit >= 4)
 		k->rules.limit = limit - 1;
 	k->item.address_window = k->rules.attempts_window;
+	k->item.window = counts_for;
 }
 
 /* Whatever the store says: no more than one node's share has left this process. */

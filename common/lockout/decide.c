@@ -81,6 +81,25 @@ static void drop_pending(struct lockout_record *r, uint32_t i)
 	r->pending[i] = r->pending[--r->pending_n];
 }
 
+/*
+ * Nobody waits any more for that try; and yet AD may only come to it until `until`: a place is kept for all of those together, under a name
+ * that no password has.
+ */
+static void make_nameless(struct lockout_record *r, uint32_t i, int64_t until)
+{
+	static const uint8_t nobody[LOCKOUT_TAG];
+
+	for (uint32_t k = 0; k < r->pending_n; k++) {
+		if (k == i || !same(r->pending[k].tag, nobody))
+			continue;
+		r->pending[k].until = until > r->pending[k].until ? until : r->pending[k].until;
+		drop_pending(r, i);
+		return;
+	}
+	memset(r->pending[i].tag, 0, LOCKOUT_TAG);
+	r->pending[i].until = until;
+}
+
 static int find_pending(const struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG])
 {
 	for (uint32_t i = 0; i < r->pending_n; i++) {
@@ -120,6 +139,8 @@ static void add_address(struct lockout_record *r, const uint8_t tag[LOCKOUT_TAG]
 /* What time has undone. */
 static void age(struct lockout_record *r, const struct lockout_rules *rules, int64_t now)
 {
+	bool far = false;
+
 	r->last = no_later(r->last, now);
 	r->since = no_later(r->since, now);
 	r->own_since = no_later(r->own_since, now);
@@ -130,19 +151,35 @@ static void age(struct lockout_record *r, const struct lockout_rules *rules, int
 	for (uint32_t i = 0; i < r->pending_n;) {
 		int64_t until = r->pending[i].until;
 
-		/* a deadline further away than any try lasts is no deadline of ours */
-		if (until > now && until <= now + 2 * (int64_t)rules->pending_seconds) {
-			i++;
-			continue;
+		if (until > now) {
+			/* further away than any try lasts: the clock was set back, and AD may come to it as long as a try lasts */
+			if (until > now + 2 * (int64_t)rules->pending_seconds)
+				far = true;
+			else {
+				i++;
+				continue;
+			}
+		} else if (until > r->last) {
+			r->last = until; /* nobody learnt how it ended: AD may have counted it as late as that */
 		}
-		/* nobody learnt how it ended: AD may have counted it as late as that */
-		if (until <= now && until > r->last)
-			r->last = until;
 		drop_pending(r, i);
 	}
-	/* what is under way AD may count any moment: from then its window begins */
-	if (now - r->last > rules->window && r->pending_n == 0)
-		r->count = 0;
+	if (far && r->pending_n < RECORD_PENDING) {
+		r->pending[r->pending_n] = (struct record_pending){ .until = now + rules->pending_seconds };
+		make_nameless(r, r->pending_n++, now + rules->pending_seconds);
+	}
+}
+
+/*
+ * The window is over, so that AD begins anew at the next wrong one. As in AD the count stays as it is until then: if the window is made longer
+ * meanwhile, it counts on. What is under way AD may count any moment: from then its window begins. A clock that runs ahead (of a Redis that
+ * has taken another's place) ends no window: the earlier of the two counts.
+ */
+static bool is_over(const struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t)
+{
+	int64_t now = t->now < t->wall ? t->now : t->wall;
+
+	return now - r->last > rules->window && r->pending_n == 0;
 }
 
 /* The password was set so lately that AD may still take the one before. */
@@ -186,6 +223,14 @@ bool lockout_was_right(const struct lockout_record *r, const struct lockout_try 
 	return find_good(r, t->generation, t->tag) >= 0;
 }
 
+/* Two of them become nameless: one place. */
+static void make_room(struct lockout_record *r)
+{
+	make_nameless(r, 0, r->pending[0].until);
+	if (r->pending_n == RECORD_PENDING)
+		make_nameless(r, 1, r->pending[1].until);
+}
+
 static void reserve(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t)
 {
 	bool own = find_address(r, t->address) >= 0;
@@ -194,10 +239,12 @@ static void reserve(struct lockout_record *r, const struct lockout_rules *rules,
 	if (*tries == 0)
 		*(own ? &r->own_since : &r->since) = t->now;
 	*tries += *tries < COUNT_MAX;
+	if (is_over(r, rules, t))
+		r->count = 0;
 	r->count += r->count < COUNT_MAX;
 	r->last = t->now;
 	if (r->pending_n == RECORD_PENDING)	/* only where forced */
-		drop_pending(r, 0);
+		make_room(r);
 	memcpy(r->pending[r->pending_n].tag, t->tag, LOCKOUT_TAG);
 	r->pending[r->pending_n++].until = t->now + rules->pending_seconds;
 }
@@ -241,7 +288,7 @@ static enum lockout_verdict judge(struct lockout_record *r, const struct lockout
 		*until = (own ? r->own_since : r->since) + rules->attempts_window + 1;
 		return VERDICT_BUDGET;
 	}
-	if (rules->limit != LOCKOUT_UNLIMITED && r->count >= rules->limit) {
+	if (rules->limit != LOCKOUT_UNLIMITED && (rules->limit == 0 || (r->count >= rules->limit && !is_over(r, rules, t)))) {
 		*until = window_end(r, rules);
 		return VERDICT_GUARDED;
 	}
@@ -289,37 +336,39 @@ static void learn_right(struct lockout_record *r, const struct lockout_rules *ru
 	memcpy(good.tag, tag, LOCKOUT_TAG);
 	drop_bad(r, find_bad(r, tag));
 	add_good(r, &good);
-	give_back(r, t);
 	/* AD cleared what this server had counted, and no more than that: others may have counted elsewhere */
 	r->count -= r->count < bad_count ? r->count : bad_count;
 	r->own_tries = 0;
 	add_address(r, t->address, t->now);
 }
 
-/* Nobody waits any more for a try whose end is not known; and yet AD may only now come to it: its place is kept under a name that no password has. */
-static void leave_pending(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, enum lockout_lesson lesson)
+/* False: nobody waited for it any more, and it counts as one whose end is not known. */
+static bool leave_pending(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, enum lockout_lesson lesson)
 {
 	int i = find_pending(r, t->tag);
 
 	if (i < 0)
-		return;
-	if (lesson == LESSON_NONE && rules->limit != LOCKOUT_UNLIMITED && r->pending_n < RECORD_PENDING) {
-		memset(r->pending[i].tag, 0, LOCKOUT_TAG);
-		r->pending[i].until = t->now + rules->pending_seconds;
-	} else {
+		return false;
+	if (lesson == LESSON_NONE && rules->limit != LOCKOUT_UNLIMITED)
+		make_nameless(r, (uint32_t)i, t->now + rules->pending_seconds);
+	else
 		drop_pending(r, (uint32_t)i);
-	}
+	return true;
 }
 
 int lockout_learn(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, enum lockout_lesson lesson,
     uint32_t bad_count)
 {
 	uint8_t tag[LOCKOUT_TAG];
+	bool waited;
 
 	if (lockout_tag(t->key, t->sid, t->generation, t->stretched, tag) < 0)
 		return -1;
-	leave_pending(r, rules, t, lesson);
+	waited = leave_pending(r, rules, t, lesson);
 	age(r, rules, t->now);
+	/* the record was lost meanwhile, with the place that the try had: AD counted it all the same */
+	if (!waited && (lesson == LESSON_WRONG || lesson == LESSON_NONE))
+		r->count += r->count < COUNT_MAX;
 	switch (lesson) {
 	case LESSON_WRONG:
 		add_bad(r, tag, t->now);
@@ -330,10 +379,13 @@ int lockout_learn(struct lockout_record *r, const struct lockout_rules *rules, c
 		r->last = t->now;
 		break;
 	case LESSON_RIGHT:
+		if (waited)
+			give_back(r, t);
 		learn_right(r, rules, t, tag, bad_count);
 		break;
 	case LESSON_NOT_COUNTED:
-		give_back(r, t);
+		if (waited)
+			give_back(r, t);
 		break;
 	case LESSON_NONE:
 		r->last = t->now;

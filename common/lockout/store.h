@@ -55,6 +55,7 @@ struct store_item {
 	char sid[ACCOUNT_SID_MAX];	/* or "?" and a hash: of a name that nobody has */
 	uint8_t address[LOCKOUT_TAG];
 	uint32_t address_window;	/* seconds from its first try */
+	uint32_t window;		/* the record is kept for longer than this */
 	/* --- as read --- */
 	struct lockout_record record;	/* change it, then write */
 	int64_t now, late;		/* see struct lockout_try */

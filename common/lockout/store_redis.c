@@ -9,7 +9,8 @@
 #include "common/log.h"
 #include "common/text.h"
 
-#define KEEP_SECONDS  3456000	/* 40 days since the last password of the account came by */
+#define KEEP_SECONDS  3456000	/* 40 days since the last password of the account came by; longer where AD counts for longer */
+#define KEEP_SPARE    86400
 #define DAILY_SECONDS "34560000"	/* 400 days */
 #define KEY_MAX	      400
 
@@ -43,6 +44,16 @@ static const char write_script[] =
 static void record_key(const struct store_item *item, char out[KEY_MAX])
 {
 	snprintf(out, KEY_MAX, "%slockout:%s", item->store->setup.redis->prefix, item->sid);
+}
+
+/* Names of nobody are not kept for as long: anybody may make them up. */
+static uint64_t keep_seconds(const struct store_item *item)
+{
+	uint64_t window = item->window > item->address_window ? item->window : item->address_window;
+
+	if (item->sid[0] == '?')
+		return 2 * (window < KEEP_SECONDS ? window : KEEP_SECONDS);
+	return window + KEEP_SPARE > KEEP_SECONDS ? window + KEEP_SPARE : KEEP_SECONDS;
 }
 
 static void address_key(const struct store_item *item, char out[KEY_MAX])
@@ -160,7 +171,7 @@ void store_redis_write(struct store_item *item, const uint8_t *bytes, size_t n, 
 	snprintf(limit, sizeof(limit), "%u", e->address_limit);
 	snprintf(window, sizeof(window), "%u", item->address_window);
 	/* of names that nobody has, only as long as a budget lasts */
-	snprintf(keep, sizeof(keep), "%u", item->sid[0] == '?' ? 2 * item->address_window : KEEP_SECONDS);
+	snprintf(keep, sizeof(keep), "%llu", (unsigned long long)keep_seconds(item));
 	snprintf(by, sizeof(by), "%u", e->daily_n);
 	if (e->last_bad != 0)
 		snprintf(bad, sizeof(bad), "%lld", (long long)e->last_bad);

@@ -2,6 +2,7 @@
  * What an account's numbers and groups mean: everything not known to be good is bad.
  */
 #include "common/directory/account_facts.h"
+#include "common/directory/ldap_parts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -207,9 +208,21 @@ static void configured_groups_are_refused_by_sid_or_by_rid_of_the_own_domain(voi
 	assert_int_equal(refused_groups_add(&refused, "1"), -1);
 }
 
+/* 100 ns, negative; "never" is the least number there is. */
+static void a_window_that_never_ends_is_a_long_one_and_nonsense_is_none(void **state)
+{
+	(void)state;
+	assert_int_equal(ldap_window_seconds(-18000000000), 1800);
+	assert_int_equal(ldap_window_seconds(INT64_MIN), INT32_MAX);
+	assert_int_equal(ldap_window_seconds(-1), 0);
+	assert_int_equal(ldap_window_seconds(0), 0);
+	assert_int_equal(ldap_window_seconds(INT64_MAX), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_window_that_never_ends_is_a_long_one_and_nonsense_is_none),
 		cmocka_unit_test(an_ordinary_account_is_enabled_and_nothing_else),
 		cmocka_unit_test(what_the_directory_did_not_return_is_taken_for_bad),
 		cmocka_unit_test(every_bit_has_its_flag),
