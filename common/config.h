@@ -51,6 +51,7 @@ struct config_lockout {
 	uint32_t attempts, window_seconds;	/* 0: as the domain's policy has it */
 	uint32_t address_attempts, good_seconds;
 	uint32_t memory_mib;		/* a power of two */
+	uint32_t processes;		/* 0: by the number of CPUs: stretch_processes() */
 	uint32_t queue, entries;
 };
 

@@ -15,6 +15,7 @@ enum control_verb {
 	CONTROL_DRAIN,		/* master: end in good order */
 	CONTROL_LINK_ASKED,	/* child: the wire to (role, index) could not be made, or has gone */
 	CONTROL_RELOAD_ASKED,	/* child: an authentic order to reload came from the fleet */
+	CONTROL_HANGS,		/* child: (role, index) does not answer: the master ends it, where the plan lets this one say so */
 };
 
 struct control_message {

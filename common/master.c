@@ -183,6 +183,9 @@ void master_on_control(int fd, short what, void *arg)
 		case CONTROL_RELOAD_ASKED:
 			master_reload(m);
 			break;
+		case CONTROL_HANGS:
+			master_end_hanging(p, (enum role)msg.role, msg.index);
+			break;
 		default:
 			break;
 		}

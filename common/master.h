@@ -22,6 +22,7 @@ struct plan_role {
 	bool vouch_key;			/* gets the key of vouchers (directory, kerberos, lockout) */
 	bool reloads;			/* takes a new configuration in place (workers); others are replaced */
 	uint32_t peers;			/* bit per enum role: it has a wire to each process of those */
+	uint32_t ends;			/* bit per enum role: one of those that it says hangs is killed and started again */
 };
 
 /* A bound socket that the processes of `role` with that index inherit (index UINT32_MAX: all of them). */

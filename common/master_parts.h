@@ -8,7 +8,7 @@
 
 #include "common/master.h"
 
-#define PROCESSES_MAX	64
+#define PROCESSES_MAX	256	/* of a large plan, and those that a reload replaces */
 
 #define LINKS_AGAIN_MAX 1000	/* of one process: a captured one must not use up the others' descriptors */
 
@@ -63,6 +63,9 @@ void master_close_all_but(int *keep, size_t n);
 
 /* p asks for another wire to that process. Refused: one that the plan has not, and from one that asks without end. */
 void master_link_again(struct process *p, enum role role, unsigned index);
+
+/* p says that this one hangs. Only who may, and only of one that lives and has served. */
+void master_end_hanging(struct process *p, enum role role, unsigned index);
 
 /* --- master_reload.c --- */
 void master_reload(struct master *m);

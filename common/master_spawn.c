@@ -99,6 +99,23 @@ void master_link_again(struct process *p, enum role role, unsigned index)
 	}
 }
 
+void master_end_hanging(struct process *p, enum role role, unsigned index)
+{
+	struct master *m = p->master;
+	struct plan_role *own = master_role(&m->plan, p->role);
+
+	if (own == NULL || (unsigned)role >= ROLE_COUNT || (own->ends & (1u << role)) == 0 || m->ending || p->leaving)
+		return;
+	for (size_t i = 0; i < PROCESSES_MAX; i++) {
+		struct process *q = &m->processes[i];
+		if (!q->used || q->role != role || q->index != index || q->pid == 0 || !q->ready || q->leaving)
+			continue;
+		log_say(LOG_ERROR, "process_hangs", "%s %u (process %d) does not answer %s %u and is killed", role_name(role), index, (int)q->pid,
+		    role_name(p->role), p->index);
+		(void)kill(q->pid, SIGKILL);
+	}
+}
+
 /* --- starting one process --- */
 
 /* The role's files, with the vouchers' key or, for those that reload in place, the configuration's text. */

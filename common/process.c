@@ -25,7 +25,7 @@ const char *role_name(enum role role)
 	static const char *const names[ROLE_COUNT] = {
 		[ROLE_MASTER] = "master",	[ROLE_WORKER] = "worker",     [ROLE_REVOCATION] = "revocation",
 		[ROLE_DIRECTORY] = "directory", [ROLE_KERBEROS] = "kerberos", [ROLE_SIGNER] = "signer",
-		[ROLE_LOCKOUT] = "lockout",
+		[ROLE_LOCKOUT] = "lockout",	[ROLE_STRETCH] = "stretch",
 	};
 	return (unsigned)role < ROLE_COUNT ? names[role] : "?";
 }
@@ -155,6 +155,13 @@ void child_ask_reload(struct child *c)
 void child_ask_link(struct child *c, enum role peer, unsigned index)
 {
 	struct control_message m = { .verb = CONTROL_LINK_ASKED, .role = peer, .index = index };
+
+	control_send(c->start.control_fd, &m, -1);
+}
+
+void child_say_hangs(struct child *c, enum role peer, unsigned index)
+{
+	struct control_message m = { .verb = CONTROL_HANGS, .role = peer, .index = index };
 
 	control_send(c->start.control_fd, &m, -1);
 }

@@ -13,7 +13,7 @@
 #include "common/bundle.h"
 #include "common/loop.h"
 
-enum role { ROLE_MASTER = 0, ROLE_WORKER, ROLE_REVOCATION, ROLE_DIRECTORY, ROLE_KERBEROS, ROLE_SIGNER, ROLE_LOCKOUT, ROLE_COUNT };
+enum role { ROLE_MASTER = 0, ROLE_WORKER, ROLE_REVOCATION, ROLE_DIRECTORY, ROLE_KERBEROS, ROLE_SIGNER, ROLE_LOCKOUT, ROLE_STRETCH, ROLE_COUNT };
 const char *role_name(enum role role);
 
 struct child;
@@ -59,6 +59,8 @@ void child_ready(struct child *c);
  * by `link` if that process lives; ask again in a second if it does not.
  */
 void child_ask_link(struct child *c, enum role peer, unsigned index);
+/* (peer, index) does not answer: the master kills it and starts another, if its plan lets this role say so. Say it again if nothing came of it. */
+void child_say_hangs(struct child *c, enum role peer, unsigned index);
 /* Asks the master to reload (an authentic order of the fleet). */
 void child_ask_reload(struct child *c);
 

@@ -29,6 +29,7 @@ const struct metric_row enroll_metric_rows[EM_COUNT] = {
 	[EM_LOCKOUT_REMEMBERED] = { "easenroll_lockout_remembered_total", "Passwords that were judged without asking the directory.", METRIC_COUNTER, "what", lockout_memories, NULL, NULL },
 	[EM_LOCKOUT_WOULD_REFUSE] = { "easenroll_lockout_would_refuse_total", "Mode log: passwords that enforce would have refused.", METRIC_COUNTER, "result", lockout_results, NULL, NULL },
 	[EM_LOCKOUT_STRETCH] = { "easenroll_lockout_stretch_seconds", "The memory-hard work of one password.", METRIC_HISTOGRAM, NULL, NULL, NULL, NULL },
+	[EM_LOCKOUT_STRETCHERS] = { "easenroll_lockout_processes", "Processes that do it, or could.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
 	[EM_LOCKOUT_WAITING] = { "easenroll_lockout_waiting", "Passwords that wait for the memory-hard work.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
 	[EM_REDIS_COMMANDS] = { "easenroll_redis_commands_total", "Commands of the lockout process to Redis.", METRIC_COUNTER, "result", redis_results, NULL, NULL },
 	[EM_REDIS_CONNECTIONS] = { "easenroll_redis_connections_total", "Its connections to Redis that found the master, lost it again, or failed.", METRIC_COUNTER, "result", redis_connections, NULL, NULL },

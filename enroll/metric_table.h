@@ -20,6 +20,7 @@ enum enroll_metric {
 	EM_LOCKOUT_REMEMBERED,	/* enum lockout_memory */
 	EM_LOCKOUT_WOULD_REFUSE,	/* enum lockout_result: mode log */
 	EM_LOCKOUT_STRETCH,	/* histogram */
+	EM_LOCKOUT_STRETCHERS,	/* gauge */
 	EM_LOCKOUT_WAITING,	/* gauge */
 	EM_REDIS_COMMANDS,	/* result: of the lockout process */
 	EM_REDIS_CONNECTIONS,	/* found, lost, failed */

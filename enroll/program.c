@@ -13,7 +13,9 @@
 
 #include "common/directory/process.h"
 #include "common/lockout/process.h"
+#include "common/lockout/stretch.h"
 #include "common/log.h"
+#include "common/shared_table.h"
 #include "common/tls.h"
 #include "enroll/listen.h"
 #include "enroll/metric_table.h"
@@ -39,11 +41,19 @@ static int run_directory(struct child *child)
 
 static struct shared_table *lockout_table;	/* made before the fork; NULL: with Redis */
 
+/* It needs nothing of what is known of accounts. */
+static int run_stretch(struct child *child)
+{
+	shared_table_free(lockout_table);
+	lockout_table = NULL;
+	return stretch_process(child);
+}
+
 static int run_lockout(struct child *child)
 {
 	const struct enroll_settings *s = child_settings(child);
 	static const struct lockout_metrics metrics = { EM_LOCKOUT_CHECKS, EM_LOCKOUT_BINDS, EM_LOCKOUT_REMEMBERED, EM_LOCKOUT_WOULD_REFUSE,
-		EM_LOCKOUT_STRETCH, EM_LOCKOUT_WAITING, { EM_REDIS_COMMANDS, EM_REDIS_CONNECTIONS } };
+		EM_LOCKOUT_STRETCH, EM_LOCKOUT_WAITING, EM_LOCKOUT_STRETCHERS, { EM_REDIS_COMMANDS, EM_REDIS_CONNECTIONS } };
 	struct lockout_setup setup = { .config = &s->common.lockout, .redis = s->common.redis, .directory = &s->common.directory,
 		.table = lockout_table, .metrics = &metrics };
 
@@ -169,9 +179,12 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	r = add_role(plan, ROLE_DIRECTORY, run_directory, 1u << ROLE_WORKER);
 	r->vouch_key = true;
 	directory_files(r, s);
-	r = add_role(plan, ROLE_LOCKOUT, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+	r = add_role(plan, ROLE_LOCKOUT, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY | 1u << ROLE_STRETCH);
 	r->vouch_key = true;
+	r->ends = 1u << ROLE_STRETCH;
 	add_redis(r, s);
+	r = add_role(plan, ROLE_STRETCH, run_stretch, 0);
+	r->count = stretch_processes(&s->common.lockout);
 	r = add_role(plan, ROLE_SIGNER, run_signer, 1u << ROLE_WORKER);
 	signer_files(r, s);
 	r = add_role(plan, ROLE_WORKER, enroll_worker_process, 0);
@@ -280,6 +293,15 @@ static int raise_descriptors(const struct enroll_settings *s)
 	return setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static unsigned slots_of(const struct plan *plan)
+{
+	unsigned n = 1;
+
+	for (size_t i = 0; i < plan->roles_n; i++)
+		n += plan->roles[i].count;
+	return n;
+}
+
 static int prepare(struct plan *plan)
 {
 	const struct enroll_settings *s = plan->settings;
@@ -292,7 +314,7 @@ static int prepare(struct plan *plan)
 	}
 	if (check_user(s, &pw) < 0 || raise_descriptors(s) < 0 || make_dirs(s, pw) < 0)
 		return -1;
-	if (metrics_setup(enroll_metric_rows, EM_COUNT, 16) < 0) {
+	if (metrics_setup(enroll_metric_rows, EM_COUNT, slots_of(plan)) < 0) {
 		log_say(LOG_ERROR, "memory", "no memory for metrics");
 		return -1;
 	}
@@ -341,6 +363,8 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 		return "enroll.registry";
 	if (strcmp(a->enroll.admin.address, b->enroll.admin.address) != 0)
 		return "enroll.admin.address";
+	if (stretch_processes(&a->common.lockout) != stretch_processes(&b->common.lockout))
+		return "lockout.processes";
 	if (a->common.lockout.entries != b->common.lockout.entries)
 		return "lockout.entries";
 	if ((a->common.redis == NULL) != (b->common.redis == NULL))

@@ -64,6 +64,7 @@ const struct metric_row metric_rows[M_COUNT] = {
 	[M_LOCKOUT_REMEMBERED] = { "easproxy_lockout_remembered_total", "Passwords that were judged without asking the directory.", METRIC_COUNTER, "what", lockout_memories, NULL, NULL },
 	[M_LOCKOUT_WOULD_REFUSE] = { "easproxy_lockout_would_refuse_total", "Mode log: passwords that enforce would have refused.", METRIC_COUNTER, "result", lockout_results, NULL, NULL },
 	[M_LOCKOUT_STRETCH] = { "easproxy_lockout_stretch_seconds", "The memory-hard work of one password.", METRIC_HISTOGRAM, NULL, NULL, NULL, NULL },
+	[M_LOCKOUT_STRETCHERS] = { "easproxy_lockout_processes", "Processes that do it, or could.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
 	[M_LOCKOUT_WAITING] = { "easproxy_lockout_waiting", "Passwords that wait for the memory-hard work.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
 	[M_UPSTREAM_CONNECTIONS] = { "easproxy_upstream_connections", "Connections to mail servers.", METRIC_GAUGE, "state", connection_states, NULL, NULL },
 	[M_UPSTREAM_FAILURES] = { "easproxy_upstream_failures_total", "Failures of mail servers.", METRIC_COUNTER, "kind", upstream_failures, NULL, NULL },

@@ -34,6 +34,7 @@ enum metric {
 	M_LOCKOUT_REMEMBERED,	/* enum lockout_memory */
 	M_LOCKOUT_WOULD_REFUSE,	/* enum lockout_result: mode log */
 	M_LOCKOUT_STRETCH,	/* histogram */
+	M_LOCKOUT_STRETCHERS,	/* gauge */
 	M_LOCKOUT_WAITING,	/* gauge */
 	M_UPSTREAM_CONNECTIONS, /* state */
 	M_UPSTREAM_FAILURES,	/* kind */

@@ -16,6 +16,7 @@
 #include "common/device.h"
 #include "common/directory/process.h"
 #include "common/lockout/process.h"
+#include "common/lockout/stretch.h"
 #include "common/shared_table.h"
 #include "common/tls.h"
 #include "proxy/kerberos/ask.h"
@@ -73,12 +74,21 @@ static int run_lockout(struct child *child)
 {
 	const struct settings *s = child_settings(child);
 	static const struct lockout_metrics metrics = { M_LOCKOUT_CHECKS, M_LOCKOUT_BINDS, M_LOCKOUT_REMEMBERED, M_LOCKOUT_WOULD_REFUSE,
-		M_LOCKOUT_STRETCH, M_LOCKOUT_WAITING, { M_REDIS_COMMANDS, M_REDIS_CONNECTIONS } };
+		M_LOCKOUT_STRETCH, M_LOCKOUT_WAITING, M_LOCKOUT_STRETCHERS, { M_REDIS_COMMANDS, M_REDIS_CONNECTIONS } };
 	struct lockout_setup setup = { .config = &s->common.lockout, .redis = s->common.redis, .directory = &s->common.directory,
 		.table = lockout_table, .metrics = &metrics };
 
 	worker_forget_sessions();
 	return lockout_process(child, &setup);
+}
+
+/* It needs none of the node's tables: neither sessions, nor devices, nor what is known of accounts. */
+static int run_stretch(struct child *child)
+{
+	worker_forget_tables();
+	shared_table_free(lockout_table);
+	lockout_table = NULL;
+	return stretch_process(child);
 }
 
 static int run_revocation(struct child *child)
@@ -192,9 +202,11 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	r->vouch_key = true;
 	directory_files(r, s);
 	if (takes_passwords(s)) {
-		r = add_role(plan, ROLE_LOCKOUT, 1, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+		r = add_role(plan, ROLE_LOCKOUT, 1, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY | 1u << ROLE_STRETCH);
 		r->vouch_key = true;
+		r->ends = 1u << ROLE_STRETCH;
 		add_redis(r, s);
+		(void)add_role(plan, ROLE_STRETCH, stretch_processes(&s->common.lockout), run_stretch, 0);
 	}
 	r = add_role(plan, ROLE_REVOCATION, 1, run_revocation, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
 	revocation_files(r, s);
@@ -406,6 +418,8 @@ static const char *unchangeable(const struct plan *old, const struct plan *new)
 		return "proxy.kerberos.processes";
 	if (takes_passwords(a) != takes_passwords(b))
 		return "proxy.policies.methods.password (the first that is switched on, or the last that is switched off)";
+	if (stretch_processes(&a->common.lockout) != stretch_processes(&b->common.lockout))
+		return "lockout.processes";
 	if (a->common.lockout.entries != b->common.lockout.entries)
 		return "lockout.entries";
 	if (a->proxy.listeners_count != b->proxy.listeners_count)

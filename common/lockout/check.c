@@ -113,7 +113,7 @@ static void on_limit(struct deadline *d)
 	/* what is being tried has a time limit of its own, and what it teaches is written down */
 	if (k->step == CHECK_BINDING || k->step == CHECK_LEARNING)
 		return;
-	if (k->queued || k->gated)
+	if (k->queued || k->working || k->gated)
 		check_end_wait(k, LOCKOUT_OVERLOADED, checks_overload_seconds(k->owner));
 	else
 		check_end(k, LOCKOUT_UNAVAILABLE);
@@ -215,8 +215,7 @@ void checks_free(struct checks *c)
 	checks_late_free(c);
 	deadline_disarm(&c->tidy);
 	stale_free(c->stale);
-	if (c->stretch != NULL)
-		event_free(c->stretch);
+	checks_stretch_close(c);
 	OPENSSL_cleanse(&c->setup, sizeof(c->setup));
 	free(c);
 }

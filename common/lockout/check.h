@@ -2,13 +2,13 @@
  * check: one LOCKOUT_CHECK from its name to its answer:
  *
  *   finding     DIRECTORY_FIND: whose name is it, and what is the account's policy
- *   stretching  the memory-hard work, one password at a time, in a bounded and fair queue; not again for what was refused lately
+ *   stretching  the memory-hard work, by a *stretch* process; a bounded and fair queue before it; not again for what was refused lately
  *   reading, taking   may it be tried (store, decide)
  *   waiting     somebody tries this very password: another node (asked again), or another check here (told by it)
  *   binding     DIRECTORY_SIGN_IN, for a bounded number at once
  *   reading, learning  what the try taught
  *
- * An answer that is told later keeps no place here. Knows no wire but the one to *directory*. *lockout* process.
+ * An answer that is told later keeps no place here. Knows no wire but those to *directory* and *stretch*. *lockout* process.
  */
 #ifndef EASGATE_LOCKOUT_CHECK_H
 #define EASGATE_LOCKOUT_CHECK_H
@@ -19,6 +19,7 @@
 #include "common/lockout/share.h"
 #include "common/lockout/process.h"
 #include "common/lockout/store.h"
+#include "common/lockout/stretchers.h"
 
 #define CHECKS_MAX 2048 /* under way at once; more are refused */
 
@@ -35,6 +36,7 @@ struct checks_setup {
 	struct asker *directory;
 	struct lockout_store *store;	/* NULL: none is needed (mode off), or none can be had: then nothing is tried */
 	struct share *share;
+	struct stretchers *stretchers;	/* watched by this one alone */
 	const struct lockout_metrics *metrics;
 	bool has_key;			/* of the tags; without it nothing is tried */
 	uint8_t key[LOCKOUT_KEY];

@@ -26,6 +26,7 @@ void check_free(struct check *k)
 		c->last = k->prev;
 	c->count--;
 	check_queue_leave(k);
+	check_stretch_leave(k);
 	asker_cancel(c->setup.directory, k->asked);
 	store_cancel(&k->item);
 	deadline_disarm(&k->limit);
@@ -172,6 +173,7 @@ void check_end(struct check *k, enum lockout_result result)
 	OPENSSL_cleanse(k->ask.password, sizeof(k->ask.password));
 	OPENSSL_cleanse(k->stretched, sizeof(k->stretched));
 	check_queue_leave(k);
+	check_stretch_leave(k);
 	check_gate_leave(k);
 	asker_cancel(k->owner->setup.directory, k->asked);
 	k->asked = 0;

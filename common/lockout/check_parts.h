@@ -25,6 +25,8 @@ struct check {
 	char address[LOCKOUT_ADDRESS_MAX];	/* lockout_address() of it */
 	enum check_step step;
 	bool queued;			/* waits for the memory-hard work */
+	bool working;			/* a *stretch* process does it */
+	struct check *held;		/* whose work will be this one's, too: queued, and not given out; NULL: nobody's */
 	bool first;			/* before others in the queue: see check_queue.c */
 	bool ready;			/* it is done: `stretched` */
 	bool gated;			/* waits until fewer are being tried */
@@ -34,7 +36,7 @@ struct check {
 	bool known;			/* the name is an account's */
 	/* Whose record it is: the account's SID; for a name that nobody has "?" and its keyed hash, so that nobody learns which names there are */
 	char subject[ACCOUNT_SID_MAX];
-	uint64_t began_ms;
+	uint64_t began_ms, work_began_ms;
 	struct account account;
 	uint8_t stretched[LOCKOUT_STRETCHED];
 	struct lockout_try try;
@@ -74,7 +76,7 @@ struct checks {
 	unsigned binds;
 	struct late *late;		/* answers that are told later */
 	unsigned lates;
-	struct event *stretch;		/* armed while somebody waits for it */
+	struct event *stretch;		/* active when there may be work to give out */
 	uint32_t stretch_ms;		/* what one took lately */
 	struct deadline tidy;
 	uint64_t said_limit[2];		/* thresholds that were complained of: a bit each */
@@ -85,7 +87,7 @@ struct checks {
 /* After k->share and k->try.address are known. False: k was refused, and has ended. */
 MUST_CHECK bool check_queue_enter(struct check *k);
 void check_queue_leave(struct check *k);	/* harmless when it is not in */
-struct check *check_queue_next(struct checks *c);	/* whose turn it is: still in; NULL: nobody waits */
+struct check *check_queue_next(struct checks *c);	/* whose turn it is: still in; NULL: nobody waits, or only those who are held */
 void check_queue_right(struct check *k);	/* its password was right */
 /* When to come again after LOCKOUT_OVERLOADED. */
 uint32_t checks_overload_seconds(const struct checks *c);
@@ -113,7 +115,9 @@ enum lockout_result check_state(const struct check *k);
 
 /* --- check_stretch.c --- */
 void check_stretch(struct check *k);
-int checks_stretch_open(struct checks *c);
+void check_stretch_leave(struct check *k);	/* nobody waits for its work any more; harmless when there is none */
+MUST_CHECK int checks_stretch_open(struct checks *c);
+void checks_stretch_close(struct checks *c);	/* harmless when not open */
 
 /* --- check_store.c --- */
 void check_take(struct check *k);	/* after the tag is known */

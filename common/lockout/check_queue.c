@@ -53,7 +53,8 @@ static void show(const struct checks *c)
 
 uint32_t checks_overload_seconds(const struct checks *c)
 {
-	uint32_t drain = (uint32_t)((uint64_t)c->queue.n * c->stretch_ms / 1000), spread = 0;
+	unsigned up = stretchers_up(c->setup.stretchers);
+	uint32_t drain = (uint32_t)((uint64_t)c->queue.n * c->stretch_ms / 1000 / (up > 0 ? up : 1)), spread = 0;
 
 	(void)RAND_bytes((unsigned char *)&spread, sizeof(spread));
 	return 1 + drain + spread % (drain + 2);	/* not all at once */
@@ -71,6 +72,7 @@ void check_queue_leave(struct check *k)
 	if (!k->queued)
 		return;
 	k->queued = false;
+	k->held = NULL;
 	q->n--;
 	q->of_address[bucket(k->try.address)]--;
 	q->of_account[bucket(k->share)]--;
@@ -135,7 +137,7 @@ static struct check *lowest_turn(const struct checks *c, bool any)
 	struct check *found = NULL;
 
 	for (struct check *k = c->first; k != NULL; k = k->next) {
-		if (k->queued && (any || k->first) && (found == NULL || k->turn < found->turn))
+		if (k->queued && k->held == NULL && (any || k->first) && (found == NULL || k->turn < found->turn))
 			found = k;
 	}
 	return found;
@@ -144,7 +146,7 @@ static struct check *lowest_turn(const struct checks *c, bool any)
 struct check *check_queue_next(struct checks *c)
 {
 	struct check_queue *q = &c->queue;
-	bool any = ++q->served % FIRST_OF == 0;
+	bool any = (q->served + 1) % FIRST_OF == 0;
 	struct check *turn = any ? NULL : lowest_turn(c, false), *k;
 	uint64_t turned;
 
@@ -152,9 +154,10 @@ struct check *check_queue_next(struct checks *c)
 		turn = lowest_turn(c, true);
 	if (turn == NULL)
 		return NULL;
+	q->served++;
 	k = turn;
 	for (struct check *other = c->first; other != NULL; other = other->next) {
-		if (other->queued && other->first == turn->first && memcmp(other->try.address, turn->try.address, LOCKOUT_TAG) == 0 &&
+		if (other->queued && other->held == NULL && other->first == turn->first && memcmp(other->try.address, turn->try.address, LOCKOUT_TAG) == 0 &&
 		    q->served_account[bucket(other->share)] < q->served_account[bucket(k->share)])
 			k = other;
 	}

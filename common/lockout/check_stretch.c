@@ -1,14 +1,12 @@
 /*
- * check_stretch: the memory-hard work. It blocks this process for tens of milliseconds at a time, which is why it has a process of its own;
- * between two passwords the loop runs once. What was refused lately needs none (stale.h). *lockout* process.
+ * check_stretch: the memory-hard work, which *stretch* processes do: whose turn it is gets the next that is free. What was refused lately
+ * needs none (stale.h). *lockout* process.
  */
 #include <openssl/crypto.h>
 
 #include "common/directory/account_facts.h"
 #include "common/lockout/check_parts.h"
 #include "common/metrics.h"
-
-static const struct timeval at_once = { 0, 0 };
 
 static bool is_same_password(const struct check *a, const struct check *b)
 {
@@ -27,46 +25,113 @@ static void go_on(struct check *k)
 		check_end(k, LOCKOUT_UNAVAILABLE);
 }
 
-/* Those that wait with the very same password need no work of their own. */
-static void share(struct check *k)
+/* Those that wait with the very same password need no work of their own: they go on with this one's, or fail with it. */
+static void share(const struct check *done, bool good)
 {
-	for (struct check *same = k->owner->first; same != NULL; same = same->next) {
-		if (same == k || !same->queued || !is_same_password(k, same))
+	for (struct check *k = done->owner->first; k != NULL; k = k->next) {
+		if (!k->queued || !is_same_password(done, k))
 			continue;
-		memcpy(same->stretched, k->stretched, sizeof(k->stretched));
-		same->ready = true;
+		if (good) {
+			memcpy(k->stretched, done->stretched, sizeof(k->stretched));
+			k->ready = true;
+			go_on(k);
+		} else {
+			check_end(k, LOCKOUT_UNAVAILABLE);
+		}
 	}
+}
+
+static void note_time(struct checks *c, uint64_t took)
+{
+	c->stretch_ms = (uint32_t)((7 * c->stretch_ms + took) / 8) + 1;
+	if (c->setup.metrics != NULL)
+		metrics_observe_us(c->setup.metrics->stretch, 0, took * 1000);
+}
+
+/* What was not done is not known: refused, and not given to another process either. */
+static void on_stretched(void *arg, const uint8_t *stretched)
+{
+	struct check *k = arg;
+
+	k->working = false;
+	if (stretched == NULL) {
+		share(k, false);
+		check_end(k, LOCKOUT_UNAVAILABLE);
+		return;
+	}
+	note_time(k->owner, loop_now_fresh() - k->work_began_ms);
+	memcpy(k->stretched, stretched, sizeof(k->stretched));
+	k->ready = true;
+	go_on(k);
+	share(k, true);
+}
+
+/* The same password of the same account is being worked on. */
+static struct check *find_working(const struct check *k)
+{
+	for (struct check *other = k->owner->first; other != NULL; other = other->next) {
+		if (other->working && is_same_password(k, other))
+			return other;
+	}
+	return NULL;
+}
+
+static bool give_out(struct check *k)
+{
+	struct checks *c = k->owner;
+	struct stretch_work work = { .mib = c->setup.config->memory_mib, .password_n = k->ask.password_n };
+	bool given;
+
+	memcpy(work.password, k->ask.password, k->ask.password_n);
+	given = lockout_salt(c->setup.key, k->subject, work.salt) == 0 && stretchers_work(c->setup.stretchers, &work, on_stretched, k);
+	OPENSSL_cleanse(&work, sizeof(work));
+	return given;
 }
 
 static void on_stretch(evutil_socket_t fd, short what, void *arg)
 {
 	struct checks *c = arg;
-	struct check *k = check_queue_next(c), *next;
-	uint64_t began = loop_now_fresh(), took;
-	struct strv password;
+	struct check *k;
 
 	(void)fd;
 	(void)what;
-	if (k == NULL)
-		return;
-	password = (struct strv){ k->ask.password, k->ask.password_n };
-	if (lockout_stretch(c->setup.key, k->subject, password, c->setup.config->memory_mib, k->stretched) == 0) {
-		k->ready = true;
-		share(k);
-	} else {
+	while (stretchers_have_room(c->setup.stretchers) && (k = check_queue_next(c)) != NULL) {
+		k->held = find_working(k);
+		if (k->held != NULL)
+			continue;
+		check_queue_leave(k);
+		k->working = true;
+		k->work_began_ms = loop_now_fresh();
+		if (give_out(k))
+			continue;
+		k->working = false;
 		check_end(k, LOCKOUT_UNAVAILABLE);
 	}
-	took = loop_now_fresh() - began;
-	c->stretch_ms = (uint32_t)((7 * c->stretch_ms + took) / 8) + 1;
-	if (c->setup.metrics != NULL)
-		metrics_observe_us(c->setup.metrics->stretch, 0, took * 1000);
-	for (k = c->first; k != NULL; k = next) {
-		next = k->next;
-		if (k->queued && k->ready)
-			go_on(k);
+}
+
+static void on_free(void *arg)
+{
+	struct checks *c = arg;
+
+	event_active(c->stretch, EV_TIMEOUT, 0);
+}
+
+void check_stretch_leave(struct check *k)
+{
+	bool held = false;
+
+	if (!k->working)
+		return;
+	k->working = false;
+	stretchers_forget(k->owner->setup.stretchers, k);
+	for (struct check *other = k->owner->first; other != NULL; other = other->next) {
+		if (other->held != k)
+			continue;
+		other->held = NULL;
+		held = true;
 	}
-	if (c->queue.n > 0)
-		(void)event_add(c->stretch, &at_once);
+	if (held)
+		on_free(k->owner);
 }
 
 void check_stretch(struct check *k)
@@ -85,11 +150,23 @@ void check_stretch(struct check *k)
 	if (k->ready)
 		go_on(k);
 	else if (check_queue_enter(k))
-		(void)event_add(c->stretch, &at_once);
+		on_free(c);
 }
 
 int checks_stretch_open(struct checks *c)
 {
 	c->stretch = event_new(loop_base(c->setup.loop), -1, 0, on_stretch, c);
-	return c->stretch != NULL ? 0 : -1;
+	if (c->stretch == NULL)
+		return -1;
+	stretchers_watch(c->setup.stretchers, on_free, c);
+	return 0;
+}
+
+void checks_stretch_close(struct checks *c)
+{
+	if (c->stretch == NULL)
+		return;
+	stretchers_watch(c->setup.stretchers, NULL, NULL);
+	event_free(c->stretch);
+	c->stretch = NULL;
 }

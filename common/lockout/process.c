@@ -13,6 +13,7 @@
 #include "common/directory/vouch.h"
 #include "common/lockout/check.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/wire.h"
 
 #define DRAIN_MS 20000
@@ -38,6 +39,7 @@ struct lockout {
 	struct share *share;
 	struct lockout_store *store;
 	struct asker *directory;
+	struct stretchers *stretchers;
 	struct vouch *vouch;
 	struct checks *checks;
 	struct peer *peers;
@@ -120,6 +122,30 @@ static void link_worker(struct lockout *l, unsigned index, int fd)
 	}
 }
 
+static void show_stretchers(const struct lockout *l)
+{
+	if (l->setup->metrics != NULL)
+		metrics_set(l->setup->metrics->stretchers, 0, stretchers_up(l->stretchers));
+}
+
+static void link_stretch(struct lockout *l, unsigned index, int fd)
+{
+	stretchers_link(l->stretchers, index, fd);
+	show_stretchers(l);
+}
+
+/* It has died, hangs, or its wire broke: nobody else would notice the last two. */
+static void on_amiss(unsigned index, bool hangs, void *arg)
+{
+	struct lockout *l = arg;
+
+	if (hangs)
+		child_say_hangs(l->child, ROLE_STRETCH, index);
+	else
+		child_ask_link(l->child, ROLE_STRETCH, index);
+	show_stretchers(l);
+}
+
 static void on_link(struct child *c, enum role peer, unsigned index, int fd, void *arg)
 {
 	struct lockout *l = arg;
@@ -127,6 +153,8 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 	(void)c;
 	if (peer == ROLE_DIRECTORY)
 		asker_link(l->directory, fd);
+	else if (peer == ROLE_STRETCH)
+		link_stretch(l, index, fd);
 	else if (peer == ROLE_WORKER)
 		link_worker(l, index, fd);
 	else
@@ -227,6 +255,7 @@ static int start(struct lockout *l)
 {
 	struct checks_setup setup = { .loop = l->loop, .config = l->setup->config, .directory_ms = 3000, .floor_ms = FLOOR_MS, .metrics = l->setup->metrics,
 		.answer = on_answer, .idle = on_idle, .arg = l };
+	struct stretchers_setup work = { .loop = l->loop, .count = stretch_processes(l->setup->config), .limit_ms = STRETCH_MS, .amiss = on_amiss, .arg = l };
 	struct strv key = { NULL, 0 };
 
 	if (!bundle_get(child_bundle(l->child), VOUCH_KEY_NAME, &key) || key.n != VOUCH_KEY_SIZE) {
@@ -236,12 +265,14 @@ static int start(struct lockout *l)
 	take_key(l, key);
 	l->share = share_new();
 	l->directory = asker_new(l->loop, "directory", directory_verbs, l);
+	l->stretchers = stretchers_new(&work);
 	l->vouch = vouch_new((const uint8_t *)key.p);
-	if (l->share == NULL || l->directory == NULL || l->vouch == NULL || open_store(l) < 0)
+	if (l->share == NULL || l->directory == NULL || l->stretchers == NULL || l->vouch == NULL || open_store(l) < 0)
 		return -1;
 	if (l->setup->directory->ldap != NULL)
 		setup.directory_ms = l->setup->directory->ldap->timeout_ms;
 	setup.directory = l->directory;
+	setup.stretchers = l->stretchers;
 	setup.store = l->store;
 	setup.share = l->share;
 	setup.has_key = l->has_key;
@@ -258,6 +289,7 @@ static void stop(struct lockout *l)
 	while (l->peers != NULL)
 		peer_free(l->peers);
 	checks_free(l->checks);
+	stretchers_free(l->stretchers);
 	asker_free(l->directory);
 	lockout_store_free(l->store);
 	if (l->dns != NULL)

@@ -1,6 +1,6 @@
 /*
- * process: the *lockout* role of both programs: answers LOCKOUT_CHECK. It alone does the memory-hard work and holds the key of the tags;
- * no device and no network client reaches it. Asks *directory* for facts and for the bind.
+ * process: the *lockout* role of both programs: answers LOCKOUT_CHECK. It alone holds the key of the tags and decides; no device and no
+ * network client reaches it. Asks *directory* for facts and for the bind, and has the memory-hard work done by *stretch* processes.
  */
 #ifndef EASGATE_LOCKOUT_PROCESS_H
 #define EASGATE_LOCKOUT_PROCESS_H
@@ -19,6 +19,7 @@ struct lockout_metrics {
 	unsigned would;		/* counter: mode log; sub: enum lockout_result that enforce would have given */
 	unsigned stretch;	/* histogram: the memory-hard work of one password */
 	unsigned waiting;	/* gauge: passwords that wait for it */
+	unsigned stretchers;	/* gauge: processes that do it, or could */
 	struct redis_metrics redis;
 };
 enum lockout_bind { LOCKOUT_BIND_WRONG = 0, LOCKOUT_BIND_RIGHT, LOCKOUT_BIND_OTHER };

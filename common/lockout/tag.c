@@ -1,5 +1,5 @@
 /*
- * tag: HMAC-SHA-256 over parts that each stand behind their length, and scrypt by OpenSSL's EVP_KDF. Pure. *lockout* process.
+ * tag: HMAC-SHA-256 over parts that each stand behind their length, and scrypt by OpenSSL's EVP_KDF. Pure. *lockout* and *stretch* processes.
  */
 #include "common/lockout/tag.h"
 
@@ -48,14 +48,19 @@ int lockout_key(struct strv secret, uint8_t key[LOCKOUT_KEY])
 	return secret.n > 0 ? mac_parts(secret, "easgate lockout 1", NULL, 0, key) : -1;
 }
 
-int lockout_stretch(const uint8_t key[LOCKOUT_KEY], const char *sid, struct strv password, unsigned mib, uint8_t out[LOCKOUT_STRETCHED])
+int lockout_salt(const uint8_t key[LOCKOUT_KEY], const char *sid, uint8_t salt[LOCKOUT_SALT])
 {
 	struct strv part = strv_from(sid);
-	uint8_t salt[SHA256_SIZE];
+
+	return mac_parts(bytes_of(key, LOCKOUT_KEY), "salt", &part, 1, salt);
+}
+
+int lockout_stretch(const uint8_t salt[LOCKOUT_SALT], struct strv password, unsigned mib, uint8_t out[LOCKOUT_STRETCHED])
+{
 	uint64_t n = (uint64_t)mib * MIB / (128 * SCRYPT_R), memory = (uint64_t)mib * MIB + MIB;
 	uint32_t r = SCRYPT_R, p = 1;
 	OSSL_PARAM params[] = { OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PASSWORD, (void *)(uintptr_t)password.p, password.n),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, salt, sizeof(salt)),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)(uintptr_t)salt, LOCKOUT_SALT),
 		OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n), OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &r),
 		OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &p),
 		OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory), OSSL_PARAM_END };
@@ -63,8 +68,7 @@ int lockout_stretch(const uint8_t key[LOCKOUT_KEY], const char *sid, struct strv
 	EVP_KDF_CTX *ctx = kdf != NULL ? EVP_KDF_CTX_new(kdf) : NULL;
 	int rc = -1;
 
-	if (ctx != NULL && mac_parts(bytes_of(key, LOCKOUT_KEY), "salt", &part, 1, salt) == 0 &&
-	    EVP_KDF_derive(ctx, out, LOCKOUT_STRETCHED, params) == 1)
+	if (ctx != NULL && EVP_KDF_derive(ctx, out, LOCKOUT_STRETCHED, params) == 1)
 		rc = 0;
 	EVP_KDF_CTX_free(ctx);
 	EVP_KDF_free(kdf);

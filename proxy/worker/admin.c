@@ -199,6 +199,9 @@ static int print_status(struct worker *w, struct buffer *out)
 	    metrics_total(M_UPSTREAM_CONNECTIONS, CONNECTIONS_IDLE));
 	for (unsigned i = 0; upstream_health(w->now->upstreams, i, &group, &server, &healthy); i++)
 		rc |= buffer_printf(out, "  %-16s %s %s\n", group, server, healthy ? "up" : "DOWN");
+	if (settings_takes_anywhere(w->now->settings, METHOD_PASSWORD))
+		rc |= buffer_printf(out, "passwords          %" PRId64 " processes that stretch them, %" PRId64 " passwords wait\n",
+		    metrics_total(M_LOCKOUT_STRETCHERS, 0), metrics_total(M_LOCKOUT_WAITING, 0));
 	rc |= print_revocation(out);
 	for (unsigned i = 0; i < tls_hosts_count(w->now->hosts); i++) {
 		int64_t end = tls_hosts_expiry(w->now->hosts, i, &name);

@@ -22,6 +22,13 @@ void worker_forget_sessions(void)
 	tables.records = NULL;
 }
 
+void worker_forget_tables(void)
+{
+	worker_forget_sessions();
+	shared_table_free(tables.devices);
+	tables.devices = NULL;
+}
+
 struct session_records *worker_session_records(void)
 {
 	return tables.records;

@@ -1,5 +1,6 @@
 """P39, P55: a captured worker has its sockets. On the real ones of a running proxy it asks everything: every verb, bodies of every
 length and of names that open doors elsewhere. No secret of another process comes back, no ticket, and nobody else is harmed."""
+import base64
 import os
 import re
 import signal
@@ -12,7 +13,8 @@ from site_.process import wait_until
 from site_.wires import ANSWER, CONTROL, TELL, Wire
 
 TICKET = bytes.fromhex("06092a864886f712010202")       # the mechanism's name, which stands in every token
-LINK_ASKED = 7                                         # common/control.h: CONTROL_LINK_ASKED
+LINK_ASKED, HANGS = 7, 9                               # common/control.h: CONTROL_LINK_ASKED, CONTROL_HANGS
+PASSWORDS = {"proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}], "lockout.memory_mib": 1, "lockout.processes": 2}
 LENGTHS = [0, 1, 15, 16, 255, 4096, 65535, 65536]
 
 
@@ -69,7 +71,7 @@ def exact_lengths():
 
 def test_39_on_no_wire_of_a_captured_worker_does_any_verb_bring_a_secret(
         ad, kerberos_proxy, revocation_in_redis, phone, alice, place):
-    proxy = kerberos_proxy(redis=revocation_in_redis)
+    proxy = kerberos_proxy(redis=revocation_in_redis, changes=PASSWORDS)
     assert phone(proxy, alice).sync().status == 200
     secrets = {"bind password": ad.reader_password.encode(), "bind name": ad.reader.encode(), "fleet secret": revocation_in_redis.secret,
                "vouchers' key": vouchers_key(proxy), "ticket": TICKET,
@@ -78,11 +80,11 @@ def test_39_on_no_wire_of_a_captured_worker_does_any_verb_bring_a_secret(
     worker, = inside.by_role(proxy)["worker"]
     roles = {pid: role for role, pids in inside.by_role(proxy).items() for pid in pids}
     ends = {roles[other]: fd for fd, other in wires.peers(proxy, worker).items() if other in roles}
-    assert set(ends) == {"master", "directory", "kerberos", "revocation"}, ends
+    assert set(ends) == {"master", "directory", "kerberos", "revocation", "lockout"}, "none to those that stretch passwords: %r" % ends
     os.kill(worker, signal.SIGSTOP)                     # it is the intruder's now
     taken = {role: Wire(wires.take(worker, fd)) for role, fd in ends.items()}
     try:
-        for role in ("directory", "kerberos", "revocation"):
+        for role in ("directory", "kerberos", "revocation", "lockout"):
             ask_everything(taken[role], paths)
             assert taken[role].answers > 65536, (role, taken[role].answers)
         order_everything(taken["master"])
@@ -99,6 +101,36 @@ def test_39_on_no_wire_of_a_captured_worker_does_any_verb_bring_a_secret(
     deaths = proxy.events("process_died")
     assert all(line["message"].startswith("worker 0 ") for line in deaths), deaths
     proxy.assert_never(ad.reader_password, revocation_in_redis.secret.decode())
+
+
+def test_a_captured_stretch_process_reaches_nobody_and_holds_no_key(ad, kerberos_proxy, revocation_in_redis, phone, alice):
+    proxy = kerberos_proxy(redis=revocation_in_redis, changes=PASSWORDS)
+    sam = ad.account("stretched")
+    password = ("Authorization", "Basic " + base64.b64encode(("%s:Passw0rd.%s" % (sam, sam)).encode()).decode())
+    assert phone(proxy, user=sam).sync(headers=[password]).status == 200
+    captured, other = inside.by_role(proxy)["stretch"]
+    secrets = {revocation_in_redis.secret: "fleet secret", vouchers_key(proxy): "vouchers' key", ("Passw0rd." + sam).encode(): "a password",
+               ad.reader_password.encode(): "bind password"}
+    for pid in (captured, other):
+        assert inside.remembers(pid, *secrets) == set(), "of a password nothing is left when the work is done"
+    roles = {pid: role for role, pids in inside.by_role(proxy).items() for pid in pids}
+    ends = {roles[peer]: fd for fd, peer in wires.peers(proxy, captured).items() if peer in roles}
+    assert set(ends) == {"master", "lockout"}, ends
+    os.kill(captured, signal.SIGSTOP)
+    taken = {role: Wire(wires.take(captured, fd)) for role, fd in ends.items()}
+    try:
+        taken["lockout"].ask_all([(verb, b"alice" * 20) for verb in [*range(64), 0x8011, 0x8021, 0x8023]])
+        assert taken["lockout"].refused == taken["lockout"].answers == 67, "it answers no question"
+        order_everything(taken["master"])
+        assert not any(secret in wire.heard for wire in taken.values() for secret in secrets)
+    finally:
+        for wire in taken.values():
+            wire.sock.close()
+        since = proxy.mark()
+        os.kill(captured, signal.SIGKILL)
+    proxy.wait_event("process_died", since=since, message=re.compile("^stretch 0 "))
+    assert phone(proxy, user=sam).sync(headers=[password]).status == 200
+    assert [line["message"] for line in proxy.events("process_died") if not line["message"].startswith("stretch 0 ")] == []
 
 
 def served(device):
@@ -129,6 +161,7 @@ def order_everything(wire):
         wire.send_frame(CONTROL.pack(verb, verb % 9, verb % 3, 0))
     for role in range(16):
         for index in range(8):
-            wire.send_frame(CONTROL.pack(LINK_ASKED, role, index, 0))
+            for verb in LINK_ASKED, HANGS:
+                wire.send_frame(CONTROL.pack(verb, role, index, 0))
     wire.hear(0.5)
     assert wire.open

@@ -226,6 +226,31 @@ def test_without_the_lockout_process_passwords_are_refused_and_certificates_go_o
 
 
 @pytest.mark.quick
+def test_a_stretch_process_that_dies_or_hangs_costs_a_503_and_is_replaced(started, phone, backend, alice):
+    proxy = started(changes={"lockout.processes": 2})
+    assert phone(proxy).sync(headers=basic("alice")).status == 200
+    wait_until(lambda: proxy.metric("easproxy_lockout_processes") == 2, 10)
+    hangs = inside.by_role(proxy)["stretch"]
+    for pid in hangs:
+        os.kill(pid, signal.SIGSTOP)
+    since = proxy.mark()
+    waiting = [phone(proxy, user=user).ping(headers=basic(user)) for user in ("alice", "bob")]
+    proxy.wait_event("process_hangs", since=since, timeout=15)
+    assert phone(proxy, alice).sync().status == 200, "certificates do not pass there"
+    for one in waiting:
+        response = one.wait(10)
+        assert response.status == 503 and response.get("Retry-After")
+    wait_until(lambda: len(set(inside.by_role(proxy).get("stretch", [])) - set(hangs)) == 2, 10)
+    dies, lives = inside.by_role(proxy)["stretch"]
+    os.kill(dies, signal.SIGKILL)
+    for user in ("alice", "bob", "alice"):
+        assert phone(proxy, user=user).sync(headers=basic(user)).status == 200, "the other goes on"
+    wait_until(lambda: proxy.metric("easproxy_lockout_processes") == 2, 10)
+    assert "2 processes that stretch them, 0 passwords wait" in proxy.status()
+    assert lives in inside.by_role(proxy)["stretch"] and {line["message"].split()[0] for line in proxy.events("process_died")} == {"stretch"}
+
+
+@pytest.mark.quick
 def test_passwords_are_in_no_log_line(started, phone, backend):
     proxy = started()
     for user in ("alice", "bob", "nobody"):

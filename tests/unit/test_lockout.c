@@ -63,6 +63,11 @@ static struct lockout_try *password(struct site *s, struct password *p, const ch
 	return &p->try;
 }
 
+static void set_clocks(struct site *s, int64_t at)
+{
+	s->now = s->wall = at;
+}
+
 static enum lockout_verdict take(struct site *s, const char *text)
 {
 	struct password p;
@@ -150,13 +155,13 @@ static void a_whole_window_after_the_last_it_begins_anew_and_not_before(void **s
 	struct site *s = *state;
 
 	assert_int_equal(wrong(s, "a"), VERDICT_GO);
-	s->now += WINDOW;
+	set_clocks(s, s->now + WINDOW);
 	assert_int_equal(wrong(s, "b"), VERDICT_GO);
-	s->now += WINDOW;
+	set_clocks(s, s->now + WINDOW);
 	assert_int_equal(wrong(s, "c"), VERDICT_GO);
-	s->now += WINDOW;	/* never a whole window between two: AD counts three */
+	set_clocks(s, s->now + WINDOW);	/* never a whole window between two: AD counts three */
 	assert_int_equal(wrong(s, "d"), VERDICT_GUARDED);
-	s->now += 1;
+	set_clocks(s, s->now + 1);
 	assert_int_equal(wrong(s, "d"), VERDICT_GO);
 	assert_int_equal(s->record.count, 1);
 }
@@ -403,13 +408,13 @@ static void of_a_try_whose_end_nobody_knows_ad_may_count_later_so_the_window_is_
 		assert_int_equal(take(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
 		learn(s, (const char *[]){ "a", "b", "c" }[i], i == 0 ? LESSON_NONE : LESSON_WRONG, 0);
 	}
-	s->now += 11;
+	set_clocks(s, s->now + 11);
 	assert_int_equal(take(s, "a"), VERDICT_GUARDED);	/* and nobody waits for it */
 	assert_int_equal(s->until, NOW + 12 + 1 + 1);
-	s->now += 2;	/* it is given up, and may have been counted at the last moment */
+	set_clocks(s, s->now + 2);	/* it is given up, and may have been counted at the last moment */
 	assert_int_equal(take(s, "a"), VERDICT_GUARDED);
 	assert_int_equal(s->until, NOW + 12 + 1 + 1);
-	s->now += 1;
+	set_clocks(s, s->now + 1);
 	assert_int_equal(take(s, "a"), VERDICT_GO);
 	assert_int_equal(s->record.count, 1);
 }
@@ -483,7 +488,7 @@ static void the_worst_is_a_window_without_tries(void **state)
 	s->rules.limit = 3;
 	s->rules.attempts = LOCKOUT_UNLIMITED;
 	assert_int_equal(take(s, "x"), VERDICT_GUARDED);
-	s->now += WINDOW + 1;
+	set_clocks(s, s->now + WINDOW + 1);
 	assert_int_equal(take(s, "x"), VERDICT_GO);
 }
 
@@ -556,6 +561,165 @@ static bool holds(const void *hay, size_t n, const void *needle, size_t m)
 	return memmem(hay, n, needle, m) != NULL;
 }
 
+/* --- where the fleet's count could fall behind AD's --- */
+
+/* The clock is set back while a try is under way: AD may come to it as long as a try lasts, and its window begins there. */
+static void a_try_under_way_when_the_clock_is_set_back_is_counted_from_its_end(void **state)
+{
+	struct site *s = *state;
+
+	assert_int_equal(take(s, "a"), VERDICT_GO);
+	set_clocks(s, NOW - 86400);
+	assert_int_equal(wrong(s, "b"), VERDICT_GO);
+	assert_int_equal(s->record.count, 2);
+	set_clocks(s, s->now + WINDOW + 5);
+	assert_int_equal(wrong(s, "c"), VERDICT_GO);
+	assert_int_equal(s->record.count, 3);	/* not begun anew */
+	assert_int_equal(wrong(s, "d"), VERDICT_GUARDED);
+	set_clocks(s, s->now + WINDOW + 1);
+	assert_int_equal(wrong(s, "d"), VERDICT_GO);
+	assert_int_equal(s->record.count, 1);
+}
+
+/* Eight tries at once when it is set back: those after it are not kept waiting by all of them. */
+static void many_under_way_when_the_clock_is_set_back_keep_one_place(void **state)
+{
+	struct site *s = *state;
+	char text[16];
+
+	s->rules.limit = 100;
+	for (int i = 0; i < RECORD_PENDING; i++) {
+		snprintf(text, sizeof(text), "a %d", i);
+		assert_int_equal(take(s, text), VERDICT_GO);
+	}
+	assert_int_equal(take(s, "b"), VERDICT_PENDING);
+	set_clocks(s, NOW - 86400);
+	assert_int_equal(take(s, "b"), VERDICT_GO);
+	assert_int_equal(s->record.pending_n, 2);
+	assert_int_equal(s->record.count, RECORD_PENDING + 1);
+}
+
+/* Another Redis takes the place of the one before, and its clock is an hour ahead: nothing is over for that. */
+static void a_clock_that_runs_ahead_ends_no_window(void **state)
+{
+	struct site *s = *state;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(wrong(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
+	s->now += 2 * WINDOW;
+	s->wall += 60;
+	assert_int_equal(take(s, "d"), VERDICT_GUARDED);
+	s->wall += WINDOW;
+	assert_int_equal(take(s, "d"), VERDICT_GO);
+}
+
+/* As in AD the count stands until the next wrong one: what was over by the shorter window is not over by the longer. */
+static void a_window_that_is_made_longer_counts_what_was_not_begun_anew(void **state)
+{
+	struct site *s = *state;
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(wrong(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
+	set_clocks(s, NOW + WINDOW + 60);
+	assert_int_equal(wrong(s, "a"), VERDICT_WRONG);
+	s->rules.window = 4 * WINDOW;
+	assert_int_equal(take(s, "d"), VERDICT_GUARDED);
+	set_clocks(s, NOW + 4 * WINDOW + 1);
+	assert_int_equal(take(s, "d"), VERDICT_GO);
+}
+
+static void a_threshold_that_is_lowered_counts_at_once(void **state)
+{
+	struct site *s = *state;
+
+	s->rules.limit = 7;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(wrong(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
+	s->rules.limit = 2;
+	assert_int_equal(take(s, "d"), VERDICT_GUARDED);
+	s->rules.limit = 4;
+	assert_int_equal(wrong(s, "d"), VERDICT_GO);
+	assert_int_equal(take(s, "e"), VERDICT_GUARDED);
+}
+
+/* Redis loses the record (evicted, or a replica that had not heard of it) between the try and what it taught. */
+static void a_record_that_is_lost_while_a_try_is_under_way_begins_with_that_try(void **state)
+{
+	static const enum lockout_lesson lessons[] = { LESSON_WRONG, LESSON_NONE };
+	struct site *s = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(lessons); i++) {
+		memset(&s->record, 0, sizeof(s->record));
+		assert_int_equal(take(s, "a"), VERDICT_GO);
+		assert_int_equal(take(s, "b"), VERDICT_GO);
+		memset(&s->record, 0, sizeof(s->record));
+		learn(s, "a", lessons[i], 0);
+		learn(s, "b", lessons[i], 0);
+		assert_int_equal(s->record.count, 2);
+	}
+}
+
+/* A node that stood still for an hour tells that its try was none: what others sent meanwhile is not taken back for it. */
+static void a_lesson_that_comes_too_late_gives_nothing_back(void **state)
+{
+	struct site *s = *state;
+
+	assert_int_equal(take(s, "a"), VERDICT_GO);
+	set_clocks(s, NOW + 3600);
+	assert_int_equal(wrong(s, "b"), VERDICT_GO);
+	assert_int_equal(wrong(s, "c"), VERDICT_GO);
+	assert_int_equal(s->record.count, 2);
+	learn(s, "a", LESSON_NOT_COUNTED, 0);
+	assert_int_equal(s->record.count, 2);
+}
+
+/* A domain that forgets within a second: AD has counted what it only now refuses. */
+static void a_try_that_outlasts_the_window_is_counted(void **state)
+{
+	struct site *s = *state;
+
+	s->rules.window = 1;
+	for (int i = 0; i < 5; i++) {
+		char text[16];
+		snprintf(text, sizeof(text), "w %d", i);
+		assert_int_equal(take(s, text), VERDICT_GO);
+		set_clocks(s, s->now + 11);
+		learn(s, text, LESSON_WRONG, 0);
+		assert_int_equal(s->record.count, 1);
+		set_clocks(s, s->now + 2);
+	}
+}
+
+/* Mode log tries more at once than there are places: those without one keep the window open, too. */
+static void where_all_places_are_taken_none_that_is_under_way_is_forgotten(void **state)
+{
+	struct site *s = *state;
+	char text[16];
+
+	s->rules.forced = true;
+	for (int i = 0; i < 3 * RECORD_PENDING; i++) {
+		snprintf(text, sizeof(text), "w %d", i);
+		(void)take(s, text);
+		s->rules.limit = LOCKOUT_UNLIMITED;
+	}
+	assert_in_range(s->record.pending_n, 2, RECORD_PENDING);
+	s->rules.forced = false;
+	s->rules.limit = 3;
+	learn(s, "w 0", LESSON_NONE, 0);
+	set_clocks(s, NOW + WINDOW + 10);
+	assert_int_equal(take(s, "x"), VERDICT_GUARDED);
+	set_clocks(s, NOW + WINDOW + 13);
+	assert_int_equal(take(s, "x"), VERDICT_GO);
+}
+
+static void stretch(const uint8_t from[LOCKOUT_KEY], const char *sid, unsigned mib, uint8_t out[LOCKOUT_STRETCHED])
+{
+	uint8_t salt[LOCKOUT_SALT];
+
+	assert_int_equal(lockout_salt(from, sid, salt), 0);
+	assert_int_equal(lockout_stretch(salt, STRV("Passw0rd"), mib, out), 0);
+}
+
 /* What a thief of the store sees: nothing of a password, and the same password looks different for each account, generation and secret. */
 static void a_dump_without_the_secret_says_nothing_of_a_password(void **state)
 {
@@ -565,14 +729,14 @@ static void a_dump_without_the_secret_says_nothing_of_a_password(void **state)
 	long n;
 
 	assert_int_equal(lockout_key(STRV("another secret"), other), 0);
-	assert_int_equal(lockout_stretch(key, ALICE, STRV("Passw0rd"), 1, a), 0);
-	assert_int_equal(lockout_stretch(key, "S-1-5-21-1-2-3-1105", STRV("Passw0rd"), 1, b), 0);
+	stretch(key, ALICE, 1, a);
+	stretch(key, "S-1-5-21-1-2-3-1105", 1, b);
 	assert_memory_not_equal(a, b, sizeof(a));
-	assert_int_equal(lockout_stretch(other, ALICE, STRV("Passw0rd"), 1, b), 0);
+	stretch(other, ALICE, 1, b);
 	assert_memory_not_equal(a, b, sizeof(a));
-	assert_int_equal(lockout_stretch(key, ALICE, STRV("Passw0rd"), 2, b), 0);
+	stretch(key, ALICE, 2, b);
 	assert_memory_not_equal(a, b, sizeof(a));
-	assert_int_equal(lockout_stretch(key, ALICE, STRV("Passw0rd"), 1, b), 0);
+	stretch(key, ALICE, 1, b);
 	assert_memory_equal(a, b, sizeof(a));
 	assert_int_equal(lockout_tag(key, ALICE, 1, a, t1), 0);
 	assert_int_equal(lockout_tag(key, ALICE, 2, a, t2), 0);
@@ -657,6 +821,15 @@ int main(void)
 		CASE(an_owners_address_has_a_budget_that_strangers_cannot_use_up),
 		CASE(mode_log_gives_the_verdict_and_counts_all_the_same),
 		CASE(the_worst_is_a_window_without_tries),
+		CASE(a_try_under_way_when_the_clock_is_set_back_is_counted_from_its_end),
+		CASE(many_under_way_when_the_clock_is_set_back_keep_one_place),
+		CASE(a_clock_that_runs_ahead_ends_no_window),
+		CASE(a_window_that_is_made_longer_counts_what_was_not_begun_anew),
+		CASE(a_threshold_that_is_lowered_counts_at_once),
+		CASE(a_record_that_is_lost_while_a_try_is_under_way_begins_with_that_try),
+		CASE(a_lesson_that_comes_too_late_gives_nothing_back),
+		CASE(a_try_that_outlasts_the_window_is_counted),
+		CASE(where_all_places_are_taken_none_that_is_under_way_is_forgotten),
 		CASE(a_full_record_fits_and_comes_back_as_it_was),
 		CASE(no_bit_and_no_length_and_no_other_account_or_secret_is_believed),
 		CASE(a_dump_without_the_secret_says_nothing_of_a_password),

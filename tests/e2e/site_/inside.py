@@ -8,7 +8,8 @@ MEMORY_MAX = 256 << 20          # of one mapping; a sanitizer's shadow is larger
 def by_role(proxy):
     """{"worker": [pid, ...], "directory": [...], ...} in the order of their numbers; the master is "master"."""
     found = {"master": [master_of(proxy)]}
-    names = {"eas-worker": "worker", "eas-direct": "directory", "eas-kerber": "kerberos", "eas-revoca": "revocation", "eas-lockou": "lockout"}
+    names = {"eas-worker": "worker", "eas-direct": "directory", "eas-kerber": "kerberos", "eas-revoca": "revocation", "eas-lockou": "lockout",
+             "eas-stretc": "stretch"}
     named = []
     for pid in proxy.daemon.pids():
         try:
