@@ -187,6 +187,7 @@ static void on_tidy(struct deadline *d)
 	struct checks *c = CONTAINER_OF(d, struct checks, tidy);
 
 	stale_tidy(c->stale, check_seconds(c));
+	untried_tidy(c->untried, check_seconds(c));
 	deadline_arm(c->setup.loop, &c->tidy, TIDY_MS, on_tidy);
 }
 
@@ -198,7 +199,8 @@ struct checks *checks_new(const struct checks_setup *setup)
 		return NULL;
 	c->setup = *setup;
 	c->stale = stale_new();
-	if (c->stale == NULL || checks_stretch_open(c) < 0) {
+	c->untried = untried_new();
+	if (c->stale == NULL || c->untried == NULL || checks_stretch_open(c) < 0) {
 		checks_free(c);
 		return NULL;
 	}
@@ -215,6 +217,7 @@ void checks_free(struct checks *c)
 	checks_late_free(c);
 	deadline_disarm(&c->tidy);
 	stale_free(c->stale);
+	untried_free(c->untried);
 	checks_stretch_close(c);
 	OPENSSL_cleanse(&c->setup, sizeof(c->setup));
 	free(c);

@@ -7,6 +7,7 @@
 #include "common/lockout/check.h"
 #include "common/lockout/decide.h"
 #include "common/lockout/stale.h"
+#include "common/lockout/untried.h"
 
 #define CHECK_BEFORE_MS 8000	/* from the question to the bind, at most */
 #define CHECK_BIND_MS	10000	/* the bind, at most */
@@ -33,6 +34,7 @@ struct check {
 	bool binds;			/* is counted among those */
 	uint64_t turn;
 	uint8_t stale[LOCKOUT_TAG];	/* stale_name() of it */
+	uint8_t untried[LOCKOUT_TAG];	/* what the record knew when it was not tried before */
 	bool known;			/* the name is an account's */
 	/* Whose record it is: the account's SID; for a name that nobody has "?" and its keyed hash, so that nobody learns which names there are */
 	char subject[ACCOUNT_SID_MAX];
@@ -73,6 +75,7 @@ struct checks {
 	unsigned count;
 	struct check_queue queue;
 	struct stale *stale;
+	struct untried *untried;
 	unsigned binds;
 	struct late *late;		/* answers that are told later */
 	unsigned lates;
@@ -115,6 +118,7 @@ enum lockout_result check_state(const struct check *k);
 
 /* --- check_stretch.c --- */
 void check_stretch(struct check *k);
+void check_wait_turn(struct check *k);	/* for the work */
 void check_stretch_leave(struct check *k);	/* nobody waits for its work any more; harmless when there is none */
 MUST_CHECK int checks_stretch_open(struct checks *c);
 void checks_stretch_close(struct checks *c);	/* harmless when not open */
@@ -123,6 +127,19 @@ void checks_stretch_close(struct checks *c);	/* harmless when not open */
 void check_take(struct check *k);	/* after the tag is known */
 void check_learn(struct check *k);	/* after the bind; k->lesson, k->answer.result are set */
 void check_gate_leave(struct check *k);	/* it is no more among those being tried, nor waits to be */
+
+/* The record is the account's. */
+void check_name_record(struct check *k);
+/* After the record was read: clocks, and what may be tried. */
+void check_set_rules(struct check *k);
+/* Not tried, or known to be wrong; the store hears of it. */
+void check_refuse(struct check *k, enum lockout_result result, int64_t seconds);
+
+/* --- check_untried.c --- */
+/* True: it was not tried lately, and goes its own way. */
+MUST_CHECK bool check_untried(struct check *k);
+/* It is not tried now; before: the record as read. */
+void check_untried_keep(const struct check *k, const struct lockout_record *before);
 
 /* --- check_bind.c --- */
 void check_bind(struct check *k);

@@ -69,6 +69,15 @@ static void apply_local_share(struct check *k)
 		k->rules.limit = 0;
 }
 
+void check_set_rules(struct check *k)
+{
+	k->try.now = k->item.now;
+	k->try.late = k->item.late;
+	k->try.wall = (int64_t)loop_wall(k->owner->setup.loop);
+	set_rules(k);
+	apply_local_share(k);
+}
+
 /* --- before --- */
 
 static void read_again(struct check *k);
@@ -82,7 +91,7 @@ static void on_noted(void *arg, enum store_status status)
 	check_end_wait(k, (enum lockout_result)k->answer.result, k->answer.wait_seconds);
 }
 
-static void refuse(struct check *k, enum lockout_result result, int64_t seconds)
+void check_refuse(struct check *k, enum lockout_result result, int64_t seconds)
 {
 	bool wrong = result == LOCKOUT_KNOWN_WRONG;
 	struct store_effects effects = { .absorbed = wrong, .prevented = !wrong,
@@ -170,7 +179,7 @@ static void on_taken(void *arg, enum store_status status)
 		read_again(k);
 	} else if (status == STORE_ADDRESS) {
 		/* between reading and writing others from there were faster */
-		refuse(k, LOCKOUT_ADDRESS_BUDGET, k->item.address_until - k->item.now);
+		check_refuse(k, LOCKOUT_ADDRESS_BUDGET, k->item.address_until - k->item.now);
 	} else if (status != STORE_DONE) {
 		if (!is_forced(k)) {
 			check_end(k, LOCKOUT_UNAVAILABLE);
@@ -242,10 +251,13 @@ static void judge(struct check *k)
 	} else if (is_forced(k)) {
 		go_though(k, verdict != VERDICT_GO ? refusal_of(verdict) : address_over ? LOCKOUT_ADDRESS_BUDGET : LOCKOUT_RESULTS);
 	} else if (verdict != VERDICT_GO) {
-		refuse(k, refusal_of(verdict), until - k->item.now);
+		if (verdict == VERDICT_GUARDED || verdict == VERDICT_BUDGET)
+			check_untried_keep(k, &before);
+		check_refuse(k, refusal_of(verdict), until - k->item.now);
 	} else if (address_over) {
 		k->item.record = before;
-		refuse(k, LOCKOUT_ADDRESS_BUDGET, k->item.address_until - k->item.now);
+		check_untried_keep(k, &before);
+		check_refuse(k, LOCKOUT_ADDRESS_BUDGET, k->item.address_until - k->item.now);
 	} else {
 		go(k);
 	}
@@ -264,11 +276,7 @@ static void on_read(void *arg, enum store_status status)
 		try(k);
 		return;
 	}
-	k->try.now = k->item.now;
-	k->try.late = k->item.late;
-	k->try.wall = (int64_t)loop_wall(k->owner->setup.loop);
-	set_rules(k);
-	apply_local_share(k);
+	check_set_rules(k);
 	judge(k);
 }
 
@@ -290,11 +298,16 @@ static struct check *find_leader(const struct check *k)
 	return NULL;
 }
 
-void check_take(struct check *k)
+void check_name_record(struct check *k)
 {
 	memcpy(k->item.address, k->try.address, LOCKOUT_TAG);
 	memcpy(k->item.sid, k->subject, sizeof(k->item.sid));
 	set_rules(k);
+}
+
+void check_take(struct check *k)
+{
+	check_name_record(k);
 	k->leader = find_leader(k);
 	if (k->leader != NULL)
 		k->step = CHECK_WAITING;

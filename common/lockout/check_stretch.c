@@ -149,8 +149,15 @@ void check_stretch(struct check *k)
 	k->ready = stale_find(c->stale, k->stale, check_seconds(c), k->stretched);
 	if (k->ready)
 		go_on(k);
-	else if (check_queue_enter(k))
-		on_free(c);
+	else if (!check_untried(k))
+		check_wait_turn(k);
+}
+
+void check_wait_turn(struct check *k)
+{
+	k->step = CHECK_STRETCHING;
+	if (check_queue_enter(k))
+		on_free(k->owner);
 }
 
 int checks_stretch_open(struct checks *c)

@@ -170,6 +170,12 @@ static void age(struct lockout_record *r, const struct lockout_rules *rules, int
 	}
 }
 
+/* By how much the store's clock runs before ours. */
+static int64_t ahead(const struct lockout_try *t)
+{
+	return t->now > t->wall ? t->now - t->wall : 0;
+}
+
 /*
  * The window is over, so that AD begins anew at the next wrong one. As in AD the count stays as it is until then: if the window is made longer
  * meanwhile, it counts on. What is under way AD may count any moment: from then its window begins. A clock that runs ahead (of a Redis that
@@ -177,9 +183,7 @@ static void age(struct lockout_record *r, const struct lockout_rules *rules, int
  */
 static bool is_over(const struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t)
 {
-	int64_t now = t->now < t->wall ? t->now : t->wall;
-
-	return now - r->last > rules->window && r->pending_n == 0;
+	return t->now - ahead(t) - r->last > rules->window && r->pending_n == 0;
 }
 
 /* The password was set so lately that AD may still take the one before. */
@@ -250,18 +254,41 @@ static void reserve(struct lockout_record *r, const struct lockout_rules *rules,
 }
 
 /* The end of the window that AD may still be counting in: it begins anew with each try that is under way. */
-static int64_t window_end(const struct lockout_record *r, const struct lockout_rules *rules)
+static int64_t window_end(const struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t)
 {
 	int64_t last = r->last;
 
 	for (uint32_t i = 0; i < r->pending_n; i++)
 		last = r->pending[i].until > last ? r->pending[i].until : last;
-	return last + rules->window + 1;
+	return last + rules->window + 1 + ahead(t);
+}
+
+static enum lockout_verdict judge_unknown(const struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t,
+    int64_t *until)
+{
+	bool own = find_address(r, t->address) >= 0;
+
+	/* whoever comes from an owner's address has a budget that strangers cannot use up; the limit is the same for all */
+	if ((own ? r->own_tries : r->tries) >= rules->attempts) {
+		*until = (own ? r->own_since : r->since) + rules->attempts_window + 1;
+		return VERDICT_BUDGET;
+	}
+	if (rules->limit != LOCKOUT_UNLIMITED && (rules->limit == 0 || (r->count >= rules->limit && !is_over(r, rules, t)))) {
+		*until = window_end(r, rules, t);
+		return VERDICT_GUARDED;
+	}
+	return VERDICT_GO;
+}
+
+enum lockout_verdict lockout_unknown(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until)
+{
+	*until = t->now;
+	age(r, rules, t->now);
+	return judge_unknown(r, rules, t, until);
 }
 
 static enum lockout_verdict judge(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until)
 {
-	bool own = find_address(r, t->address) >= 0;
 	int bad = find_bad(r, t->tag), under_way = find_pending(r, t->tag), old;
 
 	if (bad >= 0) {
@@ -283,16 +310,7 @@ static enum lockout_verdict judge(struct lockout_record *r, const struct lockout
 	}
 	if (lockout_was_right(r, t))
 		return VERDICT_GO;
-	/* whoever comes from an owner's address has a budget that strangers cannot use up; the limit is the same for all */
-	if ((own ? r->own_tries : r->tries) >= rules->attempts) {
-		*until = (own ? r->own_since : r->since) + rules->attempts_window + 1;
-		return VERDICT_BUDGET;
-	}
-	if (rules->limit != LOCKOUT_UNLIMITED && (rules->limit == 0 || (r->count >= rules->limit && !is_over(r, rules, t)))) {
-		*until = window_end(r, rules);
-		return VERDICT_GUARDED;
-	}
-	return VERDICT_GO;
+	return judge_unknown(r, rules, t, until);
 }
 
 enum lockout_verdict lockout_take(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until,

@@ -58,6 +58,9 @@ bool lockout_was_right(const struct lockout_record *r, const struct lockout_try 
 enum lockout_verdict lockout_take(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until,
     bool *changed);
 
+/* Of a password that the record has in no list, whatever it is: GO, GUARDED or BUDGET. Nothing is counted; t->tag is not read. */
+enum lockout_verdict lockout_unknown(struct lockout_record *r, const struct lockout_rules *rules, const struct lockout_try *t, int64_t *until);
+
 enum lockout_lesson {
 	LESSON_NONE = 0,		/* nobody knows whether AD counted it: it stays counted */
 	LESSON_WRONG,

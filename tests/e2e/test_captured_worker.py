@@ -113,6 +113,8 @@ def test_a_captured_stretch_process_reaches_nobody_and_holds_no_key(ad, kerberos
                ad.reader_password.encode(): "bind password"}
     for pid in (captured, other):
         assert inside.remembers(pid, *secrets) == set(), "of a password nothing is left when the work is done"
+        opened = {name for name in inside.descriptors(pid).values() if not name.startswith(("socket", "pipe", "/dev/null", "anon_inode:[event"))}
+        assert opened == set() and inside.status(pid)["NoNewPrivs"] == "1" and "0" not in inside.status(pid)["Uid"].split()
     roles = {pid: role for role, pids in inside.by_role(proxy).items() for pid in pids}
     ends = {roles[peer]: fd for fd, peer in wires.peers(proxy, captured).items() if peer in roles}
     assert set(ends) == {"master", "lockout"}, ends

@@ -17,13 +17,18 @@ static void decide(struct lockout_record *r, int64_t now)
 		.good_seconds = 3600 };
 	uint8_t stretched[LOCKOUT_STRETCHED] = { 1 };
 	struct lockout_try t = { .key = key, .sid = SID, .generation = 7, .set_at = now, .stretched = stretched, .now = now, .late = now, .wall = now };
-	enum lockout_verdict verdict;
+	struct lockout_record same = *r;
+	enum lockout_verdict verdict, unknown;
 	int64_t until;
 	bool changed;
 
 	FUZZ_CHECK(lockout_tag(key, SID, t.generation, stretched, t.tag) == 0);
+	unknown = lockout_unknown(&same, &rules, &t, &until);
+	FUZZ_CHECK(unknown == VERDICT_GO || unknown == VERDICT_GUARDED || unknown == VERDICT_BUDGET);
+	FUZZ_CHECK(unknown == VERDICT_GO || until > now);
 	verdict = lockout_take(r, &rules, &t, &until, &changed);
 	FUZZ_CHECK(verdict != VERDICT_GO || (r->count >= 1 && r->count <= rules.limit && r->pending_n >= 1));
+	FUZZ_CHECK((verdict != VERDICT_GUARDED && verdict != VERDICT_BUDGET) || verdict == unknown);
 	FUZZ_CHECK(verdict != VERDICT_RIGHT || (until > now && until - now <= (int64_t)rules.good_seconds + 60));
 	FUZZ_CHECK(verdict != VERDICT_BUDGET || (until > now && until - now <= (int64_t)rules.attempts_window + 1));
 	FUZZ_CHECK(verdict != VERDICT_PENDING || (until > now && until - now <= 2 * (int64_t)rules.pending_seconds));

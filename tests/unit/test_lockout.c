@@ -3,6 +3,7 @@
  */
 #include "common/lockout/decide.h"
 #include "common/lockout/share.h"
+#include "common/lockout/untried.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -427,7 +428,7 @@ static void a_refused_one_is_told_a_time_to_come_even_where_only_a_try_under_way
 		assert_int_equal(take(s, (const char *[]){ "a", "b", "c" }[i]), VERDICT_GO);
 	for (unsigned i = 0; i < s->record.pending_n; i++)
 		s->record.pending[i].until = NOW + WINDOW + 10;
-	s->now += WINDOW + 5;
+	set_clocks(s, s->now + WINDOW + 5);
 	assert_int_equal(take(s, "d"), VERDICT_GUARDED);
 	assert_int_equal(s->until, NOW + 2 * WINDOW + 10 + 1);
 }
@@ -609,6 +610,7 @@ static void a_clock_that_runs_ahead_ends_no_window(void **state)
 	s->now += 2 * WINDOW;
 	s->wall += 60;
 	assert_int_equal(take(s, "d"), VERDICT_GUARDED);
+	assert_int_equal(s->until - s->now, WINDOW + 1 - 60);	/* when to come again, all the same */
 	s->wall += WINDOW;
 	assert_int_equal(take(s, "d"), VERDICT_GO);
 }
@@ -753,6 +755,39 @@ static void a_dump_without_the_secret_says_nothing_of_a_password(void **state)
 
 /* --- this process alone --- */
 
+/* One byte of a password: of 4096 others about sixteen look like it; each entry has another sixteen; its time is not made longer. */
+static void of_a_password_that_was_not_tried_one_byte_is_kept_for_a_while(void **state)
+{
+	struct site *s = *state;
+	struct untried *u = untried_new();
+	uint8_t place[LOCKOUT_TAG], other[LOCKOUT_TAG], known[LOCKOUT_TAG], then[LOCKOUT_TAG];
+	unsigned alike = 0;
+	char text[16];
+
+	assert_non_null(u);
+	assert_int_equal(untried_place(u, ALICE, 1, (const uint8_t *)"0123456789abcdef", place), 0);
+	assert_int_equal(untried_place(u, ALICE, 2, (const uint8_t *)"0123456789abcdef", other), 0);
+	assert_memory_not_equal(place, other, sizeof(place));
+	assert_int_equal(untried_known(u, &s->record, known), 0);
+	untried_keep(u, place, STRV("Passw0rd"), 1000, known);
+	untried_keep(u, place, STRV("Passw0rd"), 1100, known);
+	assert_true(untried_find(u, place, STRV("Passw0rd"), 1000 + UNTRIED_SECONDS - 1, then));
+	assert_memory_equal(known, then, sizeof(known));
+	assert_false(untried_find(u, other, STRV("Passw0rd"), 1000, then));
+	for (int i = 0; i < 4096; i++) {
+		snprintf(text, sizeof(text), "guess %d", i);
+		alike += untried_find(u, place, strv_from(text), 1000, then);
+	}
+	assert_in_range(alike, 1, 60);
+	assert_false(holds((const uint8_t *)u, 1 << 17, "Passw0rd", 8));
+	assert_int_equal(wrong(s, "a"), VERDICT_GO);
+	assert_int_equal(untried_known(u, &s->record, then), 0);
+	assert_memory_not_equal(known, then, sizeof(known));
+	assert_false(untried_find(u, place, STRV("Passw0rd"), 1000 + UNTRIED_SECONDS, then));
+	untried_tidy(u, 1000 + UNTRIED_SECONDS);
+	untried_free(u);
+}
+
 static void the_local_share_counts_as_ad_does_and_addresses_from_their_first(void **state)
 {
 	struct share *l = share_new();
@@ -834,6 +869,7 @@ int main(void)
 		CASE(no_bit_and_no_length_and_no_other_account_or_secret_is_believed),
 		CASE(a_dump_without_the_secret_says_nothing_of_a_password),
 		CASE(the_local_share_counts_as_ad_does_and_addresses_from_their_first),
+		CASE(of_a_password_that_was_not_tried_one_byte_is_kept_for_a_while),
 		CASE(a_network_of_64_bits_is_one_client),
 	};
 

@@ -410,6 +410,65 @@ static void a_refused_password_costs_the_memory_hard_work_once(void **state)
 	node_stop(&n);
 }
 
+/* Twenty other passwords: one in 256 is taken for one that was not tried, so never all of them. */
+static unsigned worked_on(struct node *n, const char *address)
+{
+	unsigned before = n->results[LOCKOUT_UNAVAILABLE];
+	char text[16];
+
+	for (int i = 0; i < 20; i++) {
+		snprintf(text, sizeof(text), "other %d", i);
+		ask(n, "alice", text, address);
+	}
+	await(n);
+	return n->results[LOCKOUT_UNAVAILABLE] - before;
+}
+
+/* As long as nothing changes: another address, another pwdLastSet, anything that was found right or wrong is looked at anew. */
+static void a_password_that_is_not_tried_costs_the_memory_hard_work_once(void **state)
+{
+	struct domain ad;
+	struct node n;
+	char text[16];
+
+	(void)state;
+	domain_init(&ad);
+	ad.blind = true;
+	node_start(&n, &ad, NULL);
+	for (int i = 0; i < 4; i++) {
+		snprintf(text, sizeof(text), "wrong %d", i);
+		assert_int_equal(check(&n, text), i < 3 ? LOCKOUT_WRONG : LOCKOUT_ACCOUNT_BUDGET);
+	}
+	n.config.memory_mib = 3;	/* scrypt refuses it: who works is answered 503 */
+	for (int i = 0; i < 30; i++)
+		assert_int_equal(check(&n, "wrong 3"), LOCKOUT_ACCOUNT_BUDGET);
+	assert_true(n.last.wait_seconds > 0 && n.last.wait_seconds <= WINDOW + 1);
+	assert_in_range(worked_on(&n, "192.0.2.1"), 12, 20);
+	assert_int_equal(check(&n, "wrong 0"), LOCKOUT_KNOWN_WRONG);
+	ask(&n, "alice", "wrong 3", "198.51.100.1");
+	await(&n);
+	assert_int_equal(n.last.result, LOCKOUT_UNAVAILABLE);
+	ad.pwd_last_set++;
+	assert_int_equal(check(&n, "wrong 3"), LOCKOUT_UNAVAILABLE);
+	ad.pwd_last_set--;
+	/* the budget is larger now: it is tried, right, and nothing is short-cut where a right one is known */
+	n.config.memory_mib = 1;
+	n.config.attempts = 4;
+	ad.threshold = 20;
+	snprintf(ad.password, sizeof(ad.password), "wrong 3");
+	assert_int_equal(check(&n, "wrong 3"), LOCKOUT_RIGHT);
+	n.config.attempts = 1;
+	for (int i = 4; i < 7; i++) {
+		snprintf(text, sizeof(text), "wrong %d", i);
+		(void)check(&n, text);
+	}
+	assert_int_equal(n.last.result, LOCKOUT_ACCOUNT_BUDGET);
+	n.config.memory_mib = 3;
+	assert_int_equal(check(&n, "wrong 6"), LOCKOUT_UNAVAILABLE);
+	assert_int_equal(ad.binds, 5);
+	node_stop(&n);
+}
+
 /* A hundred devices wait for their refusal: another one finds the process empty. */
 static void a_refusal_that_is_told_later_keeps_no_place(void **state)
 {
@@ -650,6 +709,7 @@ int main(void)
 		cmocka_unit_test(a_full_queue_is_a_refusal_and_one_address_does_not_fill_it_against_others),
 		cmocka_unit_test(one_account_does_not_fill_the_queue_against_its_own_device),
 		cmocka_unit_test(a_refused_password_costs_the_memory_hard_work_once),
+		cmocka_unit_test(a_password_that_is_not_tried_costs_the_memory_hard_work_once),
 		cmocka_unit_test(a_refusal_that_is_told_later_keeps_no_place),
 		cmocka_unit_test(malformed_questions_are_no_questions),
 		cmocka_unit_test(a_policy_that_is_not_known_leaves_one_try),
