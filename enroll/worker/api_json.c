@@ -66,6 +66,8 @@ void api_reply(struct http_request *r, unsigned status, json_t *object)
 
 void api_error(struct http_request *r, unsigned status, const char *word, const char *text)
 {
+	if (status == 503)
+		http_reply_field(r, "Retry-After", "%u", API_RETRY_SECONDS);
 	api_reply(r, status, json_pack("{s:s,s:s}", "error", word, "text", text));
 }
 

@@ -20,6 +20,8 @@ struct strv api_text(const json_t *object, const char *key);
 /* Answers with this object and drops the reference; NULL: 500. */
 void api_reply(struct http_request *r, unsigned status, json_t *object);
 /* {"error": word, "text": text}: words are part of the interface, texts are for people who read no portal. */
+/* With 503 a Retry-After of API_RETRY_SECONDS, too. */
+#define API_RETRY_SECONDS 10u
 void api_error(struct http_request *r, unsigned status, const char *word, const char *text);
 /* The answer for what the registry did not do. */
 void api_registry_error(

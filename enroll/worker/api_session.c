@@ -138,9 +138,10 @@ static void on_signed_in(void *arg, const struct sign_in_answer *answer)
 			"Too many attempts: come again later.", "seconds",
 			(json_int_t)answer->wait_seconds));
 		break;
-	default:
-		api_error(r, 503, "unavailable",
-		    "The directory does not answer: come again in a moment.");
+	case SIGN_IN_LATER:
+		http_reply_field(r, "Retry-After", "%u", answer->wait_seconds > 0 ? answer->wait_seconds : API_RETRY_SECONDS);
+		api_reply(r, 503, json_pack("{s:s,s:s}", "error", "unavailable", "text", "Passwords cannot be checked now: come again in a moment."));
+		break;
 	}
 	free(s);
 }

@@ -115,7 +115,7 @@ static void enrol(struct enroll_worker *w, struct http_request *r, unsigned prof
 	enum csr_result rc;
 
 	if (op == NULL) {
-		http_reply_field(r, "Retry-After", "10");
+		http_reply_field(r, "Retry-After", "%u", EST_RETRY_SECONDS);
 		http_reply_text(r, 503, "too many requests are under way\n");
 		return;
 	}

@@ -157,6 +157,7 @@ static void on_signed_in(void *arg, const struct sign_in_answer *answer)
 		est_refuse(op, 429, answer->reason);
 		return;
 	case SIGN_IN_LATER:
+		op->retry_seconds = answer->wait_seconds;
 		est_refuse(op, 503, answer->reason);
 		return;
 	case SIGN_IN_REFUSED:

@@ -109,7 +109,7 @@ void est_refuse(struct est_op *op, unsigned status, const char *why)
 	if (status < 500)
 		enrol_refused(op->est->w, "est", "request_refused", op->r->client, why);
 	else
-		http_reply_field(op->r, "Retry-After", "10");
+		http_reply_field(op->r, "Retry-After", "%u", op->retry_seconds > 0 ? op->retry_seconds : EST_RETRY_SECONDS);
 	if (status == 401)
 		http_reply_field(op->r, "WWW-Authenticate", "Basic realm=\"EST\", charset=\"UTF-8\"");
 	http_reply_text(op->r, status, "%s\n", http_status_text(status));

@@ -14,6 +14,7 @@
 #include "enroll/worker/worker.h"
 
 #define EST_OPS_MAX 256
+#define EST_RETRY_SECONDS 10u
 
 struct est {
 	struct enroll_worker *w;
@@ -31,6 +32,7 @@ struct est_op {
 	bool make;		/* serverkeygen */
 	EVP_PKEY *made;		/* serverkeygen: the device's key, freed with the answer; NULL: the device has its own */
 	struct csr csr;
+	unsigned retry_seconds;	/* said with a 503; 0: EST_RETRY_SECONDS */
 	char transaction[8 + 2 * SHA256_SIZE];	/* of a request that may have to wait for approval: "est " and its key; "" : none */
 };
 

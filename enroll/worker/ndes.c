@@ -20,6 +20,7 @@
 #include "enroll/worker/sign_in.h"
 
 #define OPS_MAX 64
+#define RETRY_SECONDS 10u
 
 struct ndes_op {
 	struct ndes *ndes;
@@ -81,13 +82,16 @@ static void answer(struct ndes_op *op, enum ndes_page what, const uint8_t *thumb
 	op_free(op);
 }
 
-static void later(struct ndes_op *op, const char *why)
+/* 503; or 429 for whoever tries too many passwords, and is not asked for another one. */
+static void not_now(struct ndes_op *op, unsigned status, unsigned seconds, const char *why)
 {
 	log_say(LOG_WARNING, "ndes_later", "no challenge could be given: %s", why);
-	http_reply_field(op->r, "Retry-After", "10");
-	http_reply_text(op->r, 503, "not now\n");
+	http_reply_field(op->r, "Retry-After", "%u", seconds > 0 ? seconds : RETRY_SECONDS);
+	http_reply_text(op->r, status, "not now\n");
 	op_free(op);
 }
+
+static void later(struct ndes_op *op, const char *why) { not_now(op, 503, RETRY_SECONDS, why); }
 
 static void deny(struct ndes_op *op, const char *why)
 {
@@ -165,8 +169,8 @@ static void on_signed_in(void *arg, const struct sign_in_answer *a)
 	struct directory_find find = { .kind = CLAIM_USER, .fresh = 1 };
 	char user[ACCOUNT_TEXT_MAX];
 
-	if (a->verdict == SIGN_IN_LATER) {
-		later(op, a->reason);
+	if (a->verdict == SIGN_IN_LATER || a->verdict == SIGN_IN_WAIT) {
+		not_now(op, a->verdict == SIGN_IN_WAIT ? 429 : 503, a->wait_seconds, a->reason);
 		return;
 	}
 	if (a->verdict != SIGN_IN_OK) {

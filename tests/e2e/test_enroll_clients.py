@@ -10,11 +10,13 @@ import json
 import os
 import pathlib
 import re
+import signal
 import ssl
 import time
 
 import pytest
 
+from site_ import inside
 from site_.accounts import USERS
 from site_.process import wait_until
 from site_.proxy import binary
@@ -307,6 +309,46 @@ def ndes_page(site, query="", user="alice", password=PASSWORD):
         line.request("GET", "/CertSrv/mscep_admin/" + query, headers={"Authorization": "Basic " + word})
         answer = line.getresponse()
         return answer.status, answer.headers, answer.read()
+
+
+def portal_answer(site, password):
+    host, port = site.tls.rsplit(":", 1)
+    with contextlib.closing(http.client.HTTPSConnection(host, int(port), context=ssl._create_unverified_context(), timeout=20)) as line:
+        line.request("POST", "/api/session", json.dumps({"name": "alice", "password": password}),
+                     {"Content-Type": "application/json", "Origin": "https://enroll.test"})
+        answer = line.getresponse()
+        word = json.loads(answer.read()).get("error")
+        assert word == {401: "refused", 429: "wait", 503: "unavailable"}[answer.status]
+        return answer.status, answer.headers["Retry-After"]
+
+
+def est_answer(site, password):
+    csr = base64.b64encode(site.csr("a.csr", site.key("a.key")).read_bytes())
+    status, _, head = post_est(site, "simpleenroll", csr, "-u", "alice:" + password, good=False)
+    found = re.search("^retry-after: *([0-9]+)", head, re.M)
+    return status, found and found[1]
+
+
+def ndes_answer(site, password):
+    status, headers, _ = ndes_page(site, password=password)
+    return status, headers["Retry-After"]
+
+
+WAYS_IN = (portal_answer, est_answer, ndes_answer)
+
+
+@pytest.mark.no_asan
+def test_each_way_in_says_when_to_come_again_where_a_password_is_not_tried(place):
+    with running(place, ndes={"enabled": True, "group": GROUP}, scep={"challenge": "ndes"},
+                 lockout={"attempts": 1, "memory_mib": 1, "processes": 1}) as site:
+        assert {way(site, "wrong 1") for way in WAYS_IN} == {(401, None)}
+        for way in WAYS_IN:
+            status, later = way(site, "wrong 2")
+            assert status == 429 and 1 <= int(later) <= 1801, way
+        os.kill(inside.by_role(site.program)["stretch"][0], signal.SIGSTOP)      # nobody can check one now
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(lambda way: way(site, PASSWORD), WAYS_IN)) == [(503, "10")] * 3
+        site.program.wait_event("process_hangs", timeout=5)
 
 
 def test_device_managers_read_a_challenge_from_the_ndes_page_and_it_enrols(place):
