@@ -29,18 +29,22 @@ struct upstream_op {
 static int set_up_server(struct upstream_server *s, const struct upstream_settings *from, unsigned i)
 {
 	char host[280];
+	const char *open, *close;
 
 	s->index = i;
 	s->text = strdup(from->servers[i]);
 	if (s->text == NULL || server_url_parse(strv_from(from->servers[i]), &s->url) < 0)
 		return -1;
 	s->tls_name = strdup(from->server_name[0] != '\0' ? from->server_name : s->url.host);
+	/* RFC 3986 section 3.2.2: the colons of an IPv6 address are no port's */
+	open = strchr(s->url.host, ':') != NULL ? "[" : "";
+	close = open[0] != '\0' ? "]" : "";
 	if (from->server_name[0] != '\0')
 		snprintf(host, sizeof(host), "%s", from->server_name);
 	else if (s->url.port == (s->url.tls ? 443 : 80))
-		snprintf(host, sizeof(host), "%s", s->url.host);
+		snprintf(host, sizeof(host), "%s%s%s", open, s->url.host, close);
 	else
-		snprintf(host, sizeof(host), "%s:%u", s->url.host, s->url.port);
+		snprintf(host, sizeof(host), "%s%s%s:%u", open, s->url.host, close, s->url.port);
 	s->host_field = strdup(host);
 	s->healthy = true;	/* until a check or a connection says otherwise */
 	return s->tls_name != NULL && s->host_field != NULL ? 0 : -1;

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -53,6 +54,31 @@ def test_a_second_server_takes_over_and_the_first_comes_back(start_proxy, config
         stopped.start()
         proxy.wait_event("upstream_up", since=since, message=re.compile(re.escape(stopped.url)))
     assert proxy.readyz()[0] == 200
+
+
+@pytest.mark.quick
+def test_a_mail_server_that_is_named_by_an_ipv6_address_gets_a_host_field_with_brackets(start_proxy, configure, phone, alice):
+    heads = []
+
+    def serve(listener):
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return                      # the test is over
+            with sock, sock.makefile("rb") as lines:
+                head = []
+                while head[-1:] not in ([b""], [b"\r\n"]):
+                    head.append(lines.readline())
+                if head[-1]:                # else a check of health
+                    heads.append(head)
+                    sock.sendall(answers.head(200, [("Content-Length", "0"), ("Connection", "close")], "OK"))
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        place = "[::1]:%d" % listener.getsockname()[1]
+        assert phone(start_proxy(configure("http://" + place)), alice).options().status == 200
+        listener.shutdown(socket.SHUT_RDWR)
+    assert heads[0][1] == b"Host: %s\r\n" % place.encode()
 
 
 @pytest.mark.quick
