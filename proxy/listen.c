@@ -155,7 +155,19 @@ struct local_socket {
 	unsigned tag;
 };
 
-/* For root and the user only. */
+/*
+ * For root and the user only. The directory is the user's: a name in it may be another thing a moment later, so that root follows
+ * no link there, and the mode is right from the beginning.
+ */
+static int bind_local(int fd, const struct sockaddr_un *sun, const struct passwd *pw)
+{
+	mode_t before = umask(0177);
+	int rc = bind(fd, (const struct sockaddr *)sun, sizeof(*sun));
+
+	umask(before);
+	return rc < 0 || (pw != NULL && lchown(sun->sun_path, pw->pw_uid, pw->pw_gid) < 0) ? -1 : 0;
+}
+
 static int listen_local(struct plan *plan, const struct settings *s, const struct passwd *pw, const struct local_socket *what)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
@@ -171,8 +183,7 @@ static int listen_local(struct plan *plan, const struct settings *s, const struc
 		return -1;
 	}
 	unlink(sun.sun_path);
-	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || chmod(sun.sun_path, 0600) < 0 ||
-	    (pw != NULL && chown(sun.sun_path, pw->pw_uid, pw->pw_gid) < 0) || listen(fd, 16) < 0) {
+	if (bind_local(fd, &sun, pw) < 0 || listen(fd, 16) < 0) {
 		log_say(LOG_ERROR, "listen_failed", "%s: %s", sun.sun_path, strerror(errno));
 		close(fd);
 		return -1;
