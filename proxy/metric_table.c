@@ -33,6 +33,7 @@ static const char *const event_verdicts[] = { "taken", "taken_unproven", "foreig
 static const char *const crl_looks[] = { "loaded", "unchanged", "expired", "unreadable", "not_fetched", "malformed", "wrong_issuer",
 	"signature", "not_yet_valid", "rollback", "scope", NULL };
 static const char *const key_fetches[] = { "loaded", "unchanged", "not_fetched", "refused", NULL };
+static const char *const unverified_answers[] = { "accepted", "refused", "other", NULL };
 static const char *const local_results[] = { "taken", "not_taken", "refused", NULL };
 static const char *const good_failed[] = { "good", "failed", NULL };
 
@@ -74,6 +75,7 @@ const struct metric_row metric_rows[M_COUNT] = {
 	[M_LOCAL_MESSAGES] = { "easproxy_local_revocations_total", "Revocations from enrolment on this machine, and what became of them.", METRIC_COUNTER, "result", local_results, NULL, NULL },
 	[M_CRL_LOADS] = { "easproxy_crl_loads_total", "Looks at a CRL, and what they came to.", METRIC_COUNTER, "result", crl_looks, NULL, NULL },
 	[M_KEY_FETCHES] = { "easproxy_bearer_key_fetches_total", "Rounds for the keys of bearer.keys_url, and what they came to.", METRIC_COUNTER, "result", key_fetches, NULL, NULL },
+	[M_BEARER_UNVERIFIED] = { "easproxy_bearer_unverified_total", "Tokens passed on unverified (bearer.mode pass), by what the mail server said.", METRIC_COUNTER, "answer", unverified_answers, NULL, NULL },
 	[M_SESSIONS_ENDED] = { "easproxy_sessions_ended_total", "Live connections ended because something changed.", METRIC_COUNTER, "reason", ended, NULL, NULL },
 	[M_PROCESS_RESTARTS] = { "easproxy_process_restarts_total", "Processes that died and were started again.", METRIC_COUNTER, NULL, NULL, NULL, NULL },
 	[M_RELOADS] = { "easproxy_reloads_total", "Configurations that a worker took or refused.", METRIC_COUNTER, "result", good_failed, NULL, NULL },
@@ -86,4 +88,9 @@ unsigned metric_request_sub(unsigned command, unsigned status)
 	while (i < ARRAY_LEN(status_codes) && status_codes[i] != status)
 		i++;
 	return command * (unsigned)(ARRAY_LEN(status_codes) + 1) + (unsigned)i;
+}
+
+unsigned metric_unverified_sub(unsigned status)
+{
+	return status / 100 == 2 ? UNVERIFIED_ACCEPTED : status == 401 || status == 403 ? UNVERIFIED_REFUSED : UNVERIFIED_OTHER;
 }

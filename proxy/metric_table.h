@@ -44,6 +44,7 @@ enum metric {
 	M_LOCAL_MESSAGES,	/* taken, not taken, refused */
 	M_CRL_LOADS,		/* enum crl_look */
 	M_KEY_FETCHES,		/* enum key_fetch */
+	M_BEARER_UNVERIFIED,	/* enum unverified_answer */
 	M_SESSIONS_ENDED,	/* why a live session was ended */
 	M_PROCESS_RESTARTS,
 	M_RELOADS,		/* good, failed */
@@ -93,6 +94,9 @@ enum crl_look {
 };
 /* What a round for the issuer's keys came to. */
 enum key_fetch { KEYS_LOADED = 0, KEYS_UNCHANGED, KEYS_NOT_FETCHED, KEYS_REFUSED };
+/* What the mail server said to a token that the proxy had read only. */
+enum unverified_answer { UNVERIFIED_ACCEPTED = 0, UNVERIFIED_REFUSED, UNVERIFIED_OTHER };
+unsigned metric_unverified_sub(unsigned status);
 enum { LOCAL_COUNTED_TAKEN = 0, LOCAL_COUNTED_NOT_TAKEN, LOCAL_COUNTED_REFUSED };
 enum { ENDED_REVOKED = 0, ENDED_ACCOUNT, ENDED_DEVICE, ENDED_CERTIFICATE, ENDED_TRUST };
 

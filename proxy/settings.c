@@ -177,6 +177,18 @@ static bool is_host_name(struct strv name)
 	return true;
 }
 
+/* Whom nobody has verified gets no ticket, and no header says his name: only the mail server that verifies the token may be asked. */
+static int check_unverified(const struct proxy_settings *p, const struct host_settings *h, const char *key, const struct config_place *at)
+{
+	const struct policy_settings *policy = &p->policies[h->policy_index];
+	const struct upstream_settings *upstream = &p->upstreams[h->upstream_index];
+
+	if (p->bearer == NULL || !p->bearer->passes || !settings_takes(policy, METHOD_BEARER) || upstream->credential_kind == CREDENTIAL_PASSTHROUGH)
+		return 0;
+	return config_refuse(at, key, "policy \"%s\" takes bearer tokens, which with proxy.bearer.mode pass only the mail server verifies: "
+	    "upstream \"%s\" must have credential passthrough, not %s", policy->name, upstream->name, upstream->credential);
+}
+
 /* The first host with a name would hide the others. */
 static int check_names(const struct proxy_settings *p, unsigned i, const char *key, const struct config_place *at)
 {
@@ -217,6 +229,8 @@ static int check_host(struct proxy_settings *p, unsigned i, const struct config_
 		return config_refuse(at, key, "upstream \"%s\" is not in proxy.upstreams", h->upstream);
 	h->policy_index = (unsigned)policy;
 	h->upstream_index = (unsigned)upstream;
+	if (check_unverified(p, h, key, at) < 0)
+		return -1;
 	h->required = settings_demands_certificate(&p->policies[policy]);
 	h->asks = settings_takes(&p->policies[policy], METHOD_CERTIFICATE);
 	if (h->asks && h->client_ca_count == 0)

@@ -114,7 +114,9 @@ struct kerberos_settings {
 /* Bearer tokens: JWT (RFC 7519) that somebody else issues. */
 #define BEARER_ALGORITHMS_MAX 9
 struct bearer_settings {
-	char *keys_file, *keys_url;		/* where their JWK Set (RFC 7517) is; one of them is "" */
+	char *mode;				/* "check": by the keys; "pass": the mail server verifies it, and it is a claim until then */
+	bool passes;				/* parsed */
+	char *keys_file, *keys_url;		/* where their JWK Set (RFC 7517) is; one of them is "", with pass both */
 	char *keys_ca;				/* of the URL's server; "": the system's CAs */
 	uint32_t keys_refresh_seconds, keys_max_age_seconds;
 	char *issuer, *audience;

@@ -19,6 +19,7 @@ static const struct config_fill rule_rows[] = {
 };
 
 static const struct config_fill bearer_rows[] = {
+	FILL_TEXT(struct bearer_settings, mode, "check", NULL),
 	FILL_TEXT(struct bearer_settings, keys_file, "", NULL),
 	FILL_TEXT(struct bearer_settings, keys_url, "", NULL),
 	FILL_TEXT(struct bearer_settings, keys_ca, "", NULL),
@@ -134,6 +135,11 @@ static int check_keys(const struct bearer_settings *b, const struct config_place
 {
 	bool url = b->keys_url[0] != '\0';
 
+	/* somebody would believe that they are used */
+	if (b->passes && (url || b->keys_file[0] != '\0' || b->keys_ca[0] != '\0'))
+		return config_refuse(at, "proxy.bearer", "keys_file, keys_url and keys_ca are for mode check: with mode pass the mail server verifies the token, not the proxy");
+	if (b->passes)
+		return 0;
 	if (url == (b->keys_file[0] != '\0'))
 		return config_refuse(at, "proxy.bearer", "expected keys_file or keys_url: one of them");
 	if (url && (!text_starts_nocase(strv_from(b->keys_url), STRV("https://")) || strlen(b->keys_url) == 8))
@@ -148,13 +154,18 @@ static int check_keys(const struct bearer_settings *b, const struct config_place
 static int check_bearer(struct bearer_settings *b, const struct config_place *at)
 {
 	static const char *const accounts[] = { "upn", "sid", "email", NULL };
+	static const char *const modes[] = { "check", "pass", NULL };
 	static const enum claim_kind kinds[] = { CLAIM_UPN, CLAIM_SID, CLAIM_EMAIL };
-	int account;
+	int account, mode;
 
 	if (b == NULL)
 		return 0;
 	if (config_fill(b, bearer_rows, "proxy.bearer", at) < 0)
 		return -1;
+	mode = config_choice(b->mode, modes, "proxy.bearer.mode", at);
+	if (mode < 0)
+		return -1;
+	b->passes = mode == 1;
 	if (check_keys(b, at) < 0)
 		return -1;
 	if (b->algorithms_count == 0 || b->algorithms_count > BEARER_ALGORITHMS_MAX)

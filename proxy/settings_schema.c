@@ -120,6 +120,7 @@ static const cyaml_schema_field_t kerberos_fields[] = {
 };
 
 static const cyaml_schema_field_t bearer_fields[] = {
+	STR(struct bearer_settings, mode),
 	STR(struct bearer_settings, keys_file),
 	STR(struct bearer_settings, keys_url),
 	STR(struct bearer_settings, keys_ca),

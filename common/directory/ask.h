@@ -69,6 +69,7 @@ struct account {
 struct directory_find {
 	uint32_t kind;				/* enum claim_kind of the program */
 	uint32_t fresh;				/* 1: past the cache */
+	uint32_t unproven;			/* 1: nobody has verified the claim: no voucher */
 	char value[DIRECTORY_CLAIM_MAX];
 	char sid[ACCOUNT_SID_MAX];		/* must match when not "" */
 	uint8_t certificate[SHA256_SIZE];	/* the voucher is made out for this one */
@@ -80,7 +81,7 @@ struct directory_found {
 	uint32_t ttl_seconds;			/* how long the worker may keep this answer */
 	uint32_t reserved;
 	struct account account;
-	/* all zero unless enabled and neither expired nor protected nor not-delegated; always for CLAIM_USER: a name proves nothing */
+	/* all zero unless enabled and neither expired nor protected nor not-delegated; always for CLAIM_USER and what is unproven: a name proves nothing */
 	uint8_t voucher[VOUCHER_SIZE];
 };
 

@@ -109,8 +109,8 @@ static void vouch(const struct questions *q, const struct directory_find *find,
 	const struct account *a = &found->account;
 	int64_t seconds = (int64_t)found->ttl_seconds + VOUCHER_SPARE;
 
-	/* A name that somebody typed proves nothing: *lockout* vouches, once the password was right. */
-	if (q->setup.vouch == NULL || find->kind == CLAIM_USER || !facts_may_delegate(a, now) || a->realm[0] == '\0')
+	/* A name that somebody typed, or wrote into a token, proves nothing: *lockout* vouches, once the password was right. */
+	if (q->setup.vouch == NULL || find->kind == CLAIM_USER || find->unproven != 0 || !facts_may_delegate(a, now) || a->realm[0] == '\0')
 		return;
 	if (seconds > VOUCHER_SECONDS_MAX)
 		seconds = VOUCHER_SECONDS_MAX;

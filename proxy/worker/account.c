@@ -253,6 +253,7 @@ int account_get(struct account_cache *a, const struct account_who *who, bool fre
 		return -1;
 	op->ask.kind = who->kind;
 	op->ask.fresh = fresh;
+	op->ask.unproven = who->unproven;
 	memcpy(op->ask.value, who->value, strlen(who->value) + 1);
 	memcpy(op->ask.sid, who->sid, strlen(who->sid) + 1);
 	memcpy(op->ask.certificate, who->certificate, SHA256_SIZE);

@@ -36,6 +36,7 @@ struct account_who {
 	uint32_t kind;			/* enum claim_kind */
 	const char *value, *sid;
 	const uint8_t *certificate;	/* SHA256_SIZE bytes; for a password user: hash of the name */
+	bool unproven;			/* nobody has verified it: the answer has no voucher, whatever the kind */
 };
 
 struct account_cache;

@@ -24,6 +24,8 @@ static const char *method_of(const struct session *s)
 
 	if ((checks & (1u << METHOD_PASSWORD)) != 0)
 		return certificate ? "certificate+password" : "password";
+	if ((checks & (1u << METHOD_BEARER)) != 0 && s->x->unverified)
+		return certificate ? "certificate+bearer-unverified" : "bearer-unverified";
 	if ((checks & (1u << METHOD_BEARER)) != 0)
 		return certificate ? "certificate+bearer" : "bearer";
 	return certificate ? "certificate" : NULL;

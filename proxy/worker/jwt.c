@@ -1,5 +1,6 @@
 /*
- * jwt: form, header, key, signature, claims, in this order: nothing that is not signed is believed but to choose the key. Worker process.
+ * jwt: form, header, key, signature, claims, in this order: nothing that is not signed is believed but to choose the key. jwt_read() leaves out
+ * key and signature, and what it gives is believed by nobody. Worker process.
  * cjose is given only what has its form already: its base64 reader ends the process at text of some lengths (an assertion).
  */
 #include "proxy/worker/jwt.h"
@@ -12,10 +13,10 @@
 
 #include "common/text.h"
 
-
 static const char *const texts[JWT_RESULTS] = {
 	[JWT_MALFORMED] = "no signed token in the compact form",
 	[JWT_OK] = "good",
+	[JWT_OPAQUE] = "opaque: no JWT of three parts, so that nobody here could say whose it is",
 	[JWT_ALGORITHM] = "its algorithm is not one of those configured, or not its key's",
 	[JWT_UNKNOWN_KEY] = "signed with a key that the issuer does not publish",
 	[JWT_SIGNATURE] = "its signature is wrong",
@@ -69,57 +70,56 @@ static bool allowed(const struct bearer_settings *rules, const char *alg)
 	return false;
 }
 
+/* What stands in a token, decoded: none of it believed yet. */
+struct parts {
+	uint8_t bytes[2][JWT_TOKEN_MAX];
+	struct strv header, claims;	/* into bytes */
+};
+
 /*
  * RFC 7515 §7.1, before any library sees a byte: three parts that are not empty, each in the URL-safe alphabet in the one way to write
- * its bytes, without padding. *header: the first one's bytes, into `bytes` of JWT_TOKEN_MAX.
+ * its bytes, without padding.
  */
-static bool is_compact(struct strv token, uint8_t *bytes, struct strv *header)
+static enum jwt_result split(struct strv token, struct parts *out)
 {
-	uint8_t other[JWT_TOKEN_MAX];
-	unsigned parts = 0;
-	long n;
+	uint8_t signature[JWT_TOKEN_MAX];
+	uint8_t *const into[3] = { out->bytes[0], out->bytes[1], signature };
+	struct strv *const part[3] = { &out->header, &out->claims, &(struct strv){ NULL, 0 } };
+	unsigned dots = 0;
 
-	while (token.p != NULL) {
-		struct strv part = text_split(&token, '.');
-		if (++parts > 3 || (n = text_base64url_decode(parts == 1 ? bytes : other, JWT_TOKEN_MAX, part)) < 1)
-			return false;
-		if (parts == 1)
-			*header = (struct strv){ (const char *)bytes, (size_t)n };
+	if (token.n == 0 || token.n > JWT_TOKEN_MAX)
+		return JWT_MALFORMED;
+	for (size_t i = 0; i < token.n; i++)
+		dots += token.p[i] == '.';
+	if (dots != 2)
+		return JWT_OPAQUE;
+	for (unsigned i = 0; i < 3; i++) {
+		long n = text_base64url_decode(into[i], JWT_TOKEN_MAX, text_split(&token, '.'));
+		if (n < 1)
+			return JWT_MALFORMED;
+		*part[i] = (struct strv){ (const char *)into[i], (size_t)n };
 	}
-	return parts == 3;
+	return JWT_OK;
 }
 
-/* The protected header, strictly: the library's own reading takes doubled members. */
-static json_t *header_of(struct strv token)
+/* The library's own reading takes doubled members. */
+static json_t *strict_json(struct strv text)
 {
-	uint8_t bytes[JWT_TOKEN_MAX];
-	struct strv header = { NULL, 0 };
-
-	return is_compact(token, bytes, &header) ? json_loadb(header.p, header.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	return json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, NULL);
 }
 
-static enum jwt_result key_for(const struct jwt_keys *keys, const struct bearer_settings *rules, struct strv token, const struct jwt_key **key)
+static enum jwt_result check_header(const json_t *header, const struct bearer_settings *rules)
 {
-	json_t *header = header_of(token);
 	const json_t *kid = json_object_get(header, "kid"), *typ = json_object_get(header, "typ");
 	const char *alg = member(header, "alg");
-	enum jwt_result rc = JWT_MALFORMED;
 
 	/* crit: something that we do not know must be understood (RFC 7515 §4.1.11) */
 	if (!json_is_object(header) || alg == NULL || json_object_get(header, "crit") != NULL || (kid != NULL && !json_is_string(kid)))
-		goto out;
+		return JWT_MALFORMED;
 	if (typ != NULL && (!json_is_string(typ) || (!text_eq_nocase(strv_from(json_string_value(typ)), STRV("JWT")) &&
 						       !text_eq_nocase(strv_from(json_string_value(typ)), STRV("at+jwt")))))
-		goto out;
-	rc = JWT_ALGORITHM;
-	if (!allowed(rules, alg))
-		goto out;
-	*key = choose(keys, json_string_value(kid), alg, &rc);
-	if (*key != NULL)
-		rc = JWT_OK;
-out:
-	json_decref(header);
-	return rc;
+		return JWT_MALFORMED;
+	return allowed(rules, alg) ? JWT_OK : JWT_ALGORITHM;
 }
 
 static bool names_audience(const json_t *aud, const char *audience)
@@ -155,37 +155,71 @@ static enum jwt_result check_claims(const json_t *c, const struct bearer_setting
 	return JWT_OK;
 }
 
+/* JWT_OK: the signature is that key's. *claims: what it is over, for the caller to let go. */
+static enum jwt_result verify(const struct jwt_key *key, struct strv token, json_t **claims)
+{
+	enum jwt_result rc = JWT_SIGNATURE;
+	cjose_err error;
+	cjose_jws_t *jws = cjose_jws_import(token.p, token.n, &error);
+	uint8_t *bytes = NULL;
+	size_t n = 0;
+
+	if (jws == NULL)
+		return JWT_MALFORMED;
+	if (cjose_jws_verify(jws, key->jwk, &error) && cjose_jws_get_plaintext(jws, &bytes, &n, &error)) {
+		*claims = strict_json((struct strv){ (const char *)bytes, n });
+		rc = JWT_OK;
+	}
+	cjose_jws_release(jws);
+	ERR_clear_error();
+	return rc;
+}
+
 enum jwt_result jwt_check(const struct jwt_keys *keys, const struct bearer_settings *rules, struct strv token, time_t now,
     struct jwt_facts *out)
 {
 	const struct jwt_key *key = NULL;
+	json_t *header = NULL, *claims = NULL;
+	struct parts parts;
 	enum jwt_result rc;
-	cjose_jws_t *jws;
-	uint8_t *bytes = NULL;
-	size_t n = 0;
-	cjose_err error;
-	json_t *claims;
 
 	memset(out, 0, sizeof(*out));
-	if (token.n == 0 || token.n > JWT_TOKEN_MAX)
-		return JWT_MALFORMED;
-	rc = key_for(keys, rules, token, &key);
+	rc = split(token, &parts);
 	if (rc != JWT_OK)
 		return rc;
-	jws = cjose_jws_import(token.p, token.n, &error);
-	if (jws == NULL)
-		return JWT_MALFORMED;
-	if (!cjose_jws_verify(jws, key->jwk, &error) || !cjose_jws_get_plaintext(jws, &bytes, &n, &error)) {
-		cjose_jws_release(jws);
-		ERR_clear_error();
-		return JWT_SIGNATURE;
+	header = strict_json(parts.header);
+	rc = check_header(header, rules);
+	if (rc == JWT_OK) {
+		key = choose(keys, member(header, "kid"), member(header, "alg"), &rc);
+		rc = key != NULL ? verify(key, token, &claims) : rc;
 	}
-	claims = json_loadb((const char *)bytes, n, JSON_REJECT_DUPLICATES, NULL);
-	rc = json_is_object(claims) ? check_claims(claims, rules, now, out) : JWT_MALFORMED;
+	if (rc == JWT_OK)
+		rc = json_is_object(claims) ? check_claims(claims, rules, now, out) : JWT_MALFORMED;
 	json_decref(claims);
-	cjose_jws_release(jws);
+	json_decref(header);
 	if (rc != JWT_OK)
 		memset(out, 0, sizeof(*out));
-	ERR_clear_error();
+	return rc;
+}
+
+enum jwt_result jwt_read(const struct bearer_settings *rules, struct strv token, time_t now, struct jwt_facts *out)
+{
+	json_t *header = NULL, *claims = NULL;
+	struct parts parts;
+	enum jwt_result rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = split(token, &parts);
+	if (rc != JWT_OK)
+		return rc;
+	header = strict_json(parts.header);
+	claims = strict_json(parts.claims);
+	rc = check_header(header, rules);
+	if (rc == JWT_OK)
+		rc = json_is_object(claims) ? check_claims(claims, rules, now, out) : JWT_MALFORMED;
+	json_decref(claims);
+	json_decref(header);
+	if (rc != JWT_OK)
+		memset(out, 0, sizeof(*out));
 	return rc;
 }

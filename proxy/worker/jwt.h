@@ -14,6 +14,7 @@
 enum jwt_result {
 	JWT_MALFORMED = 0,
 	JWT_OK,
+	JWT_OPAQUE,		/* not three parts: it names nobody to us (RFC 6749 §1.4 lets a token be any text) */
 	JWT_ALGORITHM,		/* not one of the configured, or not the key's */
 	JWT_UNKNOWN_KEY,	/* its kid is none of ours, or it has none and several keys fit */
 	JWT_SIGNATURE,
@@ -33,5 +34,11 @@ struct jwt_facts {
 /* JWT_OK with *out filled, or why not. now: seconds since the epoch. */
 enum jwt_result jwt_check(const struct jwt_keys *keys, const struct bearer_settings *rules, struct strv token, time_t now,
     struct jwt_facts *out);
+/*
+ * What a token says of itself, for a proxy whose mail server alone verifies it (mode: pass): form, header and claims are held to the same
+ * rules, and no signature is looked at. Anybody can write such a token in anybody's name: *out is a claim, and never a reason to let
+ * in, to give a ticket, or to write anything down.
+ */
+enum jwt_result jwt_read(const struct bearer_settings *rules, struct strv token, time_t now, struct jwt_facts *out);
 
 #endif

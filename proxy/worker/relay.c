@@ -341,6 +341,11 @@ void relay_start(struct session *s)
 	u->arg = s;
 	snprintf(x->server, sizeof(x->server), "%s", upstream_server_name(u));
 	session_go(s, SESSION_RELAY);
+	/* the last gate: a reload while the connection was waited for may have made it another kind of mail server */
+	if (x->unverified && !own_password) {
+		session_refuse(s, FACT_UNVERIFIED, settings->name);
+		return;
+	}
 	if (settings->credential_kind == CREDENTIAL_HEADER)
 		id.trusted_name = strv_from(settings->header);
 	if (settings->credential_kind == CREDENTIAL_HEADER && !own_password) {

@@ -29,11 +29,12 @@ static void finish(struct session *s)
 
 /*
  * A mail server that wants a credential wants it of us, unless the device's own goes on to it: to a device with a certificate, or whose
- * password or token was judged here, a challenge says what is not true.
+ * password or token was judged here, a challenge says what is not true. A token that the mail server alone verifies is the device's, beside
+ * a certificate too: it gets itself another one.
  */
 static bool challenge_is_ours(const struct session *s)
 {
-	return s->peer->has_certificate || relay_settings(s)->credential_kind != CREDENTIAL_PASSTHROUGH;
+	return (s->peer->has_certificate && !s->x->unverified) || relay_settings(s)->credential_kind != CREDENTIAL_PASSTHROUGH;
 }
 
 /* What the head said: how the body will come, and how it goes on. */
@@ -60,6 +61,30 @@ static int begin_answer(struct session *s, const struct http_head *head)
 	answer.close = x->close_after || s->worker->draining;
 	answer.upstream_names = upstream_names(u, &answer.upstream_names_n);
 	return relay_response_head(&s->out, head, &answer);
+}
+
+static void on_noted(struct session *s, enum fact fact, const char *detail)
+{
+	s->x->noting = false;
+	s->x->noted = true;
+	if (fact != FACT_NONE) {
+		session_refuse(s, fact, detail);
+		return;
+	}
+	upstream_pause(s->upstream, false);
+	(void)relay_pump_answer(s);
+}
+
+/* The head stays where it is until the device's record is made. 0, or -1: refused. */
+static int note_first(struct session *s)
+{
+	if (session_note_device(s, on_noted) < 0) {
+		session_refuse(s, FACT_OVERLOADED, "too many questions about devices");
+		return -1;
+	}
+	s->x->noting = true;
+	upstream_pause(s->upstream, true);
+	return 0;
 }
 
 /* 1: a final head was taken; 0: more is needed; PUMP_GONE as -1. */
@@ -94,6 +119,8 @@ static int read_answer_head(struct session *s)
 		session_refuse(s, FACT_UPSTREAM_AUTH, upstream_server_name(u));
 		return -1;
 	}
+	if (session_must_note(s, head.status))
+		return note_first(s);
 	if (begin_answer(s, &head) < 0) {
 		session_close(s, "out of memory");
 		return -1;
@@ -219,11 +246,15 @@ enum pump relay_pump_answer(struct session *s)
 	long n;
 
 	for (int turns = 0; turns < 16; turns++) {
+		if (s->x->noting)
+			return PUMP_WAIT;
 		n = upstream_read(u);
 		if (!s->x->answer_started) {
 			int rc = read_answer_head(s);
 			if (rc < 0)
 				return PUMP_GONE;
+			if (s->x->noting)
+				continue;
 			if (rc == 0 && n < 0)
 				return relay_upstream_failed(s, "it closed the connection without an answer");
 		}

@@ -33,6 +33,7 @@ enum fact {
 	FACT_DEVICE_TYPE,
 	FACT_USER_AGENT,
 	FACT_PROTOCOL_VERSION,
+	FACT_UNVERIFIED,		/* a token that nobody has verified, where something would be said or done in its account's name */
 	FACT_DELEGATION_FORBIDDEN,	/* protected account: no ticket in its name */
 	/* 421 */
 	FACT_WRONG_HOST,		/* Host is not of the name that TLS was made for */

@@ -171,6 +171,7 @@ void session_close(struct session *s, const char *why)
 	close(s->fd);
 	session_forget_password(s);
 	session_forget_bearer(s);
+	free(s->claimed_sid);
 	account_unref(w->accounts, s->account);
 	peer_free(s->peer);
 	free(s->device);
@@ -279,6 +280,8 @@ void session_exchange_done(struct session *s)
 
 	s->closing = s->closing || x->close_after || s->worker->draining;
 	audit_access(s);
+	if (x->unverified)
+		metrics_add(M_BEARER_UNVERIFIED, metric_unverified_sub(x->status), 1);
 	session_note_use(s);
 	session_free_exchange(s);
 	if (buffer_len(&s->in) == 0)

@@ -93,6 +93,8 @@ static void step_method(struct session *s)
 		session_refuse(s, FACT_PASSWORD_UNCHECKED, "Redis has not said yet which groups are switched to certificates");
 	else if (v.checks == 1u << METHOD_BEARER && s->peer->has_certificate)
 		token_beside(s);
+	else if (s->x->unverified && !session_bearer_keeps(s))
+		session_refuse(s, FACT_OTHER_USER, "the connection has brought tokens of another account");
 	else
 		session_admitted(s);
 }
@@ -163,7 +165,7 @@ static void identify_by_authorization(struct session *s)
 			session_refuse(s, FACT_OVERLOADED, "out of memory");
 			return;
 		}
-		who = (struct account_who){ CLAIM_USER, user, "", key };
+		who = (struct account_who){ CLAIM_USER, user, "", key, true };
 		s->x->names_user = true;
 		look_up(s, &who);
 	} else if (kind == AUTHORIZATION_BEARER && (challenges & REPLY_BEARER) != 0) {
@@ -197,6 +199,6 @@ void session_identify(struct session *s)
 			step_method(s);
 		return;
 	}
-	who = (struct account_who){ s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
+	who = (struct account_who){ s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint, false };
 	look_up(s, &who);
 }

@@ -104,7 +104,7 @@ static void on_recheck(void *arg, struct account_entry *e)
 
 static void recheck_account(struct session *s)
 {
-	struct account_who who = { s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint };
+	struct account_who who = { s->peer->kind, s->peer->claim, s->peer->sid, s->peer->fingerprint, false };
 	struct account_entry *e = NULL;
 	uint8_t key[SHA256_SIZE];
 
@@ -116,7 +116,7 @@ static void recheck_account(struct session *s)
 	} else if (!s->peer->has_certificate) {
 		if (s->password == NULL || session_hash(s, "user", strv_from(s->password->user), key) < 0)
 			return;
-		who = (struct account_who){ CLAIM_USER, s->password->user, "", key };
+		who = (struct account_who){ CLAIM_USER, s->password->user, "", key, true };
 	}
 	if (account_get(s->worker->accounts, &who, false, on_recheck, s, &e, &s->account_op) == 1)
 		on_recheck(s, e);

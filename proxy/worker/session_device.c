@@ -2,7 +2,8 @@
  * session_device: what is known of the device decides, and is noted: by the policy's device, pin, quarantine and devices_per_user. Worker process.
  *
  * A device is noted only once its user is proven: by the certificate, or by a password or token that was found right. Where the mail server
- * alone checks a password, that is when it has answered well: whoever only knows a name can neither fill the owner's list nor make him wait.
+ * alone checks a password or token, that is when it has accepted it: whoever only knows a name can neither fill the owner's list, nor bind
+ * anything, nor make him wait. It is noted before the device hears of the answer, so that one which may not in gets none.
  */
 #include <stdlib.h>
 
@@ -26,6 +27,8 @@ enum method session_method(const struct session *s)
 
 bool session_is_proven(const struct session *s)
 {
+	if (s->x->unverified)
+		return false;
 	return s->peer->has_certificate || s->x->proven || (s->x->checks >> METHOD_BEARER & 1) != 0;
 }
 
@@ -104,7 +107,7 @@ static bool is_known(const struct session *s)
 }
 
 /* Remembered even when it must be asked each time: events name keys. */
-static void remember(struct session *s, uint64_t for_ms)
+static void remember(struct session *s, uint64_t for_ms, bool noted)
 {
 	struct device_memo *m = s->device != NULL ? s->device : calloc(1, sizeof(*m));
 
@@ -115,6 +118,7 @@ static void remember(struct session *s, uint64_t for_ms)
 	    text_copy(m->sid, sizeof(m->sid), strv_from(s->account->view.sid)) < 0)
 		for_ms = 0;
 	m->until_ms = loop_now_ms(s->worker->loop) + for_ms;
+	m->noted = noted;
 }
 
 static void on_device(void *arg, enum device_answer answer)
@@ -130,7 +134,7 @@ static void on_device(void *arg, enum device_answer answer)
 		log_say(LOG_DEBUG, "device_pinned", "session %llu", (unsigned long long)s->id);
 	fact = soften(s, fact_of(answer));
 	if (fact == FACT_NONE)
-		remember(s, devices_are_local(s->worker->devices) || answer == DEVICE_NEW ? 0 : DEVICE_MEMO_MS);
+		remember(s, devices_are_local(s->worker->devices) || answer == DEVICE_NEW ? 0 : DEVICE_MEMO_MS, s->x->noting || session_is_proven(s));
 	done(s, fact, fact != FACT_NONE && answer == DEVICE_UNAVAILABLE ? NULL : fact != FACT_NONE ? device_answer_text(answer) : NULL);
 }
 
@@ -163,28 +167,37 @@ void session_check_device(struct session *s, session_step_fn *done)
 		done(s, FACT_OVERLOADED, "too many questions about devices");
 }
 
-/* The next request is judged by what was made of this. */
-static void on_noted(void *arg, enum device_answer answer)
+bool session_must_note(const struct session *s, unsigned status)
 {
-	(void)arg;
-	metrics_add(M_DEVICE_CHECKS, answer, 1);
+	const struct exchange *x = s->x;
+
+	if (s->account == NULL || s->account->result != ACCOUNT_FOUND || x->request.route != ROUTE_EAS || x->request.query.device_id[0] == '\0')
+		return false;
+	return status / 100 == 2 && !x->noted && !session_is_proven(s) && !(is_known(s) && s->device->noted);
+}
+
+int session_note_device(struct session *s, session_step_fn *done)
+{
+	uint8_t key[SHA256_SIZE];
+	struct device_ask ask;
+
+	if (key_of(s, key) < 0)
+		return -1;
+	ask = ask_of(s, key);
+	s->x->step_done = done;
+	s->device_op = device_check(s->worker->devices, &ask, on_device, s);
+	return s->device_op != 0 ? 0 : -1;
 }
 
 void session_note_use(struct session *s)
 {
 	struct exchange *x = s->x;
-	uint8_t key[SHA256_SIZE];
-	struct device_ask ask;
 
 	if (s->account == NULL || s->account->result != ACCOUNT_FOUND || x->request.route != ROUTE_EAS)
 		return;
-	s->worker->daily[session_method(s)]++;
-	if (session_is_proven(s) || x->status / 100 != 2 || x->request.query.device_id[0] == '\0' || is_known(s) || key_of(s, key) < 0)
-		return;
-	ask = ask_of(s, key);
-	/* too many under way: the next request notes it */
-	if (device_check(s->worker->devices, &ask, on_noted, NULL) == 0)
-		return;
+	/* whoever is refused there may be anybody: the day's figures are not for him to write */
+	if (session_is_proven(s) || x->status / 100 == 2)
+		s->worker->daily[session_method(s)]++;
 }
 
 bool session_is_device(const struct session *s, const uint8_t key[SHA256_SIZE])

@@ -35,6 +35,7 @@ struct device_memo {
 	uint8_t key[SHA256_SIZE];	/* of its record */
 	char id[80], sid[192];
 	uint64_t until_ms;		/* so long it need not be asked about again */
+	bool noted;			/* false: it was looked at only, by somebody whose user is not proven */
 };
 
 /* How long the device has been waited for, in one direction; not the mail server. */
@@ -75,6 +76,9 @@ struct exchange {
 	unsigned checks, challenges;
 	bool names_user;		/* by Basic, without a certificate */
 	bool proven;			/* its password was found to be right */
+	bool unverified;		/* its token was read only: the mail server verifies it, and its account is a claim until then */
+	bool noting;			/* the mail server has accepted it; before the device hears so, its record is made */
+	bool noted;			/* it was */
 	unsigned wait_seconds;		/* for Retry-After; 0: as configured */
 	/* for the log */
 	enum fact fact;
@@ -102,6 +106,7 @@ struct bearer_memo {
 	uint8_t binding[SHA256_SIZE];	/* session_hash() of its Authorization */
 	int64_t until;			/* seconds since the epoch */
 	unsigned configuration, keys;	/* that it was checked under: worker->configuration, keys_number */
+	bool unverified;		/* read, not checked: proxy.bearer.mode is pass */
 	char name[];			/* of the account, as the token has it */
 };
 
@@ -127,6 +132,7 @@ struct session {
 	struct password_op *password_op;
 	struct password_memo *password;	/* NULL: none was found to be right; heap */
 	struct bearer_memo *bearer;	/* NULL: none was found to be good; heap */
+	char *claimed_sid;		/* of the account that unverified tokens on this connection name; heap; NULL: none came */
 	struct credential_op *credential_op;
 	struct credential credential;
 	struct upstream_op *upstream_op;
@@ -214,11 +220,16 @@ enum authorization { AUTHORIZATION_NONE = 0, AUTHORIZATION_BASIC, AUTHORIZATION_
 enum authorization session_authorization(struct session *s, char user[ACCOUNT_NAME_LIMIT]);
 
 /* --- session_bearer.c --- */
-/* FACT_NONE: the token of this request is good, and s->bearer says whose it is. *detail: for the log, or NULL. */
+/*
+ * FACT_NONE: the token of this request is good, and s->bearer says whose it is; with proxy.bearer.mode pass (x->unverified) it says so
+ * itself. *detail: for the log, or NULL.
+ */
 MUST_CHECK enum fact session_check_bearer(struct session *s, const char **detail);
 /* After that: whom to look up, and whether that is this account. */
 void session_bearer_who(const struct session *s, struct account_who *who);
 bool session_bearer_names(const struct session *s, const struct account_view *account);
+/* After that, for an unverified one: whether the connection has brought tokens of s->account alone. */
+bool session_bearer_keeps(struct session *s);
 void session_forget_bearer(struct session *s);
 
 /* --- session_user.c --- */
@@ -229,7 +240,7 @@ void session_forget_bearer(struct session *s);
 void session_check_user(struct session *s, const char *user, session_step_fn *done);
 
 /* --- session_device.c --- */
-/* The user is who he says: by the certificate, or by a password or token that was checked here. */
+/* The user is who he says: by the certificate, or by a password or token that was checked here. Not where a token is to be verified yet. */
 bool session_is_proven(const struct session *s);
 /* By what this request came in. */
 enum method session_method(const struct session *s);
@@ -238,8 +249,15 @@ enum method session_method(const struct session *s);
  * meanwhile.
  */
 void session_check_device(struct session *s, session_step_fn *done);
-/* The mail server has answered the exchange under way: counted for the day, and a device whose user is proven by that is noted. */
+/* The mail server has answered the exchange under way: counted for the day. */
 void session_note_use(struct session *s);
+/*
+ * Who the user is is known by the mail server's answer alone, it has accepted him (status), and his device is not noted yet: that comes
+ * before the answer, so that quarantine and limits hold from the first one on. session_note_device(): `done` runs later, SESSION_RELAY
+ * stays; -1: too many questions, it will not run.
+ */
+bool session_must_note(const struct session *s, unsigned status);
+MUST_CHECK int session_note_device(struct session *s, session_step_fn *done);
 /* The connection is of the device with that record. */
 bool session_is_device(const struct session *s, const uint8_t key[SHA256_SIZE]);
 

@@ -292,8 +292,18 @@ static const struct account_entry *vouched(const struct session *s)
 	return s->peer->has_certificate || s->password == NULL ? s->account : s->password->account;
 }
 
+/* Checked with the configuration too; here for a request that began under another one. */
+static bool may_reach(const struct session *s)
+{
+	return !s->x->unverified || session_upstream(s)->credential_kind == CREDENTIAL_PASSTHROUGH;
+}
+
 static void step_credential(struct session *s)
 {
+	if (!may_reach(s)) {
+		session_refuse(s, FACT_UNVERIFIED, session_upstream(s)->name);
+		return;
+	}
 	if (session_upstream(s)->credential_kind != CREDENTIAL_KERBEROS) {
 		step_upstream(s);
 		return;

@@ -44,7 +44,7 @@ static void ask(struct session *s, enum user_name what)
 {
 	struct exchange *x = s->x;
 	struct account_entry *e = NULL;
-	struct account_who who = { what == USER_ASK_LOGIN ? CLAIM_USER : CLAIM_EMAIL, x->user_name, "", NULL };
+	struct account_who who = { what == USER_ASK_LOGIN ? CLAIM_USER : CLAIM_EMAIL, x->user_name, "", NULL, true };
 	uint8_t key[SHA256_SIZE];
 
 	x->user_asked = what;

@@ -55,7 +55,7 @@ static int read_keys(struct worker_config *c, bool trial, struct bundle *files, 
 	char reason[200] = "is not among the files that this process may read";
 	struct strv json;
 
-	if (b == NULL)
+	if (b == NULL || b->passes)
 		return 0;
 	if (b->keys_url[0] != '\0') {
 		if (!trial)

@@ -1,6 +1,7 @@
 /*
  * Fuzz: bearer tokens against a key set, and key sets. Whatever comes: no token is good but the one of the corpus, whose claims cannot be
- * changed without its signature, and a set that was taken holds no key that somebody could sign with.
+ * changed without its signature, and a set that was taken holds no key that somebody could sign with. A token that is only read says less
+ * than one that is checked: what is good is read as the same, and what cannot be read is not good.
  */
 #include "proxy/worker/jwt.h"
 
@@ -26,6 +27,22 @@ static struct jwt_keys *read_keys(const char *json, size_t n, bool *refused)
 	return keys;
 }
 
+static void check_reading(const struct bearer_settings *rules, struct strv token, const struct jwt_facts *good)
+{
+	struct jwt_facts facts;
+	enum jwt_result rc = jwt_read(rules, token, 1700000000, &facts);
+
+	if (good != NULL)
+		FUZZ_CHECK(rc == JWT_OK && strcmp(facts.name, good->name) == 0 && facts.until == good->until);
+	if (rc == JWT_OK) {
+		FUZZ_CHECK(facts.name[0] != '\0' && facts.until > 1700000000 && memchr(token.p, '.', token.n) != NULL);
+		for (const char *c = facts.name; *c != '\0'; c++)
+			FUZZ_CHECK((unsigned char)*c >= ' ' && *c != 0x7f);
+	} else {
+		FUZZ_CHECK(facts.name[0] == '\0' && facts.until == 0 && jwt_result_text(rc)[0] != '\0');
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	static char *algorithms[] = { (char *)(uintptr_t) "RS256", (char *)(uintptr_t) "ES256", (char *)(uintptr_t) "PS256" };
@@ -47,8 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 		jwt_keys_free(read_keys(copy, n - 1, &refused));
 	} else if (jwt_check(keys, &rules, (struct strv){ copy, n - 1 }, 1700000000, &facts) == JWT_OK) {
 		FUZZ_CHECK(strcmp(facts.name, "alice@corp.example") == 0 && facts.until == 4102444801);
+		check_reading(&rules, (struct strv){ copy, n - 1 }, &facts);
 	} else {
 		FUZZ_CHECK(facts.name[0] == '\0' && facts.until == 0);
+		check_reading(&rules, (struct strv){ copy, n - 1 }, NULL);
 	}
 	free(copy);
 	return 0;

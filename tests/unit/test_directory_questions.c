@@ -269,6 +269,23 @@ static void no_voucher_for_whom_no_ticket_may_be_had(void **state)
 	assert_true(vouched(&last));
 }
 
+/* The same account, from the same cache, for somebody who has proven nothing: facts, and no voucher. */
+static void no_voucher_for_a_claim_that_nobody_has_verified(void **state)
+{
+	struct directory_find find = { .kind = CLAIM_UPN, .unproven = 1, .value = "alice@x", .certificate = { 7 } };
+	static const uint8_t nothing[VOUCHER_SIZE];
+	struct site *s = *state;
+
+	know_alice(s);
+	assert_int_equal(questions_ask(s->q, &one, 1, &find), 0);
+	assert_int_equal(last.result, ACCOUNT_FOUND);
+	assert_string_equal(last.account.sid, ALICE_SID);
+	assert_memory_equal(last.voucher, nothing, sizeof(nothing));
+	find.unproven = 0;
+	assert_int_equal(questions_ask(s->q, &one, 1, &find), 0);
+	assert_true(vouched(&last));
+}
+
 static void unknown_and_ambiguous_are_remembered_for_their_own_time(void **state)
 {
 	assert_int_equal(ask(*state, "bob@x", "", false), 0);
@@ -499,6 +516,7 @@ int main(void)
 		TEST(fresh_goes_past_the_cache_and_joins_no_search_that_began_before),
 		TEST(threat_36_another_sid_than_the_certificates_is_a_mismatch_that_names_nobody),
 		TEST(no_voucher_for_whom_no_ticket_may_be_had),
+		TEST(no_voucher_for_a_claim_that_nobody_has_verified),
 		TEST(unknown_and_ambiguous_are_remembered_for_their_own_time),
 		TEST(a_known_account_is_served_while_no_server_answers_and_an_unknown_one_is_not),
 		TEST(what_was_forgotten_is_not_served_stale),

@@ -279,6 +279,9 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 	refused(METHODS_HERE, "      methods: [{user: a, group: CN=a}]\n", "proxy.policies[0].methods[0]: expected a user, a group or neither");
 	refused(METHODS_HERE, "      methods: [{password: required, bearer: required}]\n", "methods[0]: password and bearer cannot both be required");
 	refused(METHODS_HERE, "      methods: [{password: allowed}, {user: a, password: allowed}]\n", "methods[1]: is never reached");
+	refused("    keys_file: /jwks\n", "", "proxy.bearer: expected keys_file or keys_url: one of them");
+	refused("    keys_file: /jwks\n", "    mode: trust\n", "proxy.bearer.mode: \"trust\" is none of: check, pass");
+	refused("#proxy.bearer\n", "mode: pass\n", "proxy.bearer: keys_file, keys_url and keys_ca are for mode check");
 	refused("      client_ca: [/ca]\n", "", "proxy.hosts[0]: client_ca is missing");
 	refused("#proxy\n", "autodiscover: answer\n", "proxy.autodiscover_url: expected the https:// URL");
 	refused("#proxy\n", "autodiscover: answer\n  autodiscover_url: http://x\n", "proxy.autodiscover_url: expected the https:// URL");
@@ -289,6 +292,55 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 	    "proxy.revocation.crls[0]: expected at most one of delta_file and delta_url");
 	refused("    crls:\n      - issuer_ca: /ca\n        #proxy.revocation.crls[]\n        file: /crl\n", "    max_age_seconds: 60\n",
 	    "proxy.revocation: names no source");
+}
+
+/* Each place of `change` is replaced by what stands behind it, up to NULL. The caller frees. */
+static char *with_all(const char *const *change)
+{
+	char *text = strdup(base);
+
+	for (; text != NULL && *change != NULL; change += 2) {
+		const char *at = strstr(text, change[0]);
+		size_t size = strlen(text) + strlen(change[1]) + 1;
+		char *next = malloc(size);
+		if (at == NULL || next == NULL)
+			fail_msg("the base has no \"%s\"", change[0]);
+		snprintf(next, size, "%.*s%s%s", (int)(at - text), text, change[1], at + strlen(change[0]));
+		free(text);
+		text = next;
+	}
+	return text;
+}
+
+static void tokens_that_nobody_here_verifies_reach_mail_servers_that_do_alone(void **state)
+{
+	static const struct { const char *bearer, *credential, *said; } rows[] = {
+		{ "allowed", "kerberos", "proxy.hosts[0]: policy \"staff\" takes bearer tokens" },
+		{ "required", "kerberos", "upstream \"mail\" must have credential passthrough, not kerberos" },
+		{ "allowed", "header\n      header: X-User", "must have credential passthrough, not header" },
+		{ "allowed", "none", "must have credential passthrough, not none" },
+		{ "allowed", "passthrough", NULL },
+		{ "\"off\"", "kerberos", NULL },
+	};
+	char methods[128], credential[64];
+	struct config_error error;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *const change[] = { METHODS_HERE, methods, "credential: kerberos", credential, "    keys_file: /jwks\n", "    mode: pass\n", NULL };
+		struct settings *s;
+		char *text;
+		snprintf(methods, sizeof(methods), "      methods: [{certificate: required, bearer: %s}]\n", rows[i].bearer);
+		snprintf(credential, sizeof(credential), "credential: %s", rows[i].credential);
+		text = with_all(change);
+		s = load(text, &error);
+		if (rows[i].said == NULL && (s == NULL || !s->proxy.bearer->passes))
+			fail_msg("refused: %s", error.text);
+		if (rows[i].said != NULL && (s != NULL || strstr(error.text, rows[i].said) == NULL))
+			fail_msg("said \"%s\", expected \"%s\"", error.text, rows[i].said);
+		settings_free(s);
+		free(text);
+	}
 }
 
 static void names_that_stand_twice_are_refused(void **state)
@@ -323,6 +375,9 @@ static void sections_that_are_missing_are_named(void **state)
 {
 	(void)state;
 	refused("  listeners:\n    - address: \"0.0.0.0:443\"\n", "", "proxy.listeners: is missing: expected a list of addresses");
+	refused("    keys_file: /jwks\n", "", "proxy.bearer: expected keys_file or keys_url: one of them");
+	refused("    keys_file: /jwks\n", "    mode: trust\n", "proxy.bearer.mode: \"trust\" is none of: check, pass");
+	refused("#proxy.bearer\n", "mode: pass\n", "proxy.bearer: keys_file, keys_url and keys_ca are for mode check");
 	refused("      client_ca: [/ca]\n", "", "proxy.hosts[0]: client_ca is missing");
 	refused("      certificate: /c\n", "", "proxy.hosts[0].certificate: is missing: expected a PEM file, leaf first");
 	refused("  identity: [sid, upn]\n", "", "proxy.identity: expected a list");
@@ -543,6 +598,7 @@ int main(void)
 		cmocka_unit_test(more_groups_than_bits_are_refused),
 		cmocka_unit_test(references_to_nothing_are_refused),
 		cmocka_unit_test(keys_that_need_each_other_are_refused_alone),
+		cmocka_unit_test(tokens_that_nobody_here_verifies_reach_mail_servers_that_do_alone),
 		cmocka_unit_test(names_that_stand_twice_are_refused),
 		cmocka_unit_test(malformed_addresses_are_refused),
 		cmocka_unit_test(sections_that_are_missing_are_named),
