@@ -9,7 +9,7 @@
 #include "common/device.h"
 #include "common/log.h"
 #include "common/redis.h"
-#include "common/text.h"
+#include "proxy/worker/switch_list.h"
 
 #define POLL_MS 2000
 #define SOON_MS 100	/* while nothing is known yet */
@@ -20,8 +20,7 @@ struct switches {
 	void (*changed)(void *arg);
 	void *arg;
 	struct deadline poll;
-	char **dn;		/* as Redis has them */
-	unsigned dn_n;
+	struct switch_list list;	/* as Redis has it */
 	bool known, wanted;
 	char key[128];
 	const char *groups[SETTINGS_GROUPS_MAX + 1];
@@ -30,26 +29,9 @@ struct switches {
 	uint64_t mask;
 };
 
-static void forget(struct switches *s)
-{
-	for (unsigned i = 0; i < s->dn_n; i++)
-		free(s->dn[i]);
-	free(s->dn);
-	s->dn = NULL;
-	s->dn_n = 0;
-}
-
 static uint64_t mask_of(const struct switches *s)
 {
-	uint64_t mask = 0;
-
-	for (unsigned i = 0; i < s->dn_n; i++) {
-		for (unsigned k = 0; k < s->groups_n; k++) {
-			if (strcmp(s->dn[i], s->groups[k]) == 0)
-				mask |= UINT64_C(1) << k;
-		}
-	}
-	return mask & s->of_rules;
+	return switch_list_mask(&s->list, s->groups, s->groups_n) & s->of_rules;
 }
 
 static void take_mask(struct switches *s, bool first)
@@ -64,42 +46,19 @@ static void take_mask(struct switches *s, bool first)
 		s->changed(s->arg);
 }
 
-/* -1: out of memory, or no such reply: what was known stays. */
-static int take_reply(struct switches *s, const redisReply *reply)
-{
-	unsigned n = 0, max;
-	char **dn;
-
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements % 2 != 0)
-		return -1;
-	max = reply->elements / 2 > SWITCHES_MAX ? SWITCHES_MAX : (unsigned)(reply->elements / 2);
-	if (reply->elements / 2 > SWITCHES_MAX)
-		log_say(LOG_ERROR, "switches_many", "more than %d entries in %s: the others are not looked at", SWITCHES_MAX, s->key);
-	dn = calloc(max > 0 ? max : 1, sizeof(*dn));
-	for (; dn != NULL && n < max; n++) {
-		struct strv text;
-		if (!redis_text(reply->element[2 * n], &text) || (dn[n] = strndup(text.p, text.n)) == NULL)
-			break;
-	}
-	if (dn == NULL || n < max) {
-		for (unsigned i = 0; dn != NULL && i < n; i++)
-			free(dn[i]);
-		free(dn);
-		return -1;
-	}
-	forget(s);
-	s->dn = dn;
-	s->dn_n = n;
-	return 0;
-}
-
+/* One that cannot be read changes nothing: what was known stays. */
 static void on_reply(void *arg, enum redis_status status, const redisReply *reply)
 {
 	struct switches *s = arg;
-	bool first = !s->known;
+	struct switch_list list;
+	bool first = !s->known, more;
 
-	if (status != REDIS_ANSWER || take_reply(s, reply) < 0)
+	if (status != REDIS_ANSWER || switch_list_read(&list, reply, &more) < 0)
 		return;
+	if (more)
+		log_say(LOG_ERROR, "switches_many", "more than %d entries in %s: the others are not looked at", SWITCHES_MAX, s->key);
+	switch_list_clear(&s->list);
+	s->list = list;
 	s->known = true;
 	take_mask(s, first);
 }
@@ -133,7 +92,7 @@ void switches_free(struct switches *s)
 	if (s == NULL)
 		return;
 	deadline_disarm(&s->poll);
-	forget(s);
+	switch_list_clear(&s->list);
 	free(s);
 }
 

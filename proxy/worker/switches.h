@@ -10,7 +10,6 @@
 #include "proxy/settings.h"
 
 #define SWITCHES_SECONDS 5
-#define SWITCHES_MAX	 1024	/* of one hash; what is beyond is not looked at, and said */
 
 struct devices;
 struct switches;
