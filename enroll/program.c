@@ -33,7 +33,8 @@ static int run_directory(struct child *child)
 	const char *groups[ENROLL_GROUPS_MAX + 1];
 	static const struct directory_metrics metrics = { EM_DIRECTORY_QUESTIONS, EM_DIRECTORY_CACHE, EM_DIRECTORY_SEARCHES,
 		EM_DIRECTORY_SERVERS, EM_DIRECTORY_ENTRIES };
-	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics, .signs_in = true };
+	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics, .signs_in = true,
+		.lists_members = true };
 
 	setup.groups_count = enroll_settings_groups(s, groups);
 	return directory_process(child, &setup);

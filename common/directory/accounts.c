@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "common/directory/claim_kind.h"
+#include "common/directory/account_facts.h"
 #include "common/directory/claim_search.h"
 #include "common/directory/password_hash.h"
 #include "common/directory/sid.h"
@@ -364,6 +365,23 @@ enum account_result accounts_find(
 		return found == 0 ? ACCOUNT_UNKNOWN : ACCOUNT_AMBIGUOUS;
 	*out = a->account[which];
 	return ACCOUNT_FOUND;
+}
+
+void accounts_members(const struct accounts *a, unsigned group, time_t now, size_t *at, struct directory_member_page *page)
+{
+	for (; *at < a->count && page->n < DIRECTORY_MEMBERS_MAX; (*at)++) {
+		const struct account *one = &a->account[*at];
+		struct directory_member *m = &page->member[page->n];
+		uint32_t flags = facts_flags_now(one, now);
+		if ((one->groups >> group & 1) == 0 || (flags & ACCOUNT_ENABLED) == 0 || (flags & ACCOUNT_EXPIRED) != 0)
+			continue;
+		memset(m, 0, sizeof(*m));
+		memcpy(m->sid, one->sid, sizeof(m->sid));
+		snprintf(m->name, sizeof(m->name), "%s", one->upn[0] != '\0' ? one->upn : one->sam);
+		page->n++;
+	}
+	page->more = *at < a->count;
+	page->result = ACCOUNT_FOUND;
 }
 
 const char *accounts_password(const struct accounts *a, const char *sid, const char **like)

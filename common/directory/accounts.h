@@ -42,6 +42,8 @@ size_t accounts_count(const struct accounts *a);
 /* ACCOUNT_FOUND with *out, ACCOUNT_UNKNOWN or ACCOUNT_AMBIGUOUS. `out` is zeroed otherwise. */
 enum account_result accounts_find(
     const struct accounts *a, uint32_t kind, const char *value, struct account *out);
+/* Enabled accounts of the group with that bit, from number *at on, until the page is full. */
+void accounts_members(const struct accounts *a, unsigned group, time_t now, size_t *at, struct directory_member_page *page);
 /* The account's password hash and, when it has none, "like": any account's hash, so that nobody takes as long as somebody.
  * NULL where there is none. Borrowed from a. */
 const char *accounts_password(const struct accounts *a, const char *sid, const char **like);

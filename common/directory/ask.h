@@ -18,6 +18,7 @@ enum directory_verb {
 	DIRECTORY_FIND = 1,	/* worker -> directory: struct directory_find; answer: struct directory_found */
 	DIRECTORY_CHANGED,	/* directory -> worker, tell: struct directory_changed */
 	DIRECTORY_FORGET,	/* revocation or worker -> directory, tell: struct directory_changed (an event named this account) */
+	DIRECTORY_MEMBERS,	/* easenroll's worker -> directory: struct directory_members; answer: the used part of struct directory_member_page */
 };
 
 /* also: */
@@ -83,6 +84,24 @@ struct directory_found {
 	struct account account;
 	/* all zero unless enabled and neither expired nor protected nor not-delegated; always for CLAIM_USER and what is unproven: a name proves nothing */
 	uint8_t voucher[VOUCHER_SIZE];
+};
+
+/* Who is in a group: its enabled accounts, nested groups' and those by their primary group too. One walk at a time for each asker. */
+#define DIRECTORY_MEMBERS_MAX 100
+struct directory_members {
+	uint32_t group;		/* bit of struct account.groups */
+	uint32_t begin;		/* 1: the first page; 0: the next one of the walk under way */
+};
+struct directory_member {
+	char sid[ACCOUNT_SID_MAX];
+	char name[ACCOUNT_TEXT_MAX];	/* UPN; sAMAccountName where there is none */
+};
+struct directory_member_page {
+	uint32_t result;	/* ACCOUNT_FOUND; ACCOUNT_UNAVAILABLE: the walk has failed, and what came before is not all */
+	uint32_t n;		/* the same account may come up more than once in a walk */
+	uint32_t more;		/* 1: there are further pages, which may be empty */
+	uint32_t cut;		/* 1: something was left out, such as too many nested groups */
+	struct directory_member member[DIRECTORY_MEMBERS_MAX];
 };
 
 /* A name and a password as typed. The directory process overwrites its copies as soon as the attempt is over. */

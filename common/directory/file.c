@@ -229,3 +229,11 @@ void directory_file_hashes(const struct directory_file *f, const char *sid, char
 	snprintf(own, PASSWORD_HASH_MAX, "%s", hash != NULL ? hash : "");
 	snprintf(like, PASSWORD_HASH_MAX, "%s", any != NULL ? any : "");
 }
+
+void directory_file_members(struct directory_file *f, unsigned group, struct directory_file_walk *walk, struct directory_member_page *page)
+{
+	if (f->accounts == NULL || (walk->accounts != NULL && walk->accounts != f->accounts))
+		return;
+	walk->accounts = f->accounts;
+	accounts_members(f->accounts, group, loop_wall(f->loop), &walk->at, page);
+}

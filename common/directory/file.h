@@ -31,6 +31,14 @@ void directory_file_free(struct directory_file *f);
 enum account_result directory_file_find(
     struct directory_file *f, uint32_t kind, const char *value, struct account *out);
 
+/* Where a walk through a group stands; all zero: at its beginning. */
+struct directory_file_walk {
+	const void *accounts;	/* as they were; the file may have changed */
+	size_t at;
+};
+/* The next page; ACCOUNT_UNAVAILABLE where there are no accounts, or others than those of the walk. */
+void directory_file_members(struct directory_file *f, unsigned group, struct directory_file_walk *walk, struct directory_member_page *page);
+
 /* The account's password hash ("": none) and any account's ("": none anywhere); PASSWORD_HASH_MAX bytes each. */
 void directory_file_hashes(const struct directory_file *f, const char *sid, char *own, char *like);
 

@@ -58,6 +58,17 @@ struct ldap_lookup *directory_ldap_find(struct directory_ldap *d, uint32_t kind,
 void directory_ldap_cancel(struct ldap_lookup *l);
 
 /*
+ * A walk through the members of group `group` (of setup->groups), on one connection. `done` runs once for each page that was begun, from the
+ * loop, with the page filled as struct directory_member_page says. NULL: no server that is well knows the group, or no memory.
+ */
+struct ldap_members;
+typedef void ldap_members_done_fn(void *arg);
+struct ldap_members *ldap_members_new(struct directory_ldap *d, unsigned group, ldap_members_done_fn *done, void *arg);
+/* Fills `page` (zeroed; borrowed until `done`). -1: the walk is over, or its connection is; `done` does not run. */
+MUST_CHECK int ldap_members_next(struct ldap_members *m, struct directory_member_page *page);
+void ldap_members_free(struct ldap_members *m);	/* accepts NULL; before directory_ldap_free() */
+
+/*
  * Is this the account's password? The account is found anew on one server with the service's own connection, then
  * bound as on the same server, by TLS, on a connection that serves nothing else: at most one attempt at a time for
  * one account, and none once its badPwdCount there is at facts_wrong_passwords() of `ask->margin`. Copies ask; overwrites

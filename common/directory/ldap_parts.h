@@ -10,6 +10,7 @@
  *   ldap_prepare.c  what must be known of a server and its domain before the first search
  *   ldap_find.c     one account by one claim
  *   ldap_entry.c    values of an entry
+ *   ldap_members.c  who is in a group
  *   ldap_watch.c    what changed
  *   ldap_sign_in.c  one password against one account
  *   ldap_user_bind.c  the connection on which it is tried

@@ -17,6 +17,7 @@
 #include "common/directory/ask.h"
 #include "common/directory/file.h"
 #include "common/directory/ldap.h"
+#include "common/directory/members.h"
 #include "common/directory/questions.h"
 #include "common/directory/sign_in.h"
 #include "common/log.h"
@@ -33,6 +34,7 @@ struct peer {
 	struct peer *next;
 	struct directory *directory;
 	struct wire *wire;
+	struct members *members; /* NULL until it asks for some */
 	enum role role;
 	unsigned index;
 	char name[32];
@@ -178,6 +180,30 @@ static void serve_sign_in(struct wire *w, uint64_t number, const void *body, siz
 }
 static_assert((DIRECTORY_SIGN_IN & WIRE_SECRET) != 0, "passwords are wiped on the wire");
 
+static void on_members(void *arg, uint64_t number, const struct directory_member_page *page, size_t n)
+{
+	struct peer *p = arg;
+
+	(void)wire_answer(p->wire, number, page, n);
+}
+
+static void serve_members(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
+{
+	struct peer *p = arg;
+	struct directory *d = p->directory;
+	const struct members_setup setup = { d->file, d->ldap, d->setup->groups_count, on_members, p };
+	struct directory_members ask;
+
+	(void)n;
+	if (number == 0)
+		return;
+	memcpy(&ask, body, sizeof(ask));
+	if (p->members == NULL && d->setup->lists_members && p->role == ROLE_WORKER)
+		p->members = members_new(&setup);
+	if (p->members == NULL || d->draining || members_ask(p->members, number, &ask) < 0)
+		(void)wire_answer(w, number, NULL, 0);
+}
+
 static void serve_forget(struct wire *w, uint64_t number, const void *body, size_t n, void *arg)
 {
 	struct peer *p = arg;
@@ -201,6 +227,8 @@ static const struct wire_verb verbs[] = {
 	    serve_find },
 	{ DIRECTORY_SIGN_IN, "sign_in", sizeof(struct directory_sign_in),
 	    sizeof(struct directory_sign_in), serve_sign_in },
+	{ DIRECTORY_MEMBERS, "members", sizeof(struct directory_members), sizeof(struct directory_members),
+	    serve_members },
 	{ DIRECTORY_FORGET, "forget", sizeof(struct directory_changed),
 	    sizeof(struct directory_changed), serve_forget },
 	{ .name = NULL },
@@ -215,6 +243,7 @@ static void peer_free(struct peer *p)
 	*at = p->next;
 	questions_leave(p->directory->questions, p);
 	sign_ins_leave(p->directory->sign_ins, p);
+	members_free(p->members);
 	wire_free(p->wire);
 	free(p);
 }

@@ -28,6 +28,7 @@ struct directory_setup {
 	unsigned kdcs_count;
 	const struct directory_metrics *metrics;	/* NULL: none are kept */
 	bool signs_in;				/* *lockout* may ask DIRECTORY_SIGN_IN; else it is refused */
+	bool lists_members;			/* workers may ask DIRECTORY_MEMBERS; else it is refused */
 };
 /* The life of the role; returns the exit status. Borrows setup and all behind it. */
 int directory_process(struct child *child, const struct directory_setup *setup);

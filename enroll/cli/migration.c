@@ -14,7 +14,7 @@
 
 const char cli_migration_usage[] =
     "  easenroll migration report [--group DN] [--holding] [--csv | --json]\n"
-    "                              how far each group is, and each device; --holding: only those that hold their owner back\n"
+    "                              how far each group is, each device, and who has none; --holding: only devices that hold their owner back\n"
     "  easenroll migration switch DN certificate [--accept N]\n"
     "                              members come in by certificate alone; N devices that do not yet may be shut out by it\n"
     "  easenroll migration switch DN back\n"
@@ -106,8 +106,8 @@ enum form { FORM_TEXT, FORM_CSV, FORM_JSON };
 
 static void begin(enum form form, const json_t *overview)
 {
-	static const char *const keys[] = { "group", "switched", "since", "users", "ready", "unready", "holding" };
-	static const char *const titles[] = { "GROUP", "SWITCHED", "SINCE", "USERS", "READY", "NOT READY", "DEVICES THAT HOLD BACK" };
+	static const char *const keys[] = { "group", "switched", "since", "users", "ready", "unready", "holding", "without" };
+	static const char *const titles[] = { "GROUP", "SWITCHED", "SINCE", "USERS", "READY", "NOT READY", "DEVICES THAT HOLD BACK", "WITHOUT A DEVICE" };
 	const json_t *whole = json_object_get(json_object_get(overview, "survey"), "whole");
 
 	if (json_is_false(whole))
@@ -129,7 +129,7 @@ static void begin(enum form form, const json_t *overview)
 	}
 }
 
-static void print_page(enum form form, const json_t *list, bool first)
+static void print_page(enum form form, json_t *list, bool first)
 {
 	static const char *const keys[] = { "upn", "device", "device_type", "method", "last_seen", "verdict", "absorbed", "prevented" };
 	static const char *const titles[] = { "USER", "DEVICE", "TYPE", "LAST METHOD", "LAST SEEN", "VERDICT", "ABSORBED", "PREVENTED" };
@@ -151,26 +151,58 @@ static void print_page(enum form form, const json_t *list, bool first)
 	}
 }
 
+static void print_people(enum form form, json_t *list, bool first)
+{
+	static const char *const keys[] = { "upn", "sid", "old" };
+	static const char *const titles[] = { "WITHOUT A DEVICE", "SID", "OLD DEVICES" };
+	json_t *row;
+	size_t i;
+
+	if (form == FORM_TEXT) {
+		if (first && json_array_size(list) > 0)
+			putchar('\n');
+		if (json_array_size(list) > 0)
+			local_table(list, keys, titles, ARRAY_LEN(keys));
+		return;
+	}
+	json_array_foreach(list, i, row) {
+		if (form == FORM_CSV) {
+			(void)json_object_set_new(row, "verdict", json_string("without"));
+			print_csv_row(row);
+			continue;
+		}
+		fputs(first && i == 0 ? "\n" : ",\n", stdout);
+		json_dumpf(row, stdout, JSON_COMPACT);
+	}
+}
+
+/* What is printed page by page: devices, or people. */
+struct rows {
+	const char *path, *key;
+	void (*print)(enum form form, json_t *list, bool first);
+};
+static const struct rows device_rows = { PATH "/devices", "devices", print_page }, people_rows = { PATH "/without", "people", print_people };
+
 /* Everything of one survey: 0, or 1 where another one came between. */
-static int print_devices(const struct cli *c, enum form form, const char *query, json_int_t number)
+static int print_rows(const struct cli *c, const struct rows *rows, enum form form, const char *query, json_int_t number)
 {
 	char path[4096];
 	size_t n = PAGE;
 
 	for (unsigned skip = 0; n == PAGE; skip += PAGE) {
 		json_t *answer, *list;
-		snprintf(path, sizeof(path), PATH "/devices?limit=%d&skip=%u%s", PAGE, skip, query);
+		snprintf(path, sizeof(path), "%s?limit=%d&skip=%u%s", rows->path, PAGE, skip, query);
 		answer = local_do(c->settings, "GET", path, NULL);
 		if (answer == NULL)
 			return 1;
-		list = json_object_get(answer, "devices");
+		list = json_object_get(answer, rows->key);
 		n = json_array_size(list);
 		if (json_integer_value(json_object_get(answer, "number")) != number) {
 			fputs("easenroll: the devices were gone through anew meanwhile: this is not one report; ask again\n", stderr);
 			json_decref(answer);
 			return 1;
 		}
-		print_page(form, list, skip == 0);
+		rows->print(form, list, skip == 0);
 		json_decref(answer);
 	}
 	return 0;
@@ -180,6 +212,7 @@ static int report(const struct cli *c, enum form form, const char *group, bool h
 {
 	char query[4000] = "&group=";
 	json_t *overview;
+	json_int_t number;
 	int rc;
 
 	if (group == NULL)
@@ -192,7 +225,13 @@ static int report(const struct cli *c, enum form form, const char *group, bool h
 	if (overview == NULL)
 		return 1;
 	begin(form, overview);
-	rc = print_devices(c, form, query, json_integer_value(json_object_get(json_object_get(overview, "survey"), "number")));
+	number = json_integer_value(json_object_get(json_object_get(overview, "survey"), "number"));
+	rc = print_rows(c, &device_rows, form, query, number);
+	if (form == FORM_JSON)
+		fputs("\n],\n\"people\": [", stdout);
+	/* nobody of them holds anything back */
+	if (rc == 0 && !holding)
+		rc = print_rows(c, &people_rows, form, query, number);
 	if (form == FORM_JSON)
 		puts("\n]}");
 	json_decref(overview);

@@ -83,6 +83,60 @@ static bool wanted_of(struct enroll_worker *w, struct http_request *r, struct wa
 	return want->group != NULL;
 }
 
+/* --- people without a device --- */
+
+static bool is_without(const struct enroll_migration *m, const struct wanted *want, const struct survey_user *u)
+{
+	uint64_t of = want->group != NULL ? UINT64_C(1) << (want->group - m->all) : UINT64_MAX;
+
+	return u->seen == 0 && (u->listed & of) != 0 &&
+	    (want->text[0] == '\0' || strcasestr(u->upn, want->text) != NULL || strcmp(u->sid, want->text) == 0);
+}
+
+/* old: devices that were not seen lately, or are blocked. */
+static json_t *person_json(const struct enroll_migration *m, const struct survey_user *u)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < m->all_n; i++) {
+		if ((u->listed >> i & 1) != 0)
+			(void)json_array_append_new(list, api_string(m->all[i].dn));
+	}
+	return json_pack("{s:o,s:o,s:I,s:o}", "sid", api_string(u->sid), "upn", api_string(u->text), "old", (json_int_t)u->devices_n, "groups", list);
+}
+
+void migration_serve_without(struct enroll_worker *w, struct http_request *r)
+{
+	const struct enroll_migration *m = &w->settings->enroll.migration;
+	struct survey *survey = migration_survey(w, r);
+	struct survey_table *table = survey != NULL ? survey_found(survey, NULL) : NULL;
+	struct admin_page page;
+	struct wanted want = { .text = page.text };
+	const struct survey_user *u;
+	struct survey_state state;
+	json_int_t total = 0;
+	json_t *list;
+
+	if (survey == NULL || !admin_page_of(r, "text", &page) || !wanted_of(w, r, &want))
+		return;
+	if (table == NULL) {
+		api_error(r, 503, "unavailable", "The devices have not been gone through yet: /api/admin/migration begins that, and says how far it is.");
+		return;
+	}
+	list = json_array();
+	for (size_t i = 0; (u = survey_table_user(table, i)) != NULL; i++) {
+		if (!is_without(m, &want, u))
+			continue;
+		if (total >= page.skip && total < (json_int_t)page.skip + page.limit)
+			(void)json_array_append_new(list, person_json(m, u));
+		total++;
+	}
+	survey_get_state(survey, &state);
+	api_reply(r, 200, json_pack("{s:o,s:I,s:I}", "people", list, "total", total, "number", (json_int_t)state.number));
+}
+
+/* --- the devices --- */
+
 void migration_serve_devices(struct enroll_worker *w, struct http_request *r)
 {
 	const struct enroll_migration *m = &w->settings->enroll.migration;

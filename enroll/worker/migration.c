@@ -100,9 +100,10 @@ static json_t *group_json(const struct enroll_group *g, const struct survey_grou
 	bool is = migration_switch_read(value, &at);
 
 	*switched += is;
-	return json_pack("{s:o,s:b,s:b,s:o,s:I,s:I,s:I,s:I,s:I}", "group", api_string(g->dn), "switchable", g->switchable, "switched", is, "since", api_time(at),
+	/* left out where nobody could say who is in the group */
+	return json_pack("{s:o,s:b,s:b,s:o,s:I,s:I,s:I,s:I,s:I,s:o*}", "group", api_string(g->dn), "switchable", g->switchable, "switched", is, "since", api_time(at),
 	    "users", (json_int_t)n->users, "ready", (json_int_t)n->ready, "unready", (json_int_t)(n->users - n->ready), "devices", (json_int_t)n->devices,
-	    "holding", (json_int_t)n->holding);
+	    "holding", (json_int_t)n->holding, "without", n->unlisted ? NULL : json_integer(n->without));
 }
 
 static json_t *survey_json(const struct survey_state *s, bool there)
@@ -137,8 +138,8 @@ static json_t *overview_json(struct enroll_worker *w, const redisReply *reply)
 	survey_get_state(survey, &state);
 	for (unsigned i = 0; i < m->all_n; i++)
 		(void)json_array_append_new(groups, group_json(&m->all[i], &t->groups[i], values->element[i + 1], &switched));
-	return json_pack("{s:o,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I}", "survey", survey_json(&state, there), "days", (json_int_t)m->days, "devices",
-	    counts_json(t), "users", (json_int_t)t->users, "unknown_users", (json_int_t)t->unknown_users, "unknown_holding", (json_int_t)t->unknown_holding,
+	return json_pack("{s:o,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:I}", "survey", survey_json(&state, there), "days", (json_int_t)m->days, "devices",
+	    counts_json(t), "users", (json_int_t)t->users, "without", (json_int_t)t->without, "unknown_users", (json_int_t)t->unknown_users, "unknown_holding", (json_int_t)t->unknown_holding,
 	    "absorbed", (json_int_t)t->absorbed, "prevented", (json_int_t)t->prevented, "quarantined", (json_int_t)device_figure(reply->element[1], UINT32_MAX),
 	    "groups", groups, "other_switches", (json_int_t)(all > switched ? all - switched : 0));
 }
@@ -189,6 +190,7 @@ static void serve_overview(struct enroll_worker *w, struct http_request *r)
 const struct route migration_routes[] = {
 	{ "GET", "/api/admin/migration", BOTH, 0, ROUTE_ADMIN, serve_overview },
 	{ "GET", "/api/admin/migration/devices", BOTH, 0, ROUTE_ADMIN, migration_serve_devices },
+	{ "GET", "/api/admin/migration/without", BOTH, 0, ROUTE_ADMIN, migration_serve_without },
 	{ "GET", "/api/admin/migration/days", BOTH, 0, ROUTE_ADMIN, migration_serve_days },
 	{ "POST", "/api/admin/migration/switch", BOTH, 0, ROUTE_ADMIN, migration_serve_switch },
 	{ "GET", "/api/admin/records", BOTH, 0, ROUTE_ADMIN, migration_serve_records },

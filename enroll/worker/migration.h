@@ -28,6 +28,7 @@ bool migration_switch_read(const redisReply *value, int64_t *at);
 
 /* For the table of migration.c. */
 void migration_serve_devices(struct enroll_worker *w, struct http_request *r);
+void migration_serve_without(struct enroll_worker *w, struct http_request *r);
 void migration_serve_days(struct enroll_worker *w, struct http_request *r);
 void migration_serve_switch(struct enroll_worker *w, struct http_request *r);
 void migration_serve_records(struct enroll_worker *w, struct http_request *r);

@@ -1,9 +1,11 @@
 /*
- * survey: the rounds of one survey: SCAN and the records of each page; then, person by person, the lockout guard's figures; then the directory. At most one
- * page, and some questions to the directory, are under way, so that nobody who signs in waits behind them. Worker of easenroll.
+ * survey: the rounds of one survey: SCAN and the records of each page; then, person by person, the lockout guard's figures; then the directory: in which groups
+ * they are, and, page by page, who else is in these. At most one page, and some questions to the directory, are under way, so that nobody who signs in waits
+ * behind them. Worker of easenroll.
  */
 #include "enroll/worker/survey.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,6 +39,8 @@ struct survey {
 	struct device_rows rows;
 	struct survey_question { struct survey *survey; struct survey_user *user; } questions[ASKED];	/* user NULL: free */
 	unsigned asked;			/* of them, under way */
+	unsigned group;			/* whose members are listed */
+	bool listing;			/* its first page was asked for */
 	struct deadline go_on;
 };
 
@@ -76,6 +80,71 @@ static const char *why_not(const struct survey *s, enum redis_status status, con
 		!redis_is_up(s->redis) ? redis_problem(s->redis) : "Redis answers what cannot be";
 }
 
+/* --- fourth: who is in the groups --- */
+
+static bool is_sid(const char *text)
+{
+	return strncmp(text, "S-1-", 4) == 0 && text[4 + strspn(text + 4, "0123456789-")] == '\0';
+}
+
+static void ask_members(struct survey *s);
+
+/* The process that parses what servers send is believed no more than they are. */
+static bool is_sound(const struct directory_member_page *p, size_t n)
+{
+	size_t head = offsetof(struct directory_member_page, member);
+
+	if (n < head || p->result != ACCOUNT_FOUND || p->n > DIRECTORY_MEMBERS_MAX || n != head + p->n * sizeof(p->member[0]))
+		return false;
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct directory_member *m = &p->member[i];
+		if (memchr(m->sid, '\0', sizeof(m->sid)) == NULL || memchr(m->name, '\0', sizeof(m->name)) == NULL || !is_sid(m->sid))
+			return false;
+	}
+	return true;
+}
+
+static void on_members(void *arg, enum wire_status status, const void *body, size_t n)
+{
+	static struct directory_member_page page;	/* 50 kB that no stack needs; used within this call only */
+	struct survey *s = arg;
+	struct survey_group *g = &s->totals.groups[s->group];
+	bool good = status == WIRE_OK && n <= sizeof(page);
+
+	if (good)
+		memcpy(&page, body, n);
+	good = good && is_sound(&page, n);
+	for (unsigned i = 0; good && i < page.n && !s->full; i++)
+		s->full = !survey_table_list(s->table, page.member[i].sid, page.member[i].name, s->group, &s->totals);
+	g->unlisted |= !good || page.cut != 0 || s->full;
+	if (!good || page.more == 0 || s->full) {
+		s->group++;
+		s->listing = false;
+	}
+	ask_members(s);
+}
+
+static void on_members_later(struct deadline *d)
+{
+	ask_members(CONTAINER_OF(d, struct survey, go_on));
+}
+
+static void ask_members(struct survey *s)
+{
+	const struct enroll_migration *m = s->c.migration;
+	struct directory_members ask = { .begin = !s->listing };
+
+	if (s->group >= m->all_n || s->group >= ENROLL_GROUPS_MAX) {
+		end(s, survey_table_arrange(s->table) < 0 ? "out of memory" : "");
+		return;
+	}
+	ask.group = m->all[s->group].bit;
+	if (asker_ask(s->c.directory, DIRECTORY_MEMBERS, &ask, sizeof(ask), ASK_MS, on_members, s) == 0)
+		deadline_arm(s->c.loop, &s->go_on, 200, on_members_later);	/* as many as there may be wait: later */
+	else
+		s->listing = true;
+}
+
 /* --- third: the directory --- */
 
 static void ask_directory(struct survey *s);
@@ -101,11 +170,6 @@ static void on_account(void *arg, enum wire_status status, const void *body, siz
 	q->user = NULL;
 	s->asked--;
 	ask_directory(s);
-}
-
-static bool is_sid(const char *text)
-{
-	return strncmp(text, "S-1-", 4) == 0 && text[4 + strspn(text + 4, "0123456789-")] == '\0';
 }
 
 /* True: nobody needs to be asked. */
@@ -166,8 +230,11 @@ static void ask_directory(struct survey *s)
 		}
 		s->next++;
 	}
-	if (s->asked == 0 && survey_table_user(s->table, s->next) == NULL)
-		end(s, "");
+	if (s->asked == 0 && survey_table_user(s->table, s->next) == NULL) {
+		s->group = 0;
+		s->listing = false;
+		ask_members(s);
+	}
 }
 
 /* --- second: the lockout guard's figures --- */

@@ -4,6 +4,7 @@
 #include "enroll/worker/survey_table.h"
 
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/text.h"
@@ -72,17 +73,17 @@ size_t survey_table_devices(const struct survey_table *t)
 
 /* --- filling --- */
 
-static struct survey_user *user_of(struct survey_table *t, const struct device_row *row)
+static struct survey_user *user_of(struct survey_table *t, const char *sid, const char *name)
 {
-	struct survey_user *u = survey_table_find(t, row->sid);
+	struct survey_user *u = survey_table_find(t, sid);
 
 	if (u != NULL || t->bytes > SURVEY_BYTES)
 		return u;
 	u = calloc(1, sizeof(*u));
 	if (u == NULL)
 		return NULL;
-	memcpy(u->sid, row->sid, sizeof(u->sid));
-	memcpy(u->text, row->upn, sizeof(u->text));
+	snprintf(u->sid, sizeof(u->sid), "%s", sid);
+	snprintf(u->text, sizeof(u->text), "%s", name);
 	u->upn = u->text[0] != '\0' ? u->text : u->sid;
 	if (tsearch(u, &t->by_sid, compare_sid) == NULL) {
 		free(u);
@@ -161,7 +162,7 @@ bool survey_table_add(struct survey_table *t, const struct device_row *row)
 		return true;
 	if (tfind(&look, &t->by_key, compare_key) != NULL)
 		return true;
-	if (t->devices >= SURVEY_DEVICES || (u = user_of(t, row)) == NULL || (d = device_new(t, row)) == NULL)
+	if (t->devices >= SURVEY_DEVICES || (u = user_of(t, row->sid, row->upn)) == NULL || (d = device_new(t, row)) == NULL)
 		return false;
 	memcpy(d->key, look.key, SHA256_SIZE);
 	found = tsearch(d, &t->by_key, compare_key);
@@ -171,6 +172,22 @@ bool survey_table_add(struct survey_table *t, const struct device_row *row)
 	}
 	hang(u, d);
 	t->devices++;
+	return true;
+}
+
+bool survey_table_list(struct survey_table *t, const char *sid, const char *name, unsigned group, struct survey_totals *totals)
+{
+	struct survey_user *u = user_of(t, sid, name);
+
+	if (u == NULL)
+		return false;
+	if ((u->listed >> group & 1) != 0)
+		return true;
+	if (u->seen == 0) {
+		totals->without += u->listed == 0;
+		totals->groups[group].without++;
+	}
+	u->listed |= UINT64_C(1) << group;
 	return true;
 }
 
@@ -257,6 +274,7 @@ void survey_table_judge(struct survey_user *u, const struct enroll_migration *m,
 		seen += d->verdict != SURVEY_OLD && d->verdict != SURVEY_BLOCKED;
 		u->holding += survey_holds_back(d->verdict);
 	}
+	u->seen = seen;
 	totals->absorbed += u->absorbed;
 	totals->prevented += u->prevented;
 	if (seen == 0)

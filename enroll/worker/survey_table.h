@@ -41,7 +41,8 @@ struct survey_device {
 enum survey_known { SURVEY_NOT_ASKED = 0, SURVEY_KNOWN, SURVEY_NOBODY, SURVEY_UNAVAILABLE };	/* SURVEY_NOBODY: the directory knows no such account */
 struct survey_user {
 	struct survey_device *devices;
-	unsigned devices_n, holding;		/* holding: of them, those that hold back */
+	unsigned devices_n, holding, seen;	/* holding: of them, those that hold back; seen: in these days, and not blocked */
+	uint64_t listed;			/* bit of migration.all: the directory has listed this person as an enabled member of the group */
 	uint64_t groups;			/* bits of struct account.groups, when known == SURVEY_KNOWN */
 	int64_t groups_at;			/* when the directory said so */
 	enum survey_known known;
@@ -52,9 +53,11 @@ struct survey_user {
 	char text[DEVICE_UPN_MAX];
 };
 
-struct survey_group { unsigned users, ready, devices, holding; };	/* users and devices: those that were seen in these days */
+/* users and devices: those that were seen in these days; without: enabled members of whom none was. unlisted: the directory could not say who they are. */
+struct survey_group { unsigned users, ready, devices, holding, without; bool unlisted; };
 struct survey_totals {
 	unsigned verdicts[SURVEY_VERDICTS];
+	unsigned without;	/* different people */
 	unsigned users, unknown_users, unknown_holding;	/* unknown: whose groups nobody could say */
 	uint64_t absorbed, prevented;
 	struct survey_group groups[ENROLL_GROUPS_MAX];	/* as migration.all */
@@ -66,7 +69,9 @@ void survey_table_free(struct survey_table *t);	/* accepts NULL */
 /* False: it does not fit any more, and what is there is not all. A key that is there already is passed over. */
 MUST_CHECK bool survey_table_add(struct survey_table *t, const struct device_row *row);
 size_t survey_table_devices(const struct survey_table *t);
-/* All people by name (nobody is added afterwards). -1: out of memory. */
+/* After the judgement: the directory lists somebody, who may have no device at all, as a member of group number `group`. False: as above. */
+MUST_CHECK bool survey_table_list(struct survey_table *t, const char *sid, const char *name, unsigned group, struct survey_totals *totals);
+/* All people by name; once more where some were listed since. -1: out of memory. */
 MUST_CHECK int survey_table_arrange(struct survey_table *t);
 /* After that: number i, or NULL. */
 struct survey_user *survey_table_user(struct survey_table *t, size_t i);

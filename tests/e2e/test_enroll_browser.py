@@ -246,6 +246,7 @@ def fleet(start_enroll, redis_server, accounts, place):
     people = {"alice": ["Sales"], "bob": ["Sales", "Works"], "mallory": ["Board"]}
     for name, groups in people.items():
         accounts.change(name, groups=[GROUPS[g] for g in groups])
+    accounts.add("carol.of.a-long-name", groups=[GROUPS["Sales"]])
     now, client = int(time.time()), redis_server.client
     devices = [("alice", "certificate", "iPhone", "ApplC39VN0X", "seen"), ("alice", "password", "iPad", "ApplDMPZ7", "seen"), ("bob", "bearer", "Outlook", "A7F0 <b>bold</b>", "seen"),
                ("bob", "certificate", "SamsungDevice", "SEC1A2B3C4D5E6F7", "registered"), ("mallory", "certificate", "iPhone", "ApplF2LX", "registered"),
@@ -278,7 +279,7 @@ def test_an_administrator_sees_how_far_the_migration_is_switches_a_group_and_let
     assert page.run("document.querySelectorAll('#seen tbody tr').length") == 7
     assert page.run("document.querySelectorAll('#cockpit b').length") == 0, "a device's name is text"
     assert page.run("[...document.querySelectorAll('#overview li')].map((e) => e.querySelector('p.small').textContent)") == [
-        "0 of 2 people ready · devices that hold back: 2", "0 of 1 people ready · devices that hold back: 1", "0 of 1 people ready · devices that hold back: 1"]
+        "0 of 2 people ready · devices that hold back: 2 · without a device: 1", "0 of 1 people ready · devices that hold back: 1", "0 of 1 people ready · devices that hold back: 1"]
     shot(page, "migration")
     for part in ("overview", "cockpit-wait", "seen", "graphs"):
         for width, height in SIZES:
@@ -287,6 +288,12 @@ def test_an_administrator_sees_how_far_the_migration_is_switches_a_group_and_let
             with open(os.path.join(SCREENS, "migration-%s-%d.png" % (part, width)), "wb") as f:
                 f.write(page.png("#" + part))
     page.size(*SIZES[0])
+    page.run("document.querySelector('#cockpit [aria-label=\"Show who has none: EAS-Sales\"]').click()")
+    page.wait("document.querySelector('#h-seen').textContent === 'Without a device in EAS-Sales'")
+    assert page.run("[...document.querySelectorAll('#seen tbody tr')].map((e) => e.innerText.trim().split(/\\s+/)[0])") == ["carol.of.a-long-name@corp.example"]
+    shot(page, "migration-without")
+    page.run("document.querySelector('#seen button').click()")
+    page.wait("document.querySelectorAll('#seen tbody tr').length === 7")
 
     def press(label, yes=True):
         page.run("document.querySelectorAll('[data-test]').forEach((e) => e.removeAttribute('data-test'))")

@@ -83,13 +83,71 @@ def test_the_report_says_how_each_device_came_and_which_ones_hold_a_group_back(m
         ("bob@corp.example", "Dev%d" % n, verdict, 41, 7, "2023-11-14T22:13:20Z") for n, verdict in ((5, "password"), (6, "bearer"), (7, "unknown"))}
     assert all(set(d["groups"]) == {SALES, STAFF, USERS} and d["directory"] == "known" for d in holding)
     rows = list(csv.DictReader(io.StringIO(run(migration, "migration", "report", "--csv").stdout)))
-    assert len(rows) == 7 and {r["key"] for r in rows} == {"%064x" % n for n in range(1, 8)}
+    assert [r["upn"] for r in rows if r["verdict"] == "without"] == ["root@corp.example"] and len(rows) == 8
+    assert {r["key"] for r in rows if r["key"]} == {"%064x" % n for n in range(1, 8)}
     risky, = [r for r in rows if r["device"] == "Dev5"]
     assert risky["user_agent"] == "'=HYPERLINK(\"x\")" and risky["method"] == "password" and SALES in risky["groups"], "no spreadsheet runs it"
     text = run(migration, "migration", "report").stdout
     assert SALES in text and "bob@corp.example" in text and "password" in text
     missing = run(migration, "migration", "report", "--group", "CN=none")
     assert missing.returncode == 1 and "No configuration names" in missing.stderr
+
+
+def without(report, dn):
+    return group(report, dn)["without"], [p["upn"] for p in report["people"] if dn in p["groups"]]
+
+
+def test_the_report_says_who_of_a_group_has_no_device(migration, redis_server, sids, accounts, browser):
+    """Enabled members alone; somebody whose devices are old or blocked has none."""
+    for sam, more in (("carol", {"enabled": False}), ("dave", {}), ("erin", {"expires": "2020-01-01"}), ("frank", {})):
+        accounts.add(sam, groups=[SALES], **more)
+    record(redis_server, 1, sids["alice"])
+    record(redis_server, 2, sids["bob"], ago=31 * DAY, upn="bob@corp.example")
+    record(redis_server, 3, accounts.accounts["frank"]["sid"], state="blocked", upn="frank@corp.example")
+    names = ["bob@corp.example", "dave@corp.example", "frank@corp.example"]
+    wait_until(lambda: without(migration.command("migration", "report"), SALES) == (3, names), 5, 0.3)
+    report = migration.command("migration", "report")
+    assert without(report, STAFF) == (1, ["bob@corp.example"]) and without(report, USERS) == (2, ["bob@corp.example", "root@corp.example"])
+    assert report["overview"]["without"] == 4 and figures(report, SALES) == (1, 1, 0, 1, 0)
+    assert {p["upn"]: p["old"] for p in report["people"]}["bob@corp.example"] == 1
+    assert migration.command("migration", "report", "--holding")["people"] == []
+    lines = run(migration, "migration", "report", "--group", SALES).stdout
+    assert "WITHOUT A DEVICE" in lines and "dave@corp.example" in lines and "root@corp.example" not in lines
+    rows = list(csv.DictReader(io.StringIO(run(migration, "migration", "report", "--csv").stdout)))
+    assert sorted(r["upn"] for r in rows if r["verdict"] == "without" and SALES in r["groups"]) == names
+    root = browser(migration)
+    assert root.sign_in("root", PASSWORD).status == 200
+    answer = root.get("/api/admin/migration/without?limit=1&skip=1&text=corp.example").json
+    assert (answer["total"], [p["upn"] for p in answer["people"]]) == (4, ["dave@corp.example"])
+    assert root.get("/api/admin/migration/without?group=CN%3Dnone").status == 404
+
+
+@pytest.mark.no_asan
+def test_in_active_directory_nested_groups_primary_groups_and_large_ones_are_gone_through(start_enroll, ad, redis_server, place):
+    name, base = "m%d" % os.getpid(), ad.base
+    outer, inner = ("CN=%s-%s (x),OU=Groups,%s" % (name, n, base) for n in ("outer", "inner"))
+    crowd = ["CN=%s-%03d,OU=People,%s" % (name, n, base) for n in range(101)]       # more than a page
+    seen, nested, primary, disabled = (ad.account(groups=()) for _ in range(4))
+    dn = {sam: ad.find(sam, "cn")[0].encode() for sam in (seen, nested, primary, disabled)}
+    with ad.connection() as handle:
+        for group_dn, sam, members in ((inner, "inner", [dn[nested], dn[primary], dn[seen]]), (outer, "outer", [dn[seen], dn[disabled], inner.encode()])):
+            handle.add_s(group_dn, [("objectClass", [b"group"]), ("sAMAccountName", [("%s-%s" % (name, sam)).encode()]), ("groupType", [b"-2147483646"]),
+                                    ("member", members)])
+        handle.modify_s(inner, [(0, "member", [outer.encode()])])                  # round in a circle
+        for number, one in enumerate(crowd):
+            handle.add_s(one, [("objectClass", [b"user"]), ("sAMAccountName", [("%s-%03d" % (name, number)).encode()]), ("userAccountControl", [b"544"])])
+        handle.modify_s(outer, [(0, "member", [c.encode() for c in crowd])])
+    ad.set(primary, primaryGroupID=ad.sid("%s-inner" % name).rpartition("-")[2])    # AD takes the group out of its memberOf
+    ad.disable(disabled)
+    redis = {k: v for k, v in settings.redis(redis_server, place).items() if k == "redis"}
+    enroll = start_enroll({**redis, "lockout": {"memory_mib": 1}, "enroll.migration": {"groups": [outer, inner], "days": 30}}, ad=ad)
+    record(redis_server, 1, ad.sid(seen), upn=seen + "@corp.example")
+    report = enroll.command("migration", "report")
+    assert figures(report, outer)[:2] == (1, 1) and figures(report, inner)[:2] == (1, 1), "by tokenGroups"
+    people = {p["upn"]: p["groups"] for p in report["people"]}
+    assert group(report, outer)["without"] == len(crowd) + 2 and report["overview"]["survey"]["whole"] is True
+    assert set(people) == {nested + "@corp.example", primary + "@corp.example", *("%s-%03d" % (name, n) for n in range(len(crowd)))}
+    assert all(set(groups) == {outer, inner} for groups in people.values()), "each is in the other"
 
 
 def basic(user):

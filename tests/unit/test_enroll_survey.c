@@ -47,6 +47,35 @@ static enum survey_verdict verdict(const struct survey_user *u, const char *id, 
 	return SURVEY_VERDICTS;
 }
 
+static void who_is_listed_by_the_directory_and_has_no_device_is_counted_once(void **state)
+{
+	static const struct { const char *sid, *name; unsigned group; } listed[] = { { "S-1-1", "alice", 0 }, { "S-1-2", "bob", 0 }, { "S-1-3", "carol", 0 },
+		{ "S-1-3", "carol", 0 }, { "S-1-3", "carol", 1 }, { "S-1-4", "", 1 }, { "S-1-5", "eve", 1 } };
+	struct survey_table *t = survey_table_new();
+	struct survey_totals totals = { .users = 0 };
+
+	(void)state;
+	add(t, row_of(1, "S-1-1", "alice", "a", "certificate", "registered", NOW));
+	add(t, row_of(2, "S-1-2", "bob", "b", "certificate", "registered", SINCE - 1));
+	add(t, row_of(3, "S-1-5", "eve", "e", "password", "blocked", NOW));
+	assert_int_equal(survey_table_arrange(t), 0);
+	for (size_t i = 0; survey_table_user(t, i) != NULL; i++)
+		survey_table_judge(survey_table_user(t, i), &migration, SINCE, &totals);
+	for (size_t i = 0; i < ARRAY_LEN(listed); i++)
+		assert_true(survey_table_list(t, listed[i].sid, listed[i].name, listed[i].group, &totals));
+	assert_int_equal(survey_table_arrange(t), 0);
+	assert_int_equal(totals.groups[0].without, 2);	/* bob, carol */
+	assert_int_equal(totals.groups[1].without, 3);	/* carol, S-1-4, eve */
+	assert_int_equal(totals.without, 4);
+	assert_int_equal(totals.users, 1);
+	assert_string_equal(survey_table_user(t, 3)->upn, "eve");
+	assert_string_equal(survey_table_user(t, 4)->upn, "S-1-4");
+	assert_null(survey_table_user(t, 5));
+	assert_int_equal(survey_table_find(t, "S-1-3")->listed, 3);
+	assert_int_equal(survey_table_find(t, "S-1-3")->known, SURVEY_NOT_ASKED);
+	survey_table_free(t);
+}
+
 static void each_device_is_judged_by_how_it_came_last_and_when(void **state)
 {
 	struct survey_table *t = survey_table_new();
@@ -174,6 +203,7 @@ static void a_figure_is_a_number_and_no_larger_than_it_may_be(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_is_listed_by_the_directory_and_has_no_device_is_counted_once),
 		cmocka_unit_test(each_device_is_judged_by_how_it_came_last_and_when),
 		cmocka_unit_test(people_come_by_name_whatever_the_order_of_their_records),
 		cmocka_unit_test(a_hundred_thousand_devices_of_one_person_are_the_end_and_take_no_minute),

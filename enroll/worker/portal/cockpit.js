@@ -90,12 +90,14 @@ const groupCard = (g, again) => el("li", { class: "card" }, el("h3", {}, called(
 		g.users === 0 ? el("span", { class: "state" }, t("nobody")) : g.unready === 0 ? el("span", { class: "state state-active" }, "✔ " + t("all-ready")) :
 		el("span", { class: "state state-waiting" }, t("not-ready", { n: g.unready }))),
 	g.users > 0 ? el("progress", { max: g.users, value: g.ready, "aria-label": t("ready-of", { ready: g.ready, users: g.users }) }) : null,
-	el("p", { class: "small" }, t("ready-of", { ready: g.ready, users: g.users }) + (g.holding ? " · " + t("holding-n", { n: g.holding }) : "")),
+	el("p", { class: "small" }, [t("ready-of", { ready: g.ready, users: g.users }), g.holding ? t("holding-n", { n: g.holding }) : null,
+		g.without === undefined ? t("without-not") : g.without ? t("without-n", { n: g.without.toLocaleString() }) : null].filter(Boolean).join(" · ")),
 	el("div", { class: "row" }, g.switchable ? el("button", { type: "button", class: g.switched ? null : g.unready ? "danger" : "main", "aria-label": t(g.switched ? "back" : "switch") + ": " + called(g.group), on: flip(g, again) },
 		t(g.switched ? "back" : "switch")) : el("span", { class: "small" }, t("no-rule")),
-		g.holding ? el("button", { type: "button", "aria-label": t("show-holding") + ": " + called(g.group), on: (e) => act(e.currentTarget, async () => { group = g.group; holding = true; await devices(); $("h-seen").focus(); }) }, t("show-holding")) : null));
+		g.holding ? el("button", { type: "button", "aria-label": t("show-holding") + ": " + called(g.group), on: (e) => act(e.currentTarget, async () => { group = g.group; holding = true; await devices(); $("h-seen").focus(); }) }, t("show-holding")) : null,
+		g.without ? el("button", { type: "button", "aria-label": t("show-without") + ": " + called(g.group), on: (e) => act(e.currentTarget, async () => { group = g.group; holding = false; await people(); $("h-seen").focus(); }) }, t("show-without")) : null));
 const overview = (o, again) => [
-	facts("", [["users", o.users], ["seen", o.devices.certificate + o.devices.password + o.devices.bearer + o.devices.unknown + o.devices.moved], ["by-certificate", o.devices.certificate],
+	facts("", [["users", o.users], ["without", o.without], ["seen", o.devices.certificate + o.devices.password + o.devices.bearer + o.devices.unknown + o.devices.moved], ["by-certificate", o.devices.certificate],
 		["by-other", o.devices.password + o.devices.bearer + o.devices.unknown], ["absorbed", o.absorbed], ["prevented", o.prevented]].map(([k, v]) => [t(k), v.toLocaleString()])),
 	...[[o.unknown_users, "unknown-users"], [o.other_switches, "other-switches"], [o.survey.at && !o.survey.whole ? 1 : 0, "not-whole"]].filter(([n]) => n).map(([n, k]) => el("p", { class: "card soon" }, t(k, { n }))),
 	el("h2", { id: "h-groups", tabindex: "-1" }, t("groups")),
@@ -122,6 +124,19 @@ const devices = async (more) => {
 	if (!more) { $("seen").replaceChildren(...head, el("div", { class: "scroll" }, rows), ...(next ? [next] : [])); return; }
 	$("seen").lastElementChild.remove();
 	$("seen").append(el("div", { class: "scroll" }, rows), ...(next ? [next] : []));
+};
+
+/* Members of a group that nobody has seen sync: whom a switch finds without a certificate, and who is to be invited. */
+const people = async (more) => {
+	skip = more ? skip + PAGE : 0;
+	const got = await api("GET", "/api/admin/migration/without?limit=" + PAGE + "&skip=" + skip + "&text=" + encodeURIComponent($("search").value.trim()) +
+		(group ? "&group=" + encodeURIComponent(group) : ""));
+	const rows = el("div", { class: "scroll" }, table(["person", "groups", "old"], got.people.map((p) => [p.upn || p.sid, p.groups.map(called).join(", "), p.old || ""]), t));
+	const next = skip + got.people.length < got.total ? [el("button", { type: "button", on: (e) => act(e.currentTarget, () => people(true)) }, t("more"))] : [];
+	if (more) { $("seen").lastElementChild.remove(); $("seen").append(rows, ...next); return; }
+	const back = el("button", { type: "button", on: (e) => act(e.currentTarget, async () => { group = ""; await devices(); $("h-seen").focus(); }) }, t("back-to-devices"));
+	$("seen").replaceChildren(el("h2", { id: "h-seen", tabindex: "-1" }, group ? t("people-of", { group: called(group) }) : t("people")),
+		el("div", { class: "row" }, back, el("span", { class: "small" }, t("found-people", { n: got.total.toLocaleString() }))), rows, ...next);
 };
 
 /* --- records of proxies: let in, block --- */
