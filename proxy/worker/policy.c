@@ -33,6 +33,19 @@ static enum fact check_user_agent(const struct policy_settings *policy, const st
 	return check_list(lists, request->user_agent, FACT_USER_AGENT, "in user_agents.deny", "not in user_agents.allow", detail);
 }
 
+/* The base64 query names one too: where the header names another, mail servers differ in which of them they go by, and both count. */
+static enum fact check_version(const struct policy_settings *policy, const struct eas_request *request, const char **detail)
+{
+	static const char denied[] = "in protocol_versions.deny", missing[] = "not in protocol_versions.allow";
+	char of_query[PROTOCOL_VERSION_MAX];
+	enum fact fact = check_list(&policy->protocol_versions, request->version, FACT_PROTOCOL_VERSION, denied, missing, detail);
+
+	if (fact != FACT_NONE || request->query.version == 0)
+		return fact;
+	request_version_of_query(request->query.version, of_query);
+	return check_list(&policy->protocol_versions, of_query, FACT_PROTOCOL_VERSION, denied, missing, detail);
+}
+
 /* What the device says of itself. */
 static enum fact check_device(const struct policy_settings *policy, const struct eas_request *request, const char **detail)
 {
@@ -45,8 +58,7 @@ static enum fact check_device(const struct policy_settings *policy, const struct
 	/* OPTIONS asks which versions there are, and names none. */
 	if (fact != FACT_NONE || request->is_options)
 		return fact;
-	return check_list(&policy->protocol_versions, request->version, FACT_PROTOCOL_VERSION, "in protocol_versions.deny",
-	    "not in protocol_versions.allow", detail);
+	return check_version(policy, request, detail);
 }
 
 enum fact policy_decide(const struct policy_settings *policy, const struct account_view *account,

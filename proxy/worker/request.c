@@ -20,10 +20,15 @@ static enum route route_of(const struct proxy_settings *settings, struct strv pa
 	return ROUTE_NONE;
 }
 
-/* "14.1" from 141, "2.5" never comes by the base64 form. */
-static void version_of_query(unsigned version, char out[PROTOCOL_VERSION_MAX])
+void request_version_of_query(unsigned version, char out[PROTOCOL_VERSION_MAX])
 {
 	snprintf(out, PROTOCOL_VERSION_MAX, "%u.%u", version / 10, version % 10);
+}
+
+/* What a Connection field names does not go on to the mail server, and so says nothing here. */
+static bool is_sent_on(const struct http_head *head, const struct http_field *f)
+{
+	return f != NULL && !http_is_connection_option(head, f->name);
 }
 
 static enum fact read_version(const struct http_head *head, struct eas_request *r, const char **detail)
@@ -31,8 +36,8 @@ static enum fact read_version(const struct http_head *head, struct eas_request *
 	const struct http_field *f = http_find(head, HTTP_MS_ASPROTOCOLVERSION);
 
 	if (r->query.version != 0)
-		version_of_query(r->query.version, r->version);
-	if (f == NULL)
+		request_version_of_query(r->query.version, r->version);
+	if (!is_sent_on(head, f))
 		return FACT_NONE;
 	for (size_t i = 0; i < head->fields; i++) {
 		if (head->field[i].id == HTTP_MS_ASPROTOCOLVERSION && &head->field[i] != f) {
@@ -51,7 +56,7 @@ static void read_user_agent(const struct http_head *head, struct eas_request *r)
 {
 	const struct http_field *f = http_find(head, HTTP_USER_AGENT);
 
-	if (f == NULL)
+	if (!is_sent_on(head, f))
 		return;
 	r->user_agent_odd = text_copy(r->user_agent, sizeof(r->user_agent), f->value) < 0;
 	for (size_t i = 0; i < head->fields; i++)

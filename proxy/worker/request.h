@@ -29,11 +29,14 @@ struct eas_request {
 	enum http_body body;
 	uint64_t length;
 	bool holds;			/* Ping, or Sync: may wait as long as the protocol lets it */
-	char version[PROTOCOL_VERSION_MAX];	/* "14.1", from the header or the base64 query; "" if none */
+	char version[PROTOCOL_VERSION_MAX];	/* "14.1", from the header, else from the base64 query; "" if none */
 	char user_agent[USER_AGENT_MAX];	/* "" : none; of a longer one, or one with odd bytes, nothing but user_agent_odd */
 	bool user_agent_odd;		/* what a list of user agents cannot judge */
 	struct eas_query query;
 };
+
+/* "14.1" from 141; "2.5" never comes by the base64 form. */
+void request_version_of_query(unsigned version, char out[PROTOCOL_VERSION_MAX]);
 
 /*
  * Fills *out from a head. FACT_NONE, or why not (*detail: a static text for the log).

@@ -81,6 +81,12 @@ static void request_word(struct eas_request *r, struct strv word)
 		assert_int_equal(text_copy(r->query.device_type, sizeof(r->query.device_type), value), 0);
 		return;
 	}
+	if (value_of(word, "query-version=", &value)) {
+		uint64_t version;
+		assert_int_equal(text_u64(value, 255, &version), 0);
+		r->query.version = (unsigned)version;
+		return;
+	}
 	if (value_of(word, "version=", &value)) {
 		assert_int_equal(text_copy(r->version, sizeof(r->version), value), 0);
 		return;
