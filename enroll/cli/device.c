@@ -25,14 +25,6 @@ static int usage(void)
 	return 2;
 }
 
-static void print_list(const json_t *list)
-{
-	static const char *const keys[] = { "id", "owner.name", "name", "kind", "state", "created", "last_sync", "last_method" };
-	static const char *const titles[] = { "ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST SYNC", "METHOD" };
-
-	local_rows(list, keys, titles, ARRAY_LEN(keys), "name a part of the device's or its owner's name, or a --state");
-}
-
 static void print_device(const json_t *device)
 {
 	static const char *const keys[] = { "serial", "profile", "state", "not_before", "not_after", "revoked" };
@@ -50,21 +42,18 @@ static void print_device(const json_t *device)
 
 static int list(const struct cli *c, const char *text, const char *state)
 {
+	static const char *const keys[] = { "id", "owner.name", "name", "kind", "state", "created", "last_sync", "last_method" };
+	static const char *const titles[] = { "ID", "OWNER", "NAME", "KIND", "STATE", "CREATED", "LAST SYNC", "METHOD" };
 	char path[2048] = PATH "?limit=500&text=";
-	json_t *answer;
 
 	if (local_escape(path, sizeof(path) - 256, text) < 0)
 		return usage();
 	if (state != NULL)
 		memcpy(path + strlen(path), "&state=", sizeof("&state="));
-	if ((state != NULL && local_escape(path, sizeof(path), state) < 0) || (answer = local_do(c->settings, "GET", path, NULL)) == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		print_list(json_object_get(answer, "devices"));
-	json_decref(answer);
-	return 0;
+	if (state != NULL && local_escape(path, sizeof(path), state) < 0)
+		return usage();
+	return local_tell_list(c, local_do(c->settings, "GET", path, NULL), "devices", keys, titles, ARRAY_LEN(keys),
+	    "name a part of the device's or its owner's name, or a --state");
 }
 
 static int tell(const struct cli *c, json_t *answer)
@@ -111,37 +100,21 @@ static int waiting(const struct cli *c)
 {
 	static const char *const keys[] = { "key", "upn", "device", "device_type", "method", "first_seen", "client" };
 	static const char *const titles[] = { "KEY", "USER", "DEVICE", "TYPE", "METHOD", "FIRST SEEN", "FROM" };
-	json_t *answer = local_do(c->settings, "GET", RECORDS "?limit=500", NULL);
 
-	if (answer == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		local_rows(json_object_get(answer, "records"), keys, titles, ARRAY_LEN(keys), "release or block some of these first");
-	json_decref(answer);
-	return 0;
+	return local_tell_list(c, local_do(c->settings, "GET", RECORDS "?limit=500", NULL), "records", keys, titles, ARRAY_LEN(keys),
+	    "release or block some of these first");
 }
 
 static int act_on_record(const struct cli *c, const char *word, const char *key)
 {
 	char path[256] = RECORDS "/";
-	json_t *answer;
 	size_t n;
 
 	if (local_escape(path, 200, key) < 0)
 		return usage();
 	n = strlen(path);
 	snprintf(path + n, sizeof(path) - n, "/%s", word);
-	answer = local_do_to(c->settings, "POST", path, json_object(), key, "easenroll device waiting, easenroll migration report");
-	if (answer == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		local_facts(answer);
-	json_decref(answer);
-	return 0;
+	return local_tell(c, local_do_to(c->settings, "POST", path, json_object(), key, "easenroll device waiting, easenroll migration report"));
 }
 
 int cli_device(const struct cli *c)

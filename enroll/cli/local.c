@@ -249,3 +249,30 @@ void local_json(const json_t *any)
 	json_dumpf(any, stdout, JSON_INDENT(2));
 	putchar('\n');
 }
+
+int local_tell(const struct cli *c, json_t *answer)
+{
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else
+		local_facts(answer);
+	json_decref(answer);
+	return 0;
+}
+
+int local_tell_list(const struct cli *c, json_t *answer, const char *key, const char *const *keys, const char *const *titles, size_t columns,
+    const char *more)
+{
+	if (answer == NULL)
+		return 1;
+	if (c->json)
+		local_json(answer);
+	else if (more != NULL)
+		local_rows(json_object_get(answer, key), keys, titles, columns, more);
+	else
+		local_table(json_object_get(answer, key), keys, titles, columns);
+	json_decref(answer);
+	return 0;
+}

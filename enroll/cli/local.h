@@ -31,4 +31,12 @@ void local_rows(const json_t *list, const char *const *keys, const char *const *
 void local_facts(const json_t *object);
 void local_json(const json_t *any);
 
+/*
+ * An answer as it was asked for, --json or for people: its facts, or the list under `key` as a table. more: local_rows()'s cure; NULL: the list is whole. Takes
+ * the answer. Returns the exit status: 1 for NULL, of which local_do() has said what was wrong.
+ */
+int local_tell(const struct cli *c, json_t *answer);
+int local_tell_list(const struct cli *c, json_t *answer, const char *key, const char *const *keys, const char *const *titles, size_t columns,
+    const char *more);
+
 #endif

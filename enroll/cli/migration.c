@@ -240,18 +240,6 @@ static int report(const struct cli *c, enum form form, const char *group, bool h
 
 /* --- the switch --- */
 
-static int tell(const struct cli *c, json_t *answer)
-{
-	if (answer == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		local_facts(answer);
-	json_decref(answer);
-	return 0;
-}
-
 static int do_switch(const struct cli *c, const char *group, const char *to, const char *accept)
 {
 	char *end = NULL;
@@ -266,7 +254,7 @@ static int do_switch(const struct cli *c, const char *group, const char *to, con
 			return 1;
 		json_decref(overview);
 	}
-	return tell(c, local_do(c->settings, "POST", PATH "/switch", json_pack("{s:s,s:s,s:I}", "group", group, "to", to, "accept", (json_int_t)n)));
+	return local_tell(c, local_do(c->settings, "POST", PATH "/switch", json_pack("{s:s,s:s,s:I}", "group", group, "to", to, "accept", (json_int_t)n)));
 }
 
 static int print_days(const struct cli *c, const char *days)
@@ -275,19 +263,10 @@ static int print_days(const struct cli *c, const char *days)
 		"stale_absorbed", "lockouts_prevented" };
 	static const char *const titles[] = { "DAY", "BY CERTIFICATE", "BY PASSWORD", "BY TOKEN", "DEVICES BY CERTIFICATE", "BY PASSWORD", "ABSORBED", "PREVENTED" };
 	char path[256] = PATH "/days?days=";
-	json_t *answer;
 
 	if (local_escape(path, sizeof(path), days) < 0)
 		return usage();
-	answer = local_do(c->settings, "GET", path, NULL);
-	if (answer == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		local_table(json_object_get(answer, "days"), keys, titles, ARRAY_LEN(keys));
-	json_decref(answer);
-	return 0;
+	return local_tell_list(c, local_do(c->settings, "GET", path, NULL), "days", keys, titles, ARRAY_LEN(keys), NULL);
 }
 
 int cli_migration(const struct cli *c)

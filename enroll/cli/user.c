@@ -18,17 +18,7 @@ static int usage_user(void)
 	return 2;
 }
 
-static int print_list(const struct cli *c, json_t *answer, const char *key, const char *const *keys, const char *const *titles, size_t columns)
-{
-	if (answer == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		local_rows(json_object_get(answer, key), keys, titles, columns, "name a part of the name, or an --account");
-	json_decref(answer);
-	return 0;
-}
+static const char narrower[] = "name a part of the name, or an --account";
 
 static int list_users(const struct cli *c, const char *text)
 {
@@ -38,7 +28,7 @@ static int list_users(const struct cli *c, const char *text)
 
 	if (local_escape(path, sizeof(path), text) < 0)
 		return usage_user();
-	return print_list(c, local_do(c->settings, "GET", path, NULL), "accounts", keys, titles, ARRAY_LEN(keys));
+	return local_tell_list(c, local_do(c->settings, "GET", path, NULL), "accounts", keys, titles, ARRAY_LEN(keys), narrower);
 }
 
 static int show_user(const struct cli *c, const char *sid)
@@ -49,19 +39,7 @@ static int show_user(const struct cli *c, const char *sid)
 
 	if (local_escape(path, sizeof(path), sid) < 0)
 		return usage_user();
-	return print_list(c, local_do_to(c->settings, "GET", path, NULL, sid, "easenroll user list"), "devices", keys, titles, ARRAY_LEN(keys));
-}
-
-static int print_facts(const struct cli *c, json_t *answer)
-{
-	if (answer == NULL)
-		return 1;
-	if (c->json)
-		local_json(answer);
-	else
-		local_facts(answer);
-	json_decref(answer);
-	return 0;
+	return local_tell_list(c, local_do_to(c->settings, "GET", path, NULL, sid, "easenroll user list"), "devices", keys, titles, ARRAY_LEN(keys), narrower);
 }
 
 static int revoke_user(const struct cli *c, const char *sid, const char *reason)
@@ -77,7 +55,7 @@ static int revoke_user(const struct cli *c, const char *sid, const char *reason)
 	body = json_object();
 	if (reason != NULL)
 		(void)json_object_set_new(body, "reason", json_string(reason));
-	return print_facts(c, local_do_to(c->settings, "POST", path, body, sid, "easenroll user list"));
+	return local_tell(c, local_do_to(c->settings, "POST", path, body, sid, "easenroll user list"));
 }
 
 int cli_user(const struct cli *c)
@@ -119,7 +97,7 @@ static int list_secrets(const struct cli *c, const char *account)
 
 	if (local_escape(path, sizeof(path), account) < 0)
 		return usage_secret();
-	return print_list(c, local_do_to(c->settings, "GET", path, NULL, account, "easenroll user list"), "secrets", keys, titles, ARRAY_LEN(keys));
+	return local_tell_list(c, local_do_to(c->settings, "GET", path, NULL, account, "easenroll user list"), "secrets", keys, titles, ARRAY_LEN(keys), narrower);
 }
 
 static int revoke_secret(const struct cli *c, const char *id)
@@ -131,7 +109,7 @@ static int revoke_secret(const struct cli *c, const char *id)
 		return usage_secret();
 	n = strlen(path);
 	snprintf(path + n, sizeof(path) - n, "/revoke");
-	return print_facts(c, local_do_to(c->settings, "POST", path, json_object(), id, "easenroll secret list"));
+	return local_tell(c, local_do_to(c->settings, "POST", path, json_object(), id, "easenroll secret list"));
 }
 
 int cli_secret(const struct cli *c)
@@ -158,7 +136,7 @@ int cli_secret(const struct cli *c)
 		if (given[i] != NULL)
 			(void)json_object_set_new(body, names[i], json_string(given[i]));
 	}
-	return print_facts(c, local_do_to(c->settings, "POST", SECRETS, body, given[0], "easenroll user list, easenroll device list"));
+	return local_tell(c, local_do_to(c->settings, "POST", SECRETS, body, given[0], "easenroll user list, easenroll device list"));
 }
 
 /* --- status --- */
