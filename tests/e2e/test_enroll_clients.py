@@ -15,8 +15,9 @@ import ssl
 import time
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
-from site_ import inside
+from site_ import inside, scep
 from site_.accounts import USERS
 from site_.process import wait_until
 from site_.proxy import binary
@@ -111,17 +112,64 @@ trap 'kill $daemon; wait $daemon || true' EXIT
 for i in $(seq 100); do getcert list-cas -s >/dev/null 2>&1 && break; sleep 0.1; done
 getcert add-scep-ca -s -c easgate -u "$URL"
 getcert request -s -c easgate -k "$PWD/c.key" -f "$PWD/c.pem" -N CN=Administrator -L "$CHALLENGE" -w -v
+cp c.pem first.pem; cp c.key first.key
+getcert rekey -s -f "$PWD/c.pem" -w -v
+getcert list -s
 """
 
 
-def test_certmonger_enrols_with_its_version_1_signer(site):
+def test_certmonger_enrols_with_its_version_1_signer_and_renews_for_a_new_key(site):
     folder = site.place / "certmonger"
     folder.mkdir()
     done = run("dbus-run-session", "--", "bash", "-c", CERTMONGER, good=False, cwd=folder, env={
         **os.environ, "URL": site.scep, "CHALLENGE": site.secret(), "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_RUNTIME_DIR": str(folder),
         "CERTMONGER_REQUESTS_DIR": str(folder), "CERTMONGER_CAS_DIR": str(folder), "TMPDIR": str(folder)})
-    assert (folder / "c.pem").exists(), done.stdout + done.stderr
-    site.verify((folder / "c.pem").read_bytes())
+    assert (folder / "first.pem").exists(), done.stdout + done.stderr
+    first, second = ((folder / name).read_bytes() for name in ("first.pem", "c.pem"))
+    for certificate in first, second:
+        site.verify(certificate)
+    assert first != second and (folder / "first.key").read_bytes() != (folder / "c.key").read_bytes()
+    assert site.trail().count(("certificate-used-first", "renewal")) == 1
+    assert len(site.devices()) == 1, "the same device has it, without another challenge"
+
+
+def helper_posts(site, message):
+    """What certmonger's helper makes of the answer to this pkiMessage: (exit status, what it prints on standard output)."""
+    pem = b"-----BEGIN PKCS7-----\n" + base64.encodebytes(message) + b"-----END PKCS7-----\n"
+    (site.place / "message.pem").write_bytes(pem)
+    (site.place / "others.pem").write_bytes(site.issuing.read_bytes() + site.root.read_bytes())
+    done = run("/usr/lib/certmonger/scep-submit", "-u", site.scep, "-r", site.ra, "-N", site.issuing, "-I", site.place / "others.pem", "-p", site.place / "message.pem",
+               good=False)
+    return done.returncode, done.stdout.decode()
+
+
+def test_certmongers_helper_enrols_renews_by_the_old_certificate_and_tells_of_a_wrong_challenge(site):
+    """Its exit status is what the daemon goes by: 0 is issued, with the envelope as PEM; 2 is refused for good, with the reason."""
+    client = site.client()
+
+    def post(kind, challenge, key, signing, signer):
+        transaction = os.urandom(8).hex()
+        return helper_posts(site, scep.message(kind, transaction, scep.envelope(client.ra, scep.request(key, challenge)), signing, signer))
+
+    def issued(printed, key):
+        """The PEM of the certificate in the envelope that the helper has printed, which `key` opens."""
+        inner = re.fullmatch("-----BEGIN PKCS7-----\n(.*)-----END PKCS7-----\n*", printed, re.S)[1]
+        return pem_in(run("openssl", "pkcs7", "-inform", "DER", "-print_certs", data=scep.opened(base64.b64decode(inner), key)).stdout)
+    refused = (2, "Transaction either is not permitted or is not supported by server.\n")         # its words for badRequest
+    assert post(scep.PKCS_REQ, "wrong", client.key, client.key, client.signer) == refused
+    status, printed = post(scep.PKCS_REQ, site.secret(), client.key, client.key, client.signer)
+    assert status == 0, printed
+    first, new = issued(printed, client.key), scep.new_key()
+    old = run("openssl", "x509", "-outform", "DER", data=first).stdout
+    status, printed = post(scep.RENEWAL_REQ, None, new, client.key, old)
+    assert status == 0, printed
+    second = issued(printed, client.key)
+    site.verify(second)
+    assert second != first and len(site.devices()) == 1
+    assert run("openssl", "x509", "-noout", "-pubkey", data=second).stdout == new.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    assert post(scep.RENEWAL_REQ, None, scep.new_key(), new, scep.self_signed(new)) == refused, "signed with no certificate of ours"
+    assert [action for action, _ in site.trail()].count("challenge_refused") == 1 and ("request_refused", "a renewal that no certificate of ours signed") in site.trail()
 
 
 def scepclient(site, folder="client", challenge=None):
@@ -275,7 +323,7 @@ def test_serverkeygen_brings_a_key_that_fits_its_certificate_and_stays_nowhere(s
             assert key not in pathlib.Path(folder, name).read_bytes()
 
 
-def test_the_attributes_and_the_ca_are_told_to_everybody(site):
+def test_e44_the_attributes_and_the_ca_are_told_to_everybody(site):
     answer = base64.b64decode(site.curl(site.est + "/.well-known/est/csrattrs"))
     assert b"ecdsa-with-SHA256" in run("openssl", "asn1parse", "-inform", "DER", data=answer).stdout
     for path in "cacerts", "mail/cacerts":

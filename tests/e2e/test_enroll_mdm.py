@@ -120,7 +120,7 @@ def test_on_hold_instead_if_so_configured_and_two_devices_of_one_name_are_left_a
     assert state(enroll, one) == "live"
 
 
-def test_who_has_no_secret_or_sends_no_notification_changes_nothing_and_leaves_a_line(start_enroll):
+def test_e48_who_has_no_secret_or_sends_no_notification_changes_nothing_and_leaves_a_line(start_enroll):
     enroll = start_enroll(lockout={"address_attempts": 6})
     device, _ = device_of(enroll, serial_number="F2LONE")
     event = workspace_one(SerialNumber="F2LONE", EnrollmentStatus="Unenrolled")
