@@ -5,6 +5,7 @@
 
 static const char *const ways[] = { "tls", "plain", "local", "admin", NULL };
 static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx", NULL };
+static const char *const shed[] = { "full", "address", "bodies", "descriptors", NULL };
 static const char *const ocsp_results[] = { "cached", "signed", "refused", "unavailable", NULL };
 static const char *const caches[] = { "hit", "miss", "stale", NULL };
 static const char *const account_results[] = { "unavailable", "found", "unknown", "ambiguous", "mismatch", NULL };
@@ -14,9 +15,11 @@ static const char *const lockout_binds[] = { "wrong", "right", "other", NULL };
 static const char *const lockout_memories[] = { "right", "wrong", "old", "shared", NULL };
 static const char *const redis_results[] = { "down", "timeout", "error", "answer", "not_sent", NULL };
 static const char *const redis_connections[] = { "found", "lost", "failed", NULL };
+static const char *const log_when[] = { "long", "rest", NULL };
 
 const struct metric_row enroll_metric_rows[EM_COUNT] = {
 	[EM_CONNECTIONS] = { "easenroll_connections", "Connections open now.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
+	[EM_CONNECTIONS_SHED] = { "easenroll_connections_shed_total", "Connections closed, or not taken, so that others are served.", METRIC_COUNTER, "reason", shed, NULL, NULL },
 	[EM_REQUESTS] = { "easenroll_requests_total", "Requests answered, by listener and class of status.", METRIC_COUNTER, "listener", ways, "status", classes },
 	[EM_OCSP] = { "easenroll_ocsp_total", "OCSP requests.", METRIC_COUNTER, "result", ocsp_results, NULL, NULL },
 	[EM_DIRECTORY_CACHE] = { "easenroll_directory_cache_total", "The directory process's cache.", METRIC_COUNTER, "result", caches, NULL, NULL },
@@ -33,5 +36,6 @@ const struct metric_row enroll_metric_rows[EM_COUNT] = {
 	[EM_LOCKOUT_WAITING] = { "easenroll_lockout_waiting", "Passwords that wait for the memory-hard work.", METRIC_GAUGE, NULL, NULL, NULL, NULL },
 	[EM_REDIS_COMMANDS] = { "easenroll_redis_commands_total", "Commands of the lockout process to Redis.", METRIC_COUNTER, "result", redis_results, NULL, NULL },
 	[EM_REDIS_CONNECTIONS] = { "easenroll_redis_connections_total", "Its connections to Redis that found the master, lost it again, or failed.", METRIC_COUNTER, "result", redis_connections, NULL, NULL },
+	[EM_REGISTRY_LOG] = { "easenroll_registry_log_seconds", "Moving the registry's log into its file, for which a worker stands still.", METRIC_HISTOGRAM, "when", log_when, NULL, NULL },
 	[EM_PROCESS_RESTARTS] = { "easenroll_process_restarts_total", "Processes that died and were started again.", METRIC_COUNTER, NULL, NULL, NULL, NULL },
 };

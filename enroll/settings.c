@@ -108,7 +108,9 @@ static const struct config_fill limits_rows[] = {
 	FILL_U32(struct enroll_limits, head_bytes, 16384, 1024, 65536),
 	FILL_U32(struct enroll_limits, headers, 100, 8, 128),
 	FILL_U32(struct enroll_limits, body_bytes, 1048576, 1024, 16777216),
+	FILL_U32(struct enroll_limits, bodies_bytes, 67108864, 1048576, 4294967295),
 	FILL_U32(struct enroll_limits, connections, 1000, 8, 100000),
+	FILL_U32(struct enroll_limits, connections_per_address, 250, 4, 100000),
 	FILL_U32(struct enroll_limits, handshake_seconds, 10, 1, 300),
 	FILL_U32(struct enroll_limits, head_seconds, 30, 1, 300),
 	FILL_U32(struct enroll_limits, body_idle_seconds, 30, 1, 3600),
@@ -359,6 +361,8 @@ static int check_ways_in(struct enroll_section *e, const struct config_place *at
 		return -1;
 	if (e->portal.idle_seconds > e->portal.session_seconds)
 		return config_refuse(at, "enroll.portal.idle_seconds", "%u: expected at most session_seconds (%u)", e->portal.idle_seconds, e->portal.session_seconds);
+	if (e->limits.bodies_bytes < e->limits.body_bytes)
+		return config_refuse(at, "enroll.limits.bodies_bytes", "%u: expected at least body_bytes (%u)", e->limits.bodies_bytes, e->limits.body_bytes);
 	if (e->admin.address[0] != '\0' && address_parse(strv_from(e->admin.address), &address) < 0)
 		return config_refuse(at, "enroll.admin.address", "\"%s\" is no address: expected such as 127.0.0.1:9181", e->admin.address);
 	return 0;

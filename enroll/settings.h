@@ -121,7 +121,8 @@ struct enroll_migration {
 };
 
 struct enroll_limits {
-	uint32_t head_bytes, headers, body_bytes, connections, handshake_seconds, head_seconds, body_idle_seconds, idle_seconds, drain_seconds;
+	uint32_t head_bytes, headers, body_bytes, bodies_bytes, connections, connections_per_address;
+	uint32_t handshake_seconds, head_seconds, body_idle_seconds, idle_seconds, drain_seconds;
 };
 
 struct enroll_section {

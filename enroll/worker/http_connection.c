@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <openssl/err.h>
 
@@ -34,6 +33,7 @@ void connection_free(struct http_connection *c)
 		pending_free(c->pending);	/* nobody has seen it */
 	event_del(&c->on_read);
 	event_del(&c->on_write);
+	room_leave(c);
 	SSL_free(c->ssl);
 	close(c->fd);
 	buffer_clear(&c->in);
@@ -41,12 +41,6 @@ void connection_free(struct http_connection *c)
 	buffer_clear(&c->out);
 	connection_drop_shared(c);
 	free(c->certificate);
-	if (c->next != NULL)
-		c->next->prev = c->prev;
-	if (c->prev != NULL)
-		c->prev->next = c->next;
-	else
-		s->first = c->next;
 	free(c);
 	server_connection_gone(s);
 }
@@ -150,6 +144,7 @@ static void let_go(struct http_connection *c)
 
 void connection_answer(struct http_connection *c, bool close_after, uint64_t number)
 {
+	room_body_over(c);
 	c->pending = NULL;
 	c->close = close_after || c->server->draining;
 	c->state = number != 0 ? CONNECTION_HELD : CONNECTION_WRITING;
@@ -263,6 +258,17 @@ static void body_complete(struct http_connection *c)
 	pending_serve(p);
 }
 
+static bool keep_body(struct http_connection *c, struct strv data)
+{
+	if (buffer_addv(&c->body, data) < 0)
+		pending_refuse(c, 413, "the body is too large\n");
+	else if (room_body(c, data.n) < 0)
+		pending_refuse(c, 503, "too many are sending at once: try again\n");
+	else
+		return true;
+	return false;
+}
+
 static void take_chunks(struct http_connection *c)
 {
 	while (buffer_len(&c->in) > 0) {
@@ -273,10 +279,8 @@ static void take_chunks(struct http_connection *c)
 			refuse_reading(c, rc);
 			return;
 		}
-		if (buffer_addv(&c->body, data) < 0) {
-			pending_refuse(c, 413, "the body is too large\n");
+		if (!keep_body(c, data))
 			return;
-		}
 		buffer_eat(&c->in, used);
 		if (rc == HTTP_DONE) {
 			body_complete(c);
@@ -295,10 +299,8 @@ static void take_body(struct http_connection *c)
 		return;
 	}
 	n = buffer_len(&c->in) < c->left ? buffer_len(&c->in) : (size_t)c->left;
-	if (n > 0 && buffer_add(&c->body, buffer_data(&c->in), n) < 0) {
-		pending_refuse(c, 413, "the body is too large\n");
+	if (n > 0 && !keep_body(c, (struct strv){ buffer_data(&c->in), n }))
 		return;
-	}
 	buffer_eat(&c->in, n);
 	c->left -= n;
 	if (c->left == 0)
@@ -394,6 +396,7 @@ static enum io step_writing(struct http_connection *c)
 		return IO_LEFT;
 	}
 	c->state = CONNECTION_IDLE;
+	room_answered(c);
 	connection_limit(c, (uint64_t)c->server->config.idle_seconds * 1000);
 	return IO_OK;
 }
@@ -444,21 +447,6 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 
 /* --- the beginning --- */
 
-static void name_client(struct http_connection *c, const struct sockaddr *from)
-{
-	struct ucred peer = { .uid = (uid_t)-1 };
-	socklen_t n = sizeof(peer);
-
-	c->uid = (uid_t)-1;
-	if (c->listener->way != HTTP_WAY_LOCAL) {
-		address_print(from, c->client);
-		return;
-	}
-	memcpy(c->client, "local", sizeof("local"));
-	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0)
-		c->uid = peer.uid;
-}
-
 void connection_start(struct http_listener *l, int fd, const struct sockaddr *from)
 {
 	struct http_server *s = l->server;
@@ -475,14 +463,13 @@ void connection_start(struct http_listener *l, int fd, const struct sockaddr *fr
 	buffer_init(&c->in, s->config.head_bytes > READ_AT_ONCE ? s->config.head_bytes + 1 : READ_AT_ONCE);
 	buffer_init(&c->body, s->config.body_bytes + 1);
 	buffer_init(&c->out, 4096);
-	name_client(c, from);
+	if (room_enter(c, from) < 0) {
+		close(fd);
+		free(c);
+		return;
+	}
 	event_assign(&c->on_read, base, fd, EV_READ | EV_PERSIST, on_event, c);
 	event_assign(&c->on_write, base, fd, EV_WRITE | EV_PERSIST, on_event, c);
-	c->next = s->first;
-	if (s->first != NULL)
-		s->first->prev = c;
-	s->first = c;
-	s->connections++;
 	c->state = l->tls != NULL ? CONNECTION_HANDSHAKE : CONNECTION_IDLE;
 	if (l->tls != NULL) {
 		c->ssl = SSL_new(l->tls);

@@ -1,5 +1,5 @@
 /*
- * http_server: listeners and how many connections there may be. Worker of easenroll.
+ * http_server: listeners, and connections taken from them. Worker of easenroll.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +20,11 @@ struct http_server *http_server_new(struct loop *loop, const struct http_server_
 		return NULL;
 	s->loop = loop;
 	s->config = *config;
+	s->spare = descriptors_spare();
+	if (room_begin(s) < 0) {
+		http_server_free(s);
+		return NULL;
+	}
 	return s;
 }
 
@@ -49,6 +54,8 @@ void http_server_free(struct http_server *s)
 		SSL_CTX_free(l->tls);
 		free(l);
 	}
+	if (s->spare >= 0)
+		close(s->spare);
 	free(s);
 }
 
@@ -59,19 +66,9 @@ unsigned http_server_connections(const struct http_server *s)
 
 /* --- accepting --- */
 
-/* Whoever waits longest without a request makes room. The list has the newest first. */
-static bool make_room(struct http_server *s)
+static bool is_operators(enum http_way way)
 {
-	struct http_connection *idle = NULL;
-
-	for (struct http_connection *c = s->first; c != NULL; c = c->next) {
-		if (c->state == CONNECTION_IDLE)
-			idle = c;
-	}
-	if (idle == NULL)
-		return false;
-	connection_free(idle);
-	return true;
+	return way == HTTP_WAY_LOCAL || way == HTTP_WAY_ADMIN;
 }
 
 static void on_pause_over(struct deadline *d)
@@ -84,37 +81,63 @@ static void on_pause_over(struct deadline *d)
 	}
 }
 
-/* No descriptor or no memory for who waits there: to try again at once would only take the processor's time. */
-static void pause_accepting(struct http_server *s, const char *why)
+static void pause_accepting(struct http_server *s, bool all, const char *why)
 {
 	log_say(LOG_ERROR, "accept_paused", "%s: new connections wait for half a second; raise LimitNOFILE= or lower enroll.limits.connections", why);
 	for (struct http_listener *l = s->listeners; l != NULL; l = l->next) {
-		if (l->readable != NULL)
+		if (l->readable != NULL && (all || !is_operators(l->way)))
 			event_del(l->readable);
 	}
 	deadline_arm(s->loop, &s->pause, PAUSE_MS, on_pause_over);
 }
 
+/* Nobody can be taken. True: now there is a descriptor again. */
+static bool is_helped(struct http_listener *l, int error)
+{
+	struct http_server *s = l->server;
+
+	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+		return false;	/* EAGAIN, or one that ended before it was taken */
+	if (room_make(s, NULL, SHED_DESCRIPTORS))
+		return true;
+	/* to try again at once would only take the processor's time */
+	pause_accepting(s, true, strerror(error));
+	if (error == EMFILE || error == ENFILE) {
+		room_shed(s, SHED_DESCRIPTORS, "");
+		descriptors_refuse_one(l->fd, &s->spare);
+	}
+	return false;
+}
+
+/* What descriptors are left is for the registry, other processes and operators. False: no more of them now. */
+static bool take(struct http_listener *l, int fd, const struct sockaddr *from)
+{
+	struct http_server *s = l->server;
+
+	if (!is_operators(l->way) && descriptors_are_scarce(fd) && !room_make(s, NULL, SHED_DESCRIPTORS)) {
+		close(fd);
+		room_shed(s, SHED_DESCRIPTORS, "");
+		pause_accepting(s, false, "hardly a descriptor is left");
+		return false;
+	}
+	if (room_for(l, from))
+		connection_start(l, fd, from);
+	else
+		close(fd);
+	return true;
+}
+
 static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 {
 	struct http_listener *l = arg;
-	struct http_server *s = l->server;
 	struct sockaddr_storage from;
 
 	(void)what;
 	for (int i = 0; i < AT_ONCE; i++) {
 		socklen_t n = sizeof(from);
 		int fd = accept4(socket, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-				pause_accepting(s, strerror(errno));
+		if (fd < 0 ? !is_helped(l, errno) : !take(l, fd, (struct sockaddr *)&from))
 			return;
-		}
-		if (s->connections >= s->config.connections && !make_room(s)) {
-			close(fd);
-			continue;
-		}
-		connection_start(l, fd, (struct sockaddr *)&from);
 	}
 }
 
@@ -155,7 +178,6 @@ static void say_drained(struct http_server *s)
 
 void server_connection_gone(struct http_server *s)
 {
-	s->connections--;
 	if (s->draining && s->connections == 0)
 		say_drained(s);
 }

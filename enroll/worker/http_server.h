@@ -44,7 +44,8 @@ struct http_request {
 
 struct http_server_config {
 	size_t head_bytes, headers, body_bytes;
-	unsigned connections;
+	unsigned connections, connections_per_address;	/* an IPv6 address is its /64 */
+	size_t bodies_bytes;				/* of the bodies of all requests that are not answered; more, and who sends one longest is cut */
 	unsigned handshake_seconds, head_seconds, body_seconds, idle_seconds;
 	void (*serve)(struct http_request *r, void *arg);
 	void (*answered)(const struct http_request *r, unsigned status, size_t bytes, void *arg);	/* for the log; may be NULL */

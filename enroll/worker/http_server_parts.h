@@ -1,6 +1,6 @@
 /*
- * http_server_parts: what the files of the HTTP server share: listeners, connections, requests. For http_server.c, http_connection.c
- * and http_request.c only. Worker of easenroll.
+ * http_server_parts: what the files of the HTTP server share: listeners, connections, requests. For http_server.c, http_room.c,
+ * http_connection.c, http_connection_io.c and http_request.c only. Worker of easenroll.
  */
 #ifndef EASGATE_ENROLL_HTTP_SERVER_PARTS_H
 #define EASGATE_ENROLL_HTTP_SERVER_PARTS_H
@@ -8,7 +8,9 @@
 #include <event2/event_struct.h>
 
 #include "common/address.h"
+#include "common/descriptors.h"
 #include "common/http_chunk.h"
+#include "enroll/metric_table.h"
 #include "enroll/worker/http_server.h"
 #include "enroll/worker/tls_server.h"
 
@@ -35,8 +37,17 @@ enum connection_state {
 
 struct pending;
 
+/* One address (a /64 of IPv6), as long as it has connections. */
+struct http_peer {
+	struct http_peer *next;		/* in the same bucket */
+	uint8_t key[16];
+	unsigned connections;
+};
+#define PEER_BUCKETS 256
+
 struct http_connection {
 	struct http_connection *next, *prev;
+	struct http_peer *peer;		/* NULL: an operator's, by the local socket or the admin listener */
 	struct http_connection *held_next, *held_prev;	/* CONNECTION_HELD: in the server's queue */
 	uint64_t held_for;
 	struct http_server *server;
@@ -57,6 +68,7 @@ struct http_connection {
 	struct http_chunk chunk;
 	uint64_t left;		/* bytes of a body with a length */
 	size_t dropped;		/* while lingering */
+	size_t body_counted;	/* in the server's `bodies` */
 	struct pending *pending;
 	char client[ADDRESS_TEXT_MAX];
 	uid_t uid;
@@ -85,8 +97,13 @@ struct http_server {
 	struct http_server_config config;
 	struct http_listener *listeners;
 	unsigned listeners_n;
-	struct http_connection *first;
-	unsigned connections;
+	struct http_connection *first, *last;	/* whose last answer (or whose beginning) is longest ago stands last */
+	unsigned connections, operators;	/* all; those without a peer */
+	struct http_peer *peers[PEER_BUCKETS];
+	uint64_t peer_secret[2];
+	size_t bodies;				/* bytes of bodies that came and are not answered */
+	struct { uint64_t next_ms; unsigned n; } shed[SHED_KINDS];	/* when it may be said again; how many since */
+	int spare;				/* descriptors.h */
 	struct http_connection *held, *held_last;	/* oldest first: their numbers only grow */
 	struct pending *requests;
 	struct deadline pause;
@@ -110,6 +127,26 @@ void connection_free(struct http_connection *c);
 void connection_answer(struct http_connection *c, bool close_after, uint64_t hold);
 /* http_server.c: one less. */
 void server_connection_gone(struct http_server *s);
+
+/*
+ * http_room.c: how many connections there may be, and who goes when there are too many: whoever keeps us waiting longest for a whole request,
+ * or with taking its answer. Nobody whose request is being served.
+ */
+MUST_CHECK int room_begin(struct http_server *s);
+/* Whether somebody on this listener may come in; others may have been closed for that. */
+MUST_CHECK bool room_for(struct http_listener *l, const struct sockaddr *from);
+/* Closes the one that waits longest, of this address (NULL: of all). False: there is none. */
+MUST_CHECK bool room_make(struct http_server *s, const struct http_peer *peer, enum enroll_shed why);
+/* Counts one that was closed, or not taken, for that reason, and says so once a minute. */
+void room_shed(struct http_server *s, enum enroll_shed why, const char *client);
+/* c has its name, is in the list and counted with its address; -1: out of memory. */
+MUST_CHECK int room_enter(struct http_connection *c, const struct sockaddr *from);
+void room_leave(struct http_connection *c);
+/* It has its answer: now others wait longer. */
+void room_answered(struct http_connection *c);
+/* So many more bytes of c's body are there. -1: c itself is the one that has to make room. */
+MUST_CHECK int room_body(struct http_connection *c, size_t more);
+void room_body_over(struct http_connection *c);
 /* http_request.c */
 struct pending *pending_new(struct http_connection *c, const struct http_head *head, size_t used);
 /* The body has come whole: hands the request to the server's function. */

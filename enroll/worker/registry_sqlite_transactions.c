@@ -8,7 +8,10 @@
  * process. So that a disk that stays full does not end one process after the other, a group is begun only after COMMITS_FIRST commits that went well; until
  * then each change commits by itself and says itself that it failed.
  */
+#include <time.h>
+
 #include "common/log.h"
+#include "enroll/metric_table.h"
 #include "enroll/worker/registry_parts.h"
 
 #define LOG_PAGES     4000	/* 16 MiB: moved whoever waits */
@@ -21,10 +24,15 @@
  * that a longer log saves work. PASSIVE waits for nobody; it syncs the log before and the file after (synchronous=NORMAL), and a log whose
  * pages are all in the file is begun anew by the next commit.
  */
-static void move_log(struct registry *r)
+static void move_log(struct registry *r, enum enroll_log_when when)
 {
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
 	if (sqlite3_wal_checkpoint_v2(r->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
 		log_say(LOG_WARNING, "registry_log_long", "its log of %d pages could not be moved into the file: %s", r->log_pages, sqlite3_errmsg(r->db));
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	metrics_observe_us(EM_REGISTRY_LOG, when, (uint64_t)((to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000));
 	r->log_pages = 0;
 }
 
@@ -37,7 +45,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 	r->log_pages = pages;
 	reg_patience(r, true);
 	if (pages >= LOG_PAGES)
-		move_log(r);
+		move_log(r, LOG_WHEN_LONG);
 	r->commits++;
 	r->changed(r->changed_arg);
 	return SQLITE_OK;
@@ -158,7 +166,7 @@ int registry_settle(struct registry *r)
 void registry_rest(struct registry *r)
 {
 	if (!r->open && !r->lost && r->log_pages >= REST_PAGES)
-		move_log(r);
+		move_log(r, LOG_WHEN_REST);
 }
 
 void reg_close(struct registry *r)

@@ -371,7 +371,8 @@ static int start_server(struct enroll_worker *w)
 {
 	const struct enroll_limits *l = &w->settings->enroll.limits;
 	struct http_server_config config = { .head_bytes = l->head_bytes, .headers = l->headers, .body_bytes = l->body_bytes,
-		.connections = l->connections, .handshake_seconds = l->handshake_seconds, .head_seconds = l->head_seconds,
+		.connections = l->connections, .connections_per_address = l->connections_per_address, .bodies_bytes = l->bodies_bytes,
+		.handshake_seconds = l->handshake_seconds, .head_seconds = l->head_seconds,
 		.body_seconds = l->body_idle_seconds, .idle_seconds = l->idle_seconds, .serve = route_serve, .answered = on_answered, .hold = hold, .arg = w };
 	const struct child_socket *sockets;
 	size_t n;

@@ -4,18 +4,16 @@
 #include "proxy/worker/accept.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/descriptors.h"
 #include "common/log.h"
 #include "proxy/metric_table.h"
 #include "proxy/worker/session.h"
 
 #define AT_ONCE	 16		/* per turn of the loop: the others get their turn too */
 #define PAUSE_MS 1000
-#define RESERVE_MAX 64		/* descriptors that no device gets */
 
 struct listener {
 	struct listener *next;
@@ -54,32 +52,6 @@ static void pause_for_a_while(struct listener *l, const char *why)
 	deadline_arm(l->worker->loop, &l->pause, PAUSE_MS, on_pause_over);
 }
 
-/* No descriptor left: take one connection with the reserve and close it, so that its phone tries again later. */
-static void refuse_one(struct listener *l)
-{
-	int fd;
-
-	if (l->reserve >= 0)
-		close(l->reserve);
-	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	metrics_add(M_ACCEPT_REFUSED, 2, 1);
-}
-
-/* Descriptors are given out lowest first: this one shows how many are in use. Some stay for connections to mail servers. */
-static bool needs_reserve(int fd)
-{
-	struct rlimit limit;
-	rlim_t reserve;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-		return false;
-	reserve = limit.rlim_cur / 4 < RESERVE_MAX ? limit.rlim_cur / 4 : RESERVE_MAX;
-	return (rlim_t)fd + reserve >= limit.rlim_cur;
-}
-
 static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 {
 	struct listener *l = arg;
@@ -98,12 +70,13 @@ static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 		fd = accept4(socket, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-				refuse_one(l);
 				pause_for_a_while(l, strerror(errno));
+				descriptors_refuse_one(l->fd, &l->reserve);
+				metrics_add(M_ACCEPT_REFUSED, 2, 1);
 			}
 			return;		/* EAGAIN, or a connection that ended before it was taken */
 		}
-		if (needs_reserve(fd)) {
+		if (descriptors_are_scarce(fd)) {
 			close(fd);
 			metrics_add(M_ACCEPT_REFUSED, 2, 1);
 			pause_for_a_while(l, "what descriptors are left is for the mail servers' ends of those who are here");
@@ -151,7 +124,7 @@ int accept_start(struct worker *w)
 		l->worker = w;
 		l->index = sockets[i].tag;
 		l->fd = sockets[i].fd;
-		l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		l->reserve = descriptors_spare();
 		l->next = w->listeners;
 		w->listeners = l;
 		l->readable = event_new(loop_base(w->loop), l->fd, EV_READ | EV_PERSIST, on_acceptable, l);

@@ -104,6 +104,7 @@ def test_check_tries_what_the_configuration_names(enroll):
     ("scep", {"challenge": "none"}, "enroll.scep.challenge: \"none\" is none of"),
     ("profiles", [{"name": "a b"}], "enroll.profiles\\[0\\]: name \"a b\""),
     ("ca", {"crl_seconds": 1}, "enroll.ca.crl_seconds: 1 is out of range"),
+    ("limits", {"body_bytes": 2000000, "bodies_bytes": 1999999}, "enroll.limits.bodies_bytes: 1999999: expected at least body_bytes"),
     ("nonsense", True, "enroll: unknown key \"nonsense\""),
 ])
 def test_a_wrong_configuration_is_refused_with_file_line_and_key(place, pki, people, key, value, expected):
