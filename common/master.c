@@ -97,7 +97,7 @@ static void died(struct process *p, int status)
 			m->status = 1;
 	}
 	if (m->program->died != NULL && !p->leaving)
-		m->program->died(m->program->slot(&m->plan, p->role, p->index));
+		m->program->died(plan_slot(&m->plan, p->role, p->index));
 	forget(p);
 	master_reload_answered(p, true);	/* its successor starts with the new configuration */
 	if (p->leaving)

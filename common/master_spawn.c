@@ -212,8 +212,7 @@ NORETURN static void be_child(struct process *p, const struct plan_role *role, i
 	prctl(PR_SET_NAME, name);
 	log_setup(log_wanted(LOG_DEBUG) ? LOG_DEBUG : log_wanted(LOG_INFO) ? LOG_INFO : log_wanted(LOG_WARNING) ? LOG_WARNING : LOG_ERROR,
 	    role_name(p->role), (int)p->index);
-	if (m->program->slot != NULL)
-		metrics_use_slot(m->program->slot(&m->plan, p->role, p->index));
+	metrics_use_slot(plan_slot(&m->plan, p->role, p->index));
 	exit(child_main(&start));
 }
 

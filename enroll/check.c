@@ -18,13 +18,13 @@
 #include "common/bundle.h"
 #include "common/directory/accounts.h"
 #include "common/local_revocation.h"
+#include "common/prepare.h"
 #include "common/text.h"
 #include "common/tls.h"
-#include "enroll/listen.h"
 #include "enroll/program.h"
 
 #define CONNECT_MS 3000
-#define FILES_MAX  512
+#define FILES_MAX (PLAN_ROLES * PLAN_FILES)
 
 PRINTF(2, 3) static int finding(bool good, const char *fmt, ...)
 {
@@ -124,7 +124,7 @@ static int check_listeners(const struct enroll_settings *s)
 
 	for (unsigned i = 0; i < s->enroll.listeners_count + 1; i++) {
 		const char *address = i < s->enroll.listeners_count ? s->enroll.listeners[i].address : s->enroll.admin.address;
-		int error = address[0] != '\0' ? enroll_listen_try(address) : 0;
+		int error = address[0] != '\0' ? prepare_try(address, 0) : 0;
 		if (error == -EADDRINUSE)
 			bad |= finding(true, "listener %s is in use (by the running easenroll, or see `ss -ltnp`)", address);
 		else if (error != 0)
@@ -210,18 +210,20 @@ static int check_built(const struct enroll_settings *s)
 int enroll_check_run(const char *config_file)
 {
 	struct config_error error = { "" };
-	struct enroll_settings *s = enroll_program_settings(config_file, &error);
+	const struct enroll_settings *s;
+	struct plan plan;
 	const char *paths[FILES_MAX];
 	char why[TLS_WHY_MAX];
 	size_t n;
 	int bad = 0;
 
-	if (s == NULL)
+	if (easenroll_program.load(config_file, &plan, &error) < 0)
 		return finding(false, "%s", error.text);
+	s = plan.settings;
 	finding(true, "configuration %s", config_file);
 	if (tls_library_check(why, sizeof(why)) < 0)
 		bad |= finding(false, "%s", why);
-	n = enroll_program_files(s, paths, FILES_MAX);
+	n = plan_files(&plan, paths, FILES_MAX);
 	for (size_t i = 0; i < n; i++)
 		bad |= check_file(s, paths[i]);
 	bad |= check_built(s);
@@ -229,6 +231,6 @@ int enroll_check_run(const char *config_file)
 	bad |= check_accounts(s);
 	bad |= check_listeners(s);
 	bad |= check_neighbours(s);
-	enroll_settings_free(s);
+	easenroll_program.unload(&plan);
 	return bad;
 }

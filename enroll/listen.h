@@ -13,7 +13,5 @@
 
 /* Fills plan->sockets. pw: who gets the local socket; NULL: us. 0 or -1 (logged). */
 MUST_CHECK int enroll_listen_all(struct plan *plan, const struct passwd *pw);
-/* Tries one address without keeping it: 0, or -errno. */
-int enroll_listen_try(const char *address);
 
 #endif

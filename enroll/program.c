@@ -4,17 +4,14 @@
 #include "enroll/program.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/directory/process.h"
 #include "common/lockout/process.h"
 #include "common/lockout/stretch.h"
 #include "common/log.h"
+#include "common/prepare.h"
 #include "common/shared_table.h"
 #include "common/tls.h"
 #include "enroll/listen.h"
@@ -86,71 +83,32 @@ static int run_signer(struct child *child)
 	return signer_process(child, &setup.setup);
 }
 
-static void add_file(struct plan_role *r, const char *path)
-{
-	if (path != NULL && path[0] != '\0' && r->files_n < PLAN_FILES)
-		r->files[r->files_n++] = path;
-}
-
-static void add_redis(struct plan_role *r, const struct enroll_settings *s)
-{
-	if (s->common.redis == NULL)
-		return;
-	add_file(r, s->common.redis->password_file);
-	add_file(r, s->common.redis->fleet_secret_file);
-	add_file(r, s->common.redis->ca);
-}
-
 static void worker_files(struct plan_role *r, const struct enroll_settings *s)
 {
 	const struct enroll_section *e = &s->enroll;
 
 	for (unsigned i = 0; i < e->listeners_count; i++) {
-		add_file(r, e->listeners[i].certificate);
-		add_file(r, e->listeners[i].key);
+		plan_add_file(r, e->listeners[i].certificate);
+		plan_add_file(r, e->listeners[i].key);
 	}
 	if (e->scep.challenge_kind == CHALLENGE_STATIC)
-		add_file(r, e->scep.static_file);
+		plan_add_file(r, e->scep.static_file);
 	if (e->scep.challenge_kind == CHALLENGE_WEBHOOK) {
-		add_file(r, e->scep.webhook_token_file);
-		add_file(r, e->scep.webhook_ca);
+		plan_add_file(r, e->scep.webhook_token_file);
+		plan_add_file(r, e->scep.webhook_ca);
 	}
 	if (e->mdm.enabled)
-		add_file(r, e->mdm.secret_file);
-	add_file(r, e->apple.device_cas_file);
-	add_file(r, e->apple.trust_file);
-	add_redis(r, s);
-}
-
-static void directory_files(struct plan_role *r, const struct enroll_settings *s)
-{
-	const struct config_ldap *l = s->common.directory.ldap;
-
-	if (strcmp(s->common.directory.kind, "file") == 0)
-		add_file(r, s->common.directory.file);
-	if (l == NULL || strcmp(s->common.directory.kind, "ldap") != 0)
-		return;
-	add_file(r, l->ca);
-	add_file(r, l->bind_password_file);
-	add_file(r, l->keytab);
+		plan_add_file(r, e->mdm.secret_file);
+	plan_add_file(r, e->apple.device_cas_file);
+	plan_add_file(r, e->apple.trust_file);
+	plan_add_redis(r, s->common.redis);
 }
 
 static void signer_files(struct plan_role *r, const struct enroll_settings *s)
 {
-	add_file(r, s->enroll.ca.key_password_file);
-	add_file(r, s->enroll.ca.pin_file);
-	add_file(r, s->enroll.ca.index);	/* read by the signer itself; named here so that a reload sees that it has changed */
-}
-
-static struct plan_role *add_role(struct plan *plan, enum role role, int (*run)(struct child *), uint32_t peers)
-{
-	struct plan_role *r = &plan->roles[plan->roles_n++];
-
-	r->role = role;
-	r->count = 1;
-	r->run = run;
-	r->peers = peers;
-	return r;
+	plan_add_file(r, s->enroll.ca.key_password_file);
+	plan_add_file(r, s->enroll.ca.pin_file);
+	plan_add_file(r, s->enroll.ca.index);	/* read by the signer itself; named here so that a reload sees that it has changed */
 }
 
 struct enroll_settings *enroll_program_settings(const char *config_file, struct config_error *error)
@@ -177,20 +135,22 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	plan->settings = s;
 	plan->user = s->common.user;
 	plan->text = (struct strv){ s->text, s->text_n };
-	r = add_role(plan, ROLE_DIRECTORY, run_directory, 1u << ROLE_WORKER);
+	r = plan_add_role(plan, ROLE_DIRECTORY, 1, run_directory, 1u << ROLE_WORKER);
 	r->vouch_key = true;
-	directory_files(r, s);
-	r = add_role(plan, ROLE_LOCKOUT, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY | 1u << ROLE_STRETCH);
+	plan_add_directory(r, &s->common.directory);
+	r = plan_add_role(plan, ROLE_LOCKOUT, 1, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY | 1u << ROLE_STRETCH);
 	r->vouch_key = true;
 	r->ends = 1u << ROLE_STRETCH;
-	add_redis(r, s);
-	r = add_role(plan, ROLE_STRETCH, run_stretch, 0);
-	r->count = stretch_processes(&s->common.lockout);
-	r = add_role(plan, ROLE_SIGNER, run_signer, 1u << ROLE_WORKER);
+	plan_add_redis(r, s->common.redis);
+	(void)plan_add_role(plan, ROLE_STRETCH, stretch_processes(&s->common.lockout), run_stretch, 0);
+	r = plan_add_role(plan, ROLE_SIGNER, 1, run_signer, 1u << ROLE_WORKER);
 	signer_files(r, s);
-	r = add_role(plan, ROLE_WORKER, enroll_worker_process, 0);
+	r = plan_add_role(plan, ROLE_WORKER, 1, enroll_worker_process, 0);
 	worker_files(r, s);
-	return 0;
+	if (plan_check(plan, config_file, error) == 0)
+		return 0;
+	enroll_settings_free(s);
+	return -1;
 }
 
 /* Not before: a configuration that is refused must not change what the master says. */
@@ -205,107 +165,29 @@ static void unload(struct plan *plan)
 	plan->settings = NULL;
 }
 
-size_t enroll_program_files(const struct enroll_settings *s, const char **paths, size_t max)
-{
-	struct plan_role r = { .files_n = 0 };
-	size_t n = 0;
-
-	worker_files(&r, s);
-	directory_files(&r, s);
-	signer_files(&r, s);
-	for (size_t i = 0; i < r.files_n && n < max; i++) {
-		size_t k = 0;
-		while (k < n && strcmp(paths[k], r.files[i]) != 0)
-			k++;
-		if (k == n)
-			paths[n++] = r.files[i];
-	}
-	return n;
-}
-
 /* --- before anything is forked --- */
-
-/* Made for the user where missing; what is there keeps its rights. */
-static int make_dir(const char *path, mode_t mode, const struct passwd *pw)
-{
-	if (mkdir(path, mode) < 0) {
-		if (errno == EEXIST)
-			return 0;
-		log_say(LOG_ERROR, "dir_unusable", "%s: %s: create it, or correct state_dir or run_dir", path, strerror(errno));
-		return -1;
-	}
-	if (pw != NULL && chown(path, pw->pw_uid, pw->pw_gid) < 0) {
-		log_say(LOG_ERROR, "dir_unusable", "%s: cannot be given to %s: %s", path, pw->pw_name, strerror(errno));
-		return -1;
-	}
-	return 0;
-}
 
 static int make_dirs(const struct enroll_settings *s, const struct passwd *pw)
 {
 	char path[4400], *slash;
 
-	if (make_dir(s->common.state_dir, 0750, pw) < 0 || make_dir(s->common.run_dir, 0750, pw) < 0)
+	if (prepare_dir(s->common.state_dir, 0750, pw) < 0 || prepare_dir(s->common.run_dir, 0750, pw) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s/crl", s->common.state_dir);
-	if (make_dir(path, 0755, pw) < 0)
+	if (prepare_dir(path, 0755, pw) < 0)
 		return -1;
 	snprintf(path, sizeof(path), "%s", s->enroll.registry);
 	slash = strrchr(path, '/');
 	if (slash == NULL || slash == path)
 		return 0;
 	*slash = '\0';
-	return make_dir(path, 0700, pw);
-}
-
-static int check_user(const struct enroll_settings *s, struct passwd **out)
-{
-	*out = NULL;
-	if (geteuid() != 0)
-		return 0;
-	*out = getpwnam(s->common.user);
-	if (*out == NULL || (*out)->pw_uid == 0) {
-		log_say(LOG_ERROR, "user_unusable", "user: %s: %s: make it with `useradd --system --no-create-home %s`, or name another",
-		    s->common.user, *out == NULL ? "no such user" : "is root", s->common.user);
-		return -1;
-	}
-	return 0;
-}
-
-static int raise_descriptors(const struct enroll_settings *s)
-{
-	rlim_t need = (rlim_t)s->enroll.limits.connections + DESCRIPTORS_EXTRA;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return -1;
-	if (limit.rlim_max < need && geteuid() == 0) {
-		struct rlimit more = { need, need };
-		(void)setrlimit(RLIMIT_NOFILE, &more);
-		(void)getrlimit(RLIMIT_NOFILE, &limit);
-	}
-	if (limit.rlim_max < need) {
-		log_say(LOG_ERROR, "descriptors", "enroll.limits.connections: %u needs %llu descriptors, but the hard limit is %llu: "
-			"raise LimitNOFILE= (systemd) or ulimit -Hn, or lower it", s->enroll.limits.connections, (unsigned long long)need,
-		    (unsigned long long)limit.rlim_max);
-		return -1;
-	}
-	limit.rlim_cur = limit.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static unsigned slots_of(const struct plan *plan)
-{
-	unsigned n = 1;
-
-	for (size_t i = 0; i < plan->roles_n; i++)
-		n += plan->roles[i].count;
-	return n;
+	return prepare_dir(path, 0700, pw);
 }
 
 static int prepare(struct plan *plan)
 {
 	const struct enroll_settings *s = plan->settings;
+	const struct enroll_limits *limits = &s->enroll.limits;
 	struct passwd *pw;
 	char why[TLS_WHY_MAX];
 
@@ -313,9 +195,10 @@ static int prepare(struct plan *plan)
 		log_say(LOG_ERROR, "library", "%s", why);
 		return -1;
 	}
-	if (check_user(s, &pw) < 0 || raise_descriptors(s) < 0 || make_dirs(s, pw) < 0)
+	if (prepare_user(s->common.user, &pw) < 0 ||
+	    prepare_descriptors((rlim_t)limits->connections + DESCRIPTORS_EXTRA, "enroll.limits.connections", limits->connections) < 0 || make_dirs(s, pw) < 0)
 		return -1;
-	if (metrics_setup(enroll_metric_rows, EM_COUNT, slots_of(plan)) < 0) {
+	if (metrics_setup(enroll_metric_rows, EM_COUNT, plan_slots(plan)) < 0) {
 		log_say(LOG_ERROR, "memory", "no memory for metrics");
 		return -1;
 	}
@@ -386,19 +269,6 @@ static uint32_t drain_seconds(const struct plan *plan)
 	return ((const struct enroll_settings *)plan->settings)->enroll.limits.drain_seconds;
 }
 
-/* Slot 0 is the master's. */
-static unsigned slot(const struct plan *plan, enum role role, unsigned index)
-{
-	unsigned n = 1;
-
-	for (size_t i = 0; i < plan->roles_n; i++) {
-		if (plan->roles[i].role == role)
-			return n + index;
-		n += plan->roles[i].count;
-	}
-	return 0;
-}
-
 static void died(unsigned process_slot)
 {
 	metrics_clear_gauges(process_slot);
@@ -413,6 +283,5 @@ const struct master_program easenroll_program = {
 	.trial = trial,
 	.unchangeable = unchangeable,
 	.drain_seconds = drain_seconds,
-	.slot = slot,
 	.died = died,
 };

@@ -14,8 +14,6 @@ extern const struct master_program easenroll_program;
 
 /* The configuration of a file; NULL with error. */
 struct enroll_settings *enroll_program_settings(const char *config_file, struct config_error *error);
-/* Every file that any process would read; fills paths (at most `max`), returns how many. */
-size_t enroll_program_files(const struct enroll_settings *s, const char **paths, size_t max);
 /* Builds what workers build, from the disk: what `check` and a reload's trial do. 0, or -1 with why. */
 MUST_CHECK int enroll_program_trial(const struct enroll_settings *s, struct bundle *files, char *why, size_t why_size);
 

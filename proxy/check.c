@@ -20,16 +20,16 @@
 
 #include "common/address.h"
 #include "common/directory/accounts.h"
+#include "common/prepare.h"
 #include "common/text.h"
 #include "common/tls.h"
-#include "proxy/listen.h"
 #include "proxy/program.h"
 #include "proxy/revocation/crl.h"
 #include "proxy/revocation/crl_file.h"
 #include "proxy/revocation/issuers.h"
 
 #define CONNECT_MS 3000
-#define FILES_MAX  512
+#define FILES_MAX  (PLAN_ROLES * PLAN_FILES)
 
 PRINTF(2, 3) static int finding(bool good, const char *fmt, ...)
 {
@@ -156,7 +156,7 @@ static int check_listeners(const struct settings *s)
 
 	for (unsigned i = 0; i < s->proxy.listeners_count + 1; i++) {
 		const char *address = i < s->proxy.listeners_count ? s->proxy.listeners[i].address : s->proxy.admin.address;
-		int error = address[0] != '\0' ? listen_try(address) : 0;
+		int error = address[0] != '\0' ? prepare_try(address, PREPARE_SHARED) : 0;
 		if (error == -EADDRINUSE)
 			bad |= finding(true, "listener %s is in use (by the running easproxy, or see `ss -ltnp`)", address);
 		else if (error != 0)
@@ -358,10 +358,11 @@ static int check_certificates(const struct settings *s, struct bundle *files)
 	return bad;
 }
 
-static int check_files(const struct settings *s)
+static int check_files(const struct plan *plan)
 {
+	const struct settings *s = plan->settings;
 	const char *paths[FILES_MAX];
-	size_t n = program_files(s, paths, FILES_MAX);
+	size_t n = plan_files(plan, paths, FILES_MAX);
 	int bad = 0;
 
 	for (size_t i = 0; i < n; i++)
@@ -385,16 +386,18 @@ static int check_user(const struct settings *s)
 int check_run(const char *config_file)
 {
 	struct config_error error = { "" };
-	struct settings *s = program_settings(config_file, &error);
+	const struct settings *s;
 	struct bundle *files;
+	struct plan plan;
 	char why[1024] = "";
 	int bad;
 
-	if (s == NULL)
+	if (easproxy_program.load(config_file, &plan, &error) < 0)
 		return finding(false, "%s", error.text);
+	s = plan.settings;
 	bad = finding(true, "configuration %s", config_file);
 	bad |= check_user(s);
-	bad |= check_files(s);
+	bad |= check_files(&plan);
 	files = bundle_from_disk();
 	if (files != NULL && program_trial(s, files, why, sizeof(why)) < 0)
 		bad |= finding(false, "%s", why);
@@ -405,6 +408,6 @@ int check_run(const char *config_file)
 	bundle_free(files);
 	bad |= check_listeners(s);
 	bad |= check_neighbours(s);
-	settings_free(s);
+	easproxy_program.unload(&plan);
 	return bad;
 }

@@ -3,55 +3,21 @@
  */
 #include "proxy/listen.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "common/address.h"
 #include "common/local_revocation.h"
-#include "common/log.h"
+#include "common/prepare.h"
 #include "common/text.h"
 #include "proxy/settings.h"
 #include "proxy/worker/accept.h"
 
-#define BACKLOG	       4096
 #define SYSTEMD_FIRST  3	/* sd_listen_fds(3) */
 #define SYSTEMD_MAX    64
-
-static int bind_one(const struct address *a)
-{
-	int on = 1, fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
-
-	if (fd < 0)
-		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0 ||
-	    /* what a listening socket has, its connections inherit: two system calls less for each */
-	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
-	    bind(fd, (const struct sockaddr *)&a->sa, a->len) < 0 || listen(fd, BACKLOG) < 0) {
-		error = errno;
-		close(fd);
-		return -error;
-	}
-	return fd;
-}
-
-int listen_try(const char *address)
-{
-	struct address a;
-	int fd = address_parse(strv_from(address), &a) < 0 ? -EINVAL : bind_one(&a);
-
-	if (fd < 0)
-		return fd;
-	close(fd);
-	return 0;
-}
 
 /* How many sockets systemd passed to this very process; the variables are taken away so that no child sees them. */
 static int systemd_count(void)
@@ -87,28 +53,7 @@ static int systemd_find(int count, const struct address *a)
 
 static int add(struct plan *plan, int fd, enum role role, unsigned index, unsigned tag)
 {
-	if (plan->sockets_n == PLAN_SOCKETS) {
-		log_say(LOG_ERROR, "listen_failed", "more listeners times workers than %d: lower proxy.workers", PLAN_SOCKETS);
-		return -1;
-	}
-	plan->sockets[plan->sockets_n++] = (struct plan_socket){ fd, role, index, tag };
-	return 0;
-}
-
-static void say(const char *what, int fd)
-{
-	struct address bound = { .len = sizeof(bound.sa) };
-	char text[ADDRESS_TEXT_MAX];
-	struct log_line l;
-
-	if (getsockname(fd, (struct sockaddr *)&bound.sa, &bound.len) < 0)
-		return;
-	address_print((struct sockaddr *)&bound.sa, text);
-	log_begin(&l, LOG_INFO, "listening");
-	log_cstr(&l, "what", what);
-	log_cstr(&l, "address", text);
-	l.now = true;
-	log_end(&l);
+	return plan_add_socket(plan, (struct plan_socket){ fd, role, index, tag }, "name fewer in proxy.listeners, or lower proxy.workers");
 }
 
 static int listen_on(struct plan *plan, const char *text, const char *what, unsigned workers, unsigned tag, int passed)
@@ -125,14 +70,13 @@ static int listen_on(struct plan *plan, const char *text, const char *what, unsi
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-		say(what, fd);
+		prepare_say_listening(what, fd);
 		return add(plan, fd, ROLE_WORKER, UINT32_MAX, tag);	/* one socket, shared by all workers */
 	}
 	for (unsigned i = 0; i < workers; i++) {
-		fd = bind_one(&a);
+		fd = prepare_bind(&a, PREPARE_SHARED);
 		if (fd < 0) {
-			log_say(LOG_ERROR, "listen_failed", "%s: %s: %s", text, strerror(-fd), fd == -EADDRINUSE ?
-				"another program has it: see `ss -ltnp`" : fd == -EACCES ? "start as root, or by systemd's socket" : "correct the address");
+			prepare_say_bind(text, fd);
 			return -1;
 		}
 		if (i == 0) {
@@ -140,7 +84,7 @@ static int listen_on(struct plan *plan, const char *text, const char *what, unsi
 			a.len = sizeof(a.sa);
 			if (getsockname(fd, (struct sockaddr *)&a.sa, &a.len) < 0)
 				return -1;
-			say(what, fd);
+			prepare_say_listening(what, fd);
 		}
 		if (add(plan, fd, ROLE_WORKER, i, tag) < 0)
 			return -1;
@@ -155,40 +99,11 @@ struct local_socket {
 	unsigned tag;
 };
 
-/*
- * For root and the user only. The directory is the user's: a name in it may be another thing a moment later, so that root follows
- * no link there, and the mode is right from the beginning.
- */
-static int bind_local(int fd, const struct sockaddr_un *sun, const struct passwd *pw)
-{
-	mode_t before = umask(0177);
-	int rc = bind(fd, (const struct sockaddr *)sun, sizeof(*sun));
-
-	umask(before);
-	return rc < 0 || (pw != NULL && lchown(sun->sun_path, pw->pw_uid, pw->pw_gid) < 0) ? -1 : 0;
-}
-
 static int listen_local(struct plan *plan, const struct settings *s, const struct passwd *pw, const struct local_socket *what)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd, n = snprintf(sun.sun_path, sizeof(sun.sun_path), "%s/%s", s->common.run_dir, what->name);
+	int fd = prepare_local(s->common.run_dir, what->name, what->type, pw);
 
-	if (n < 0 || (size_t)n >= sizeof(sun.sun_path)) {
-		log_say(LOG_ERROR, "listen_failed", "run_dir: %s is too long for a local socket (107 bytes)", s->common.run_dir);
-		return -1;
-	}
-	fd = socket(AF_UNIX, what->type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		log_say(LOG_ERROR, "listen_failed", "%s: %s", sun.sun_path, strerror(errno));
-		return -1;
-	}
-	unlink(sun.sun_path);
-	if (bind_local(fd, &sun, pw) < 0 || listen(fd, 16) < 0) {
-		log_say(LOG_ERROR, "listen_failed", "%s: %s", sun.sun_path, strerror(errno));
-		close(fd);
-		return -1;
-	}
-	return add(plan, fd, what->role, 0, what->tag);
+	return fd >= 0 ? add(plan, fd, what->role, 0, what->tag) : -1;
 }
 
 int listen_all(struct plan *plan, const struct passwd *pw)

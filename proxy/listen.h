@@ -10,7 +10,5 @@
 
 /* Fills plan->sockets: each listener once per worker (SO_REUSEPORT), the admin's likewise, and the local sockets in run_dir. 0 or -1 (logged). */
 MUST_CHECK int listen_all(struct plan *plan, const struct passwd *pw);
-/* Tries one address without keeping it: 0, or -errno. */
-int listen_try(const char *address);
 
 #endif

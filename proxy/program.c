@@ -4,18 +4,14 @@
 #include "proxy/program.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/device.h"
 #include "common/directory/process.h"
 #include "common/lockout/process.h"
+#include "common/prepare.h"
 #include "common/lockout/stretch.h"
 #include "common/shared_table.h"
 #include "common/tls.h"
@@ -103,36 +99,21 @@ static int run_kerberos(struct child *child)
 	return kerberos_process(child);
 }
 
-static void add_file(struct plan_role *r, const char *path)
-{
-	if (path != NULL && path[0] != '\0' && r->files_n < PLAN_FILES)
-		r->files[r->files_n++] = path;
-}
-
-static void add_redis(struct plan_role *r, const struct settings *s)
-{
-	if (s->common.redis == NULL)
-		return;
-	add_file(r, s->common.redis->password_file);
-	add_file(r, s->common.redis->fleet_secret_file);
-	add_file(r, s->common.redis->ca);
-}
-
 static void worker_files(struct plan_role *r, const struct settings *s)
 {
 	const struct proxy_settings *p = &s->proxy;
 
 	for (unsigned i = 0; i < p->hosts_count; i++) {
-		add_file(r, p->hosts[i].certificate);
-		add_file(r, p->hosts[i].key);
+		plan_add_file(r, p->hosts[i].certificate);
+		plan_add_file(r, p->hosts[i].key);
 		for (unsigned k = 0; k < p->hosts[i].client_ca_count; k++)
-			add_file(r, p->hosts[i].client_ca[k]);
+			plan_add_file(r, p->hosts[i].client_ca[k]);
 	}
 	for (unsigned i = 0; i < p->upstreams_count; i++)
-		add_file(r, p->upstreams[i].ca);
+		plan_add_file(r, p->upstreams[i].ca);
 	if (p->bearer != NULL)
-		add_file(r, p->bearer->keys_file);
-	add_redis(r, s);
+		plan_add_file(r, p->bearer->keys_file);
+	plan_add_redis(r, s->common.redis);
 }
 
 static void revocation_files(struct plan_role *r, const struct settings *s)
@@ -140,38 +121,14 @@ static void revocation_files(struct plan_role *r, const struct settings *s)
 	const struct proxy_settings *p = &s->proxy;
 
 	for (unsigned i = 0; i < p->revocation.crls_count; i++)
-		add_file(r, p->revocation.crls[i].issuer_ca);
+		plan_add_file(r, p->revocation.crls[i].issuer_ca);
 	if (p->bearer != NULL)
-		add_file(r, p->bearer->keys_ca);
+		plan_add_file(r, p->bearer->keys_ca);
 	for (unsigned i = 0; i < p->hosts_count; i++) {
 		for (unsigned k = 0; k < p->hosts[i].client_ca_count; k++)
-			add_file(r, p->hosts[i].client_ca[k]);
+			plan_add_file(r, p->hosts[i].client_ca[k]);
 	}
-	add_redis(r, s);
-}
-
-static void directory_files(struct plan_role *r, const struct settings *s)
-{
-	const struct config_ldap *l = s->common.directory.ldap;
-
-	if (strcmp(s->common.directory.kind, "file") == 0)
-		add_file(r, s->common.directory.file);
-	if (l == NULL || strcmp(s->common.directory.kind, "ldap") != 0)
-		return;
-	add_file(r, l->ca);
-	add_file(r, l->bind_password_file);
-	add_file(r, l->keytab);
-}
-
-static struct plan_role *add_role(struct plan *plan, enum role role, unsigned count, int (*run)(struct child *), uint32_t peers)
-{
-	struct plan_role *r = &plan->roles[plan->roles_n++];
-
-	r->role = role;
-	r->count = count;
-	r->run = run;
-	r->peers = peers;
-	return r;
+	plan_add_redis(r, s->common.redis);
 }
 
 struct settings *program_settings(const char *config_file, struct config_error *error)
@@ -198,27 +155,30 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	plan->settings = s;
 	plan->user = s->common.user;
 	plan->text = (struct strv){ s->text, s->text_n };
-	r = add_role(plan, ROLE_DIRECTORY, 1, run_directory, 1u << ROLE_WORKER);
+	r = plan_add_role(plan, ROLE_DIRECTORY, 1, run_directory, 1u << ROLE_WORKER);
 	r->vouch_key = true;
-	directory_files(r, s);
+	plan_add_directory(r, &s->common.directory);
 	if (takes_passwords(s)) {
-		r = add_role(plan, ROLE_LOCKOUT, 1, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY | 1u << ROLE_STRETCH);
+		r = plan_add_role(plan, ROLE_LOCKOUT, 1, run_lockout, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY | 1u << ROLE_STRETCH);
 		r->vouch_key = true;
 		r->ends = 1u << ROLE_STRETCH;
-		add_redis(r, s);
-		(void)add_role(plan, ROLE_STRETCH, stretch_processes(&s->common.lockout), run_stretch, 0);
+		plan_add_redis(r, s->common.redis);
+		(void)plan_add_role(plan, ROLE_STRETCH, stretch_processes(&s->common.lockout), run_stretch, 0);
 	}
-	r = add_role(plan, ROLE_REVOCATION, 1, run_revocation, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
+	r = plan_add_role(plan, ROLE_REVOCATION, 1, run_revocation, 1u << ROLE_WORKER | 1u << ROLE_DIRECTORY);
 	revocation_files(r, s);
 	if (s->proxy.kerberos != NULL) {
-		r = add_role(plan, ROLE_KERBEROS, s->proxy.kerberos->processes, run_kerberos, 1u << ROLE_WORKER);
+		r = plan_add_role(plan, ROLE_KERBEROS, s->proxy.kerberos->processes, run_kerberos, 1u << ROLE_WORKER);
 		r->vouch_key = true;
-		add_file(r, s->proxy.kerberos->keytab);
+		plan_add_file(r, s->proxy.kerberos->keytab);
 	}
-	r = add_role(plan, ROLE_WORKER, workers_of(s), worker_process, 0);
+	r = plan_add_role(plan, ROLE_WORKER, workers_of(s), worker_process, 0);
 	r->reloads = true;
 	worker_files(r, s);
-	return 0;
+	if (plan_check(plan, config_file, error) == 0)
+		return 0;
+	settings_free(s);
+	return -1;
 }
 
 /* Not before: a configuration that is refused must not change what the master says. */
@@ -233,88 +193,7 @@ static void unload(struct plan *plan)
 	plan->settings = NULL;
 }
 
-size_t program_files(const struct settings *s, const char **paths, size_t max)
-{
-	struct plan_role r = { .files_n = 0 };
-	size_t n = 0;
-
-	worker_files(&r, s);
-	revocation_files(&r, s);
-	directory_files(&r, s);
-	if (s->proxy.kerberos != NULL)
-		add_file(&r, s->proxy.kerberos->keytab);
-	for (size_t i = 0; i < r.files_n && n < max; i++) {
-		size_t k = 0;
-		while (k < n && strcmp(paths[k], r.files[i]) != 0)
-			k++;
-		if (k == n)
-			paths[n++] = r.files[i];
-	}
-	return n;
-}
-
 /* --- before anything is forked --- */
-
-/* Made for the user where missing; what is there keeps its rights. */
-static int make_dir(const char *path, const struct passwd *pw)
-{
-	if (mkdir(path, 0750) < 0) {
-		if (errno == EEXIST)
-			return 0;
-		log_say(LOG_ERROR, "dir_unusable", "%s: %s: create it, or correct state_dir or run_dir", path, strerror(errno));
-		return -1;
-	}
-	if (pw != NULL && chown(path, pw->pw_uid, pw->pw_gid) < 0) {
-		log_say(LOG_ERROR, "dir_unusable", "%s: cannot be given to %s: %s", path, pw->pw_name, strerror(errno));
-		return -1;
-	}
-	return 0;
-}
-
-static int check_user(const struct settings *s, struct passwd **out)
-{
-	*out = NULL;
-	if (geteuid() != 0)
-		return 0;
-	*out = getpwnam(s->common.user);
-	if (*out == NULL || (*out)->pw_uid == 0) {
-		log_say(LOG_ERROR, "user_unusable", "user: %s: %s: make it with `useradd --system --no-create-home %s`, or name another",
-		    s->common.user, *out == NULL ? "no such user" : "is root", s->common.user);
-		return -1;
-	}
-	return 0;
-}
-
-static int raise_descriptors(const struct settings *s)
-{
-	rlim_t need = (rlim_t)s->proxy.sessions * 2 + DESCRIPTORS_EXTRA;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return -1;
-	if (limit.rlim_max < need && geteuid() == 0) {
-		struct rlimit more = { need, need };
-		(void)setrlimit(RLIMIT_NOFILE, &more);
-		(void)getrlimit(RLIMIT_NOFILE, &limit);
-	}
-	if (limit.rlim_max < need) {
-		log_say(LOG_ERROR, "descriptors", "proxy.sessions: %u needs %llu descriptors in each worker, but the hard limit is %llu: "
-			"raise LimitNOFILE= (systemd) or ulimit -Hn, or lower proxy.sessions", s->proxy.sessions, (unsigned long long)need,
-		    (unsigned long long)limit.rlim_max);
-		return -1;
-	}
-	limit.rlim_cur = limit.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static unsigned slots_of(const struct plan *plan)
-{
-	unsigned n = 1;
-
-	for (size_t i = 0; i < plan->roles_n; i++)
-		n += plan->roles[i].count;
-	return n + 32;	/* a reload may add kerberos processes */
-}
 
 static int prepare(struct plan *plan)
 {
@@ -328,9 +207,11 @@ static int prepare(struct plan *plan)
 		log_say(LOG_ERROR, "library", "%s", why);
 		return -1;
 	}
-	if (check_user(s, &pw) < 0 || raise_descriptors(s) < 0 || make_dir(s->common.state_dir, pw) < 0 || make_dir(s->common.run_dir, pw) < 0)
+	if (prepare_user(s->common.user, &pw) < 0 ||
+	    prepare_descriptors((rlim_t)s->proxy.sessions * 2 + DESCRIPTORS_EXTRA, "proxy.sessions", s->proxy.sessions) < 0 ||
+	    prepare_dir(s->common.state_dir, 0750, pw) < 0 || prepare_dir(s->common.run_dir, 0750, pw) < 0)
 		return -1;
-	if (metrics_setup(metric_rows, M_COUNT, slots_of(plan)) < 0 || guard_setup() < 0) {
+	if (metrics_setup(metric_rows, M_COUNT, plan_slots(plan)) < 0 || guard_setup() < 0) {
 		log_say(LOG_ERROR, "memory", "no memory for metrics");
 		return -1;
 	}
@@ -436,19 +317,6 @@ static uint32_t drain_seconds(const struct plan *plan)
 	return ((const struct settings *)plan->settings)->proxy.limits.drain_seconds;
 }
 
-/* Slot 0 is the master's. */
-static unsigned slot(const struct plan *plan, enum role role, unsigned index)
-{
-	unsigned n = 1;
-
-	for (size_t i = 0; i < plan->roles_n; i++) {
-		if (plan->roles[i].role == role)
-			return n + index;
-		n += plan->roles[i].count;
-	}
-	return 0;
-}
-
 static void died(unsigned process_slot)
 {
 	metrics_clear_gauges(process_slot);
@@ -463,6 +331,5 @@ const struct master_program easproxy_program = {
 	.trial = trial,
 	.unchangeable = unchangeable,
 	.drain_seconds = drain_seconds,
-	.slot = slot,
 	.died = died,
 };
