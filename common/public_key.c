@@ -187,3 +187,15 @@ EVP_PKEY *public_key_read(struct strv spki)
 	ERR_clear_error();
 	return key;
 }
+
+BIGNUM *public_key_number(const EVP_PKEY *key, const char *name, size_t bytes_max)
+{
+	unsigned char bytes[PUBLIC_KEY_BYTES_MAX];
+	OSSL_PARAM wanted[2] = { OSSL_PARAM_construct_BN(name, bytes, bytes_max), OSSL_PARAM_construct_end() };
+	BIGNUM *number = NULL;
+
+	if (bytes_max <= sizeof(bytes) && EVP_PKEY_get_params(key, wanted) == 1 && OSSL_PARAM_modified(wanted))
+		(void)!OSSL_PARAM_get_BN(wanted, &number);
+	ERR_clear_error();
+	return number;
+}

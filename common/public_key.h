@@ -16,5 +16,10 @@
 EVP_PKEY *public_key_read(struct strv spki);
 /* Whether it is of one of the kinds read here: the only encoding there is of that key and its point. */
 bool public_key_is_plain(struct strv spki);
+/*
+ * A number of a key (OSSL_PKEY_PARAM_RSA_N, ..._E) of at most `bytes_max` bytes, no more than PUBLIC_KEY_BYTES_MAX. NULL: there is none, it is longer, no
+ * memory. The caller frees. OpenSSL 3.0's own EVP_PKEY_get_bn_param() fills and reads 2 KiB for each: as much as a third of a signature on P-256.
+ */
+BIGNUM *public_key_number(const EVP_PKEY *key, const char *name, size_t bytes_max);
 
 #endif

@@ -7,6 +7,9 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 
+#include "common/public_key.h"
+
+#define EXPONENT_MAX 32 /* bytes */
 #define FERMAT_STEPS 100
 #define SMALL_PRIMES 752 /* NIST SP 800-56B section 6.4.2.2 */
 
@@ -37,12 +40,33 @@ bool weak_key_roca(const BIGNUM *n)
 	return true;
 }
 
+/* floor(sqrt(n)). */
+static uint64_t word_root(uint64_t n)
+{
+	uint64_t root = 0;
+
+	for (int bit = 31; bit >= 0; bit--) {
+		uint64_t more = root | (uint64_t)1 << bit;
+		if (more * more <= n)
+			root = more;
+	}
+	return root;
+}
+
+/* A number not below the square root of n, and near: right in its first 30 bits. n of more than 62 bits. */
+static bool above_root(BIGNUM *root, const BIGNUM *n)
+{
+	int shift = (BN_num_bits(n) - 62 + 1) & ~1; /* even, so that half of it is whole */
+
+	return BN_rshift(root, n, shift) && BN_set_word(root, (BN_ULONG)word_root(BN_get_word(root)) + 1) && BN_lshift(root, root, shift / 2);
+}
+
 /* root = floor(sqrt(n)), by Newton's method from above. */
 static bool square_root(BIGNUM *root, const BIGNUM *n, BN_CTX *ctx)
 {
 	BIGNUM *next = BN_CTX_get(ctx);
 
-	if (next == NULL || !BN_one(root) || !BN_lshift(root, root, BN_num_bits(n) / 2 + 1))
+	if (next == NULL || (BN_num_bits(n) > 62 ? !above_root(root, n) : !BN_set_word(root, (BN_ULONG)word_root(BN_get_word(n)) + 1)))
 		return false;
 	for (;;) {
 		if (!BN_div(next, NULL, n, root, ctx) || !BN_add(next, next, root) ||
@@ -55,66 +79,76 @@ static bool square_root(BIGNUM *root, const BIGNUM *n, BN_CTX *ctx)
 	}
 }
 
-/*
- * Squares leave few of the possible rests: one number in some thousand passes, and only for those a root is taken. One long division for all odd moduli;
- * the last six bits cost none.
- */
-static bool may_be_square(const BIGNUM *n)
+static const unsigned moduli[] = { 64, 63, 65, 11, 17, 19, 23, 31 };
+#define MODULI	    (64ull * 63 * 65 * 11 * 17 * 19 * 23 * 31)
+#define MODULUS_MAX 65
+
+/* True where a square can leave this rest; made once. */
+static const bool (*square_rests(void))[MODULUS_MAX]
 {
-	static const unsigned moduli[] = { 64, 63, 65, 11, 17, 19, 23, 31 };
-	static const BN_ULONG product = 63ull * 65 * 11 * 17 * 19 * 23 * 31;
-	BN_ULONG rest = 0, of_all = 0;
+	static bool rests[ARRAY_LEN(moduli)][MODULUS_MAX];
 
-	for (int bit = 0; bit < 6; bit++)
-		rest |= (BN_ULONG)BN_is_bit_set(n, bit) << bit;
+	for (size_t i = 0; !rests[ARRAY_LEN(moduli) - 1][0] && i < ARRAY_LEN(moduli); i++) {
+		for (unsigned k = moduli[i]; k-- > 0;)
+			rests[i][k * k % moduli[i]] = true;
+	}
+	return rests;
+}
+
+/* Squares leave few of the possible rests modulo MODULI: of some thousand numbers one. rest: modulo MODULI. */
+static bool may_be_square(uint64_t rest)
+{
+	const bool (*rests)[MODULUS_MAX] = square_rests();
+
 	for (size_t i = 0; i < ARRAY_LEN(moduli); i++) {
-		bool found = false;
-
-		if (i == 1 && (of_all = BN_mod_word(n, product)) == (BN_ULONG)-1)
-			return true; /* no memory to look: let the root decide */
-		if (i > 0)
-			rest = of_all % moduli[i];
-		for (unsigned k = 0; k <= moduli[i] / 2 && !found; k++)
-			found = k * k % moduli[i] == rest;
-		if (!found)
+		if (!rests[i][rest % moduli[i]])
 			return false;
 	}
 	return true;
 }
 
-static bool is_square(const BIGNUM *n, BN_CTX *ctx)
+/* a*a - n for a = root + i. */
+static bool is_square(const BIGNUM *root, BN_ULONG i, const BIGNUM *n, BN_CTX *ctx)
 {
-	BIGNUM *root, *square;
+	BIGNUM *value, *again;
 	bool found;
 
 	BN_CTX_start(ctx);
-	root = BN_CTX_get(ctx);
-	square = BN_CTX_get(ctx);
-	found = square == NULL || !square_root(root, n, ctx) || !BN_sqr(square, root, ctx) || BN_cmp(square, n) == 0;
+	value = BN_CTX_get(ctx);
+	again = BN_CTX_get(ctx);
+	found = again == NULL || BN_copy(value, root) == NULL || !BN_add_word(value, i) || !BN_sqr(value, value, ctx) || !BN_sub(value, value, n) ||
+	    BN_is_zero(value) ||
+	    (!BN_is_negative(value) && (!square_root(again, value, ctx) || !BN_sqr(again, again, ctx) || BN_cmp(again, value) == 0));
 	BN_CTX_end(ctx);
 	return found;
 }
 
-/* n = a*a - b*b with a just above the square root of n: looks for a b that is whole. From one a to the next a*a grows by 2a+1. */
+/*
+ * n = a*a - b*b with a just above the square root of n: looks for a b that is whole. Only the rests of a*a - n are reckoned, in one word; from one a to the
+ * next a*a grows by 2a+1.
+ */
 bool weak_key_close_primes(const BIGNUM *n)
 {
 	BN_CTX *ctx = BN_CTX_new();
-	BIGNUM *a, *rest, *growth;
+	BIGNUM *root;
 	bool found = false;
 
 	if (ctx == NULL)
 		return true; /* no memory to look: refuse */
 	BN_CTX_start(ctx);
-	a = BN_CTX_get(ctx);
-	rest = BN_CTX_get(ctx);
-	growth = BN_CTX_get(ctx);
-	if (growth == NULL || !square_root(a, n, ctx) || !BN_sqr(rest, a, ctx) || !BN_sub(rest, rest, n) || !BN_lshift1(growth, a) ||
-	    !BN_add_word(growth, 1))
+	root = BN_CTX_get(ctx);
+	if (root == NULL || !square_root(root, n, ctx)) {
 		found = true;
-	for (int i = 0; i <= FERMAT_STEPS && !found; i++) {
-		found = !BN_is_negative(rest) && may_be_square(rest) && is_square(rest, ctx);
-		if (!BN_add(rest, rest, growth) || !BN_add_word(growth, 2))
-			found = true;
+	} else {
+		BN_ULONG a = BN_mod_word(root, MODULI), of_n = BN_mod_word(n, MODULI);
+		uint64_t rest = a == (BN_ULONG)-1 || of_n == (BN_ULONG)-1 ? 0 : (uint64_t)((unsigned __int128)a * a % MODULI + MODULI - of_n) % MODULI;
+
+		found = a == (BN_ULONG)-1 || of_n == (BN_ULONG)-1;
+		for (unsigned i = 0; i <= FERMAT_STEPS && !found; i++) {
+			found = may_be_square(rest) && is_square(root, i, n, ctx);
+			rest = (rest + 2 * a + 1) % MODULI;
+			a++;
+		}
 	}
 	BN_CTX_end(ctx);
 	BN_CTX_free(ctx);
@@ -181,7 +215,7 @@ static bool has_small_factor(const BIGNUM *n)
 
 static const char *weak_rsa(EVP_PKEY *key)
 {
-	BIGNUM *n = NULL, *e = NULL;
+	BIGNUM *n, *e;
 	const char *what = NULL;
 	int bits = EVP_PKEY_get_bits(key);
 
@@ -189,10 +223,11 @@ static const char *weak_rsa(EVP_PKEY *key)
 		return "an RSA key of fewer than 2048 bits";
 	if (bits > RSA_BITS_MAX)
 		return "an RSA key of more than 8192 bits";
-	if (!EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) ||
-	    !EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e))
+	n = public_key_number(key, OSSL_PKEY_PARAM_RSA_N, ((size_t)bits + 7) / 8);
+	e = public_key_number(key, OSSL_PKEY_PARAM_RSA_E, EXPONENT_MAX);
+	if (n == NULL)
 		what = "an RSA key that cannot be read";
-	else if (!BN_is_odd(e) || BN_is_one(e) || BN_num_bits(e) > 256)
+	else if (e == NULL || !BN_is_odd(e) || BN_is_one(e))
 		what = "an RSA key with an exponent that is even, 1 or longer than 256 bits";
 	else if (!BN_is_odd(n))
 		what = "an RSA key with an even modulus";

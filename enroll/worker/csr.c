@@ -35,15 +35,14 @@ void csr_clear(struct csr *c)
 
 static enum csr_result check_rsa(EVP_PKEY *key, unsigned bits)
 {
-	BIGNUM *e = NULL;
+	BIGNUM *e;
 	bool good;
 
 	if (bits < 2048 || bits > 8192)
 		return CSR_WEAK_KEY;
-	if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) != 1)
-		return CSR_MALFORMED;
 	/* a large exponent makes every verification slow: nobody uses one */
-	good = BN_is_odd(e) && BN_num_bits(e) >= 17 && BN_num_bits(e) <= 33;
+	e = public_key_number(key, OSSL_PKEY_PARAM_RSA_E, 8);
+	good = e != NULL && BN_is_odd(e) && BN_num_bits(e) >= 17 && BN_num_bits(e) <= 33;
 	BN_free(e);
 	return good ? CSR_OK : CSR_WEAK_KEY;
 }
