@@ -1,22 +1,9 @@
 /*
- * message_sign: builds SignedData of the three kinds that we send. Runs in the signer.
+ * message_sign: SignedData that OpenSSL's CMS makes: profiles, and the next CA. Runs in the signer.
  */
 #include "enroll/signer/message_sign.h"
 
 #include <openssl/cms.h>
-#include <openssl/err.h>
-
-#include "common/text.h"
-
-#define OID_MESSAGE_TYPE    "2.16.840.1.113733.1.9.2"
-#define OID_PKI_STATUS	    "2.16.840.1.113733.1.9.3"
-#define OID_FAIL_INFO	    "2.16.840.1.113733.1.9.4"
-#define OID_SENDER_NONCE    "2.16.840.1.113733.1.9.5"
-#define OID_RECIPIENT_NONCE "2.16.840.1.113733.1.9.6"
-#define OID_TRANSACTION_ID  "2.16.840.1.113733.1.9.7"
-#define OID_FAIL_TEXT	    "1.3.6.1.5.5.7.24.1"
-#define CERT_REP	    "3"
-#define FAIL_INFO_MAX	    4
 
 static unsigned char *encode(CMS_ContentInfo *cms, size_t *n, struct refusal *r)
 {
@@ -31,104 +18,6 @@ static unsigned char *encode(CMS_ContentInfo *cms, size_t *n, struct refusal *r)
 	refuse(
 	    r, SIGNER_REFUSED, "the signed message would be larger than %d bytes", SIGNER_DATA_MAX);
 	return NULL;
-}
-
-static bool add(CMS_SignerInfo *si, const char *oid, int type, const void *bytes, size_t n)
-{
-	ASN1_OBJECT *object = OBJ_txt2obj(oid, 1);
-	bool good = object != NULL &&
-	    CMS_signed_add1_attr_by_OBJ(si, object, type, bytes, (int)n) == 1;
-
-	ASN1_OBJECT_free(object);
-	return good;
-}
-
-static bool add_attributes(CMS_SignerInfo *si, const struct signer_scep_sign *q)
-{
-	const char status[] = { (char)('0' + q->pki_status), 0 },
-		   fail[] = { (char)('0' + q->fail_info), 0 };
-	bool failed = q->pki_status == SIGNER_SCEP_FAILURE;
-
-	return add(si, OID_MESSAGE_TYPE, V_ASN1_PRINTABLESTRING, CERT_REP, 1) &&
-	    add(si, OID_PKI_STATUS, V_ASN1_PRINTABLESTRING, status, 1) &&
-	    (!failed || add(si, OID_FAIL_INFO, V_ASN1_PRINTABLESTRING, fail, 1)) &&
-	    (!failed || q->fail_text[0] == '\0' ||
-		add(si, OID_FAIL_TEXT, V_ASN1_UTF8STRING, q->fail_text, strlen(q->fail_text))) &&
-	    add(si, OID_TRANSACTION_ID, V_ASN1_PRINTABLESTRING, q->transaction_id,
-		strlen(q->transaction_id)) &&
-	    add(si, OID_SENDER_NONCE, V_ASN1_OCTET_STRING, q->sender_nonce,
-		sizeof(q->sender_nonce)) &&
-	    (q->recipient_nonce_n == 0 ||
-		add(si, OID_RECIPIENT_NONCE, V_ASN1_OCTET_STRING, q->recipient_nonce,
-		    q->recipient_nonce_n));
-}
-
-static int check(const struct signer_scep_sign *q, struct refusal *r)
-{
-	if (memchr(q->transaction_id, '\0', sizeof(q->transaction_id)) == NULL ||
-	    q->transaction_id[0] == '\0' ||
-	    memchr(q->fail_text, '\0', sizeof(q->fail_text)) == NULL ||
-	    !text_is_clean(strv_from(q->fail_text)))
-		return refuse(r, SIGNER_REFUSED, "a text of the CertRep is no text");
-	if (q->pki_status != SIGNER_SCEP_SUCCESS && q->pki_status != SIGNER_SCEP_FAILURE &&
-	    q->pki_status != SIGNER_SCEP_PENDING)
-		return refuse(r, SIGNER_REFUSED, "pkiStatus %u", q->pki_status);
-	if (q->fail_info > FAIL_INFO_MAX || q->recipient_nonce_n > sizeof(q->recipient_nonce))
-		return refuse(r, SIGNER_REFUSED, "failInfo %u, nonce of %u bytes", q->fail_info,
-		    q->recipient_nonce_n);
-	if ((q->pki_status == SIGNER_SCEP_SUCCESS) != (q->content_n > 0))
-		return refuse(
-		    r, SIGNER_REFUSED, "a CertRep has content when it says SUCCESS, and only then");
-	return 0;
-}
-
-static struct ca_entry *find_ra(struct ca_files *ca, const uint8_t sha256[SHA256_SIZE])
-{
-	static const uint8_t zeros[SHA256_SIZE];
-
-	if (memcmp(sha256, zeros, SHA256_SIZE) == 0)
-		return ca_files_find(ca, CA_RA, CA_CURRENT);
-	for (size_t i = 0; i < ca->n; i++) {
-		struct ca_entry *e = &ca->entries[i];
-		if (e->kind == CA_RA && e->certificate != NULL &&
-		    memcmp(e->sha256, sha256, SHA256_SIZE) == 0)
-			return e;
-	}
-	return NULL;
-}
-
-unsigned char *message_cert_rep(struct ca_files *ca, const struct signer_scep_sign *q,
-    const void *content, size_t *n, struct refusal *r)
-{
-	const EVP_MD *md = q->digest == 512 ? EVP_sha512() :
-	    q->digest == 384		    ? EVP_sha384() :
-					      EVP_sha256();
-	struct ca_entry *ra = find_ra(ca, q->ra);
-	CMS_ContentInfo *cms = NULL;
-	CMS_SignerInfo *si;
-	unsigned char *out = NULL;
-	BIO *bio = NULL;
-
-	if (check(q, r) < 0)
-		return NULL;
-	if (ra == NULL || ra->pkey == NULL) {
-		refuse(r, SIGNER_NONE, "no such RA");
-		return NULL;
-	}
-	bio = BIO_new_mem_buf(q->content_n > 0 ? content : "", (int)q->content_n);
-	cms = CMS_sign(NULL, NULL, NULL, NULL, CMS_PARTIAL | CMS_BINARY);
-	si = cms != NULL ?
-	    CMS_add1_signer(cms, ra->certificate, ra->pkey, md, CMS_NOSMIMECAP | CMS_BINARY) :
-	    NULL;
-	if (bio == NULL || si == NULL || !add_attributes(si, q) ||
-	    CMS_final(cms, bio, NULL, CMS_BINARY) != 1)
-		refuse_openssl(r, "cannot sign the CertRep");
-	else
-		out = encode(cms, n, r);
-	CMS_ContentInfo_free(cms);
-	BIO_free(bio);
-	ERR_clear_error();
-	return out;
 }
 
 unsigned char *message_profile(

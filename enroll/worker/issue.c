@@ -3,9 +3,6 @@
  */
 #include "enroll/worker/issue.h"
 
-#include <limits.h>
-#include <openssl/asn1.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -13,6 +10,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "enroll/der.h"
 #include "enroll/worker/csr.h"
 #include "enroll/worker/revoke.h"
 #include "enroll/worker/stop_at.h"
@@ -116,40 +114,18 @@ static void give_up(struct under_way *u, enum issue_status status, const char *t
 		revoke_wake(u->issue->c.revoke);
 }
 
-/* The next DER value of *in, head included; *content: what is inside. False: there is none of that tag. */
-static bool take_der(struct strv *in, int wanted, struct strv *whole, struct strv *content)
-{
-	const unsigned char *p = (const unsigned char *)in->p;
-	int tag, class;
-	long n;
-
-	if (in->n == 0 || in->n > LONG_MAX || (ASN1_get_object(&p, &n, &tag, &class, (long)in->n) & 0x81) != 0 || (class | tag) != wanted)
-		return false;
-	*content = (struct strv){ (const char *)p, (size_t)n };
-	*whole = (struct strv){ in->p, (size_t)((const char *)p - in->p) + (size_t)n };
-	*in = (struct strv){ in->p + whole->n, in->n - whole->n };
-	return true;
-}
-
 /*
  * Is it the one that was asked for? The signer is trusted, the wire is ours; a bug would give somebody another's certificate. Serial and key are
  * found by their place in the bytes (RFC 5280 section 4.1): to make an X509 of them costs OpenSSL 3.0 twice what signing costs.
  */
 static bool is_ours(const struct under_way *u, struct strv der)
 {
-	static const int before_key[] = { V_ASN1_SEQUENCE, V_ASN1_SEQUENCE, V_ASN1_SEQUENCE, V_ASN1_SEQUENCE };	/* algorithm, issuer, validity, subject */
-	struct strv rest = der, whole, inside, serial, key;
+	struct der_certificate parts;
+	struct strv serial, whole;
 	uint8_t spki[SHA256_SIZE], padded[REGISTRY_SERIAL] = { 0 };
 
-	if (der.n > REGISTRY_DER_MAX || !take_der(&rest, V_ASN1_SEQUENCE, &whole, &inside) || rest.n != 0 ||
-	    !take_der(&inside, V_ASN1_SEQUENCE, &whole, &rest) || !take_der(&rest, V_ASN1_CONTEXT_SPECIFIC, &whole, &inside) ||
-	    !take_der(&rest, V_ASN1_INTEGER, &whole, &serial))
-		return false;
-	for (size_t i = 0; i < ARRAY_LEN(before_key); i++)
-		if (!take_der(&rest, before_key[i], &whole, &inside))
-			return false;
-	if (!take_der(&rest, V_ASN1_SEQUENCE, &key, &inside) || serial.n == 0 || serial.n > REGISTRY_SERIAL ||
-	    EVP_Digest(key.p, key.n, spki, NULL, EVP_sha256(), NULL) != 1)
+	if (der.n > REGISTRY_DER_MAX || !der_certificate_read(der, &parts) || !der_take(&parts.serial, DER_INTEGER, &whole, &serial) ||
+	    serial.n == 0 || serial.n > REGISTRY_SERIAL || EVP_Digest(parts.spki.p, parts.spki.n, spki, NULL, EVP_sha256(), NULL) != 1)
 		return false;
 	memcpy(padded + REGISTRY_SERIAL - serial.n, serial.p, serial.n);
 	return memcmp(padded, u->serial, REGISTRY_SERIAL) == 0 && memcmp(spki, u->spki_sha256, SHA256_SIZE) == 0;

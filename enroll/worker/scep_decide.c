@@ -7,11 +7,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include <openssl/crypto.h>
-#include <openssl/err.h>
 #include <openssl/sha.h>
 
 #include "common/certificate.h"
-#include "common/public_key.h"
 #include "common/text.h"
 #include "enroll/worker/scep_parts.h"
 
@@ -49,13 +47,6 @@ static void refuse(struct scep_op *op, const char *why)
 static struct strv message_id(const struct scep_op *op)
 {
 	return (struct strv){ op->message.transaction, op->message.transaction_n };
-}
-
-static struct strv signer_der(const struct scep_op *op, unsigned char **der)
-{
-	int n = i2d_X509(op->message.signer, der);
-
-	return (struct strv){ (char *)*der, n > 0 ? (size_t)n : 0 };
 }
 
 /* The certificate of a granted transaction again, if it is still good for anything. */
@@ -122,17 +113,6 @@ static void renew(struct scep_op *op, const struct registry_certificate *old, co
 		start(op, &wanted);
 }
 
-/* The key that signed the message must be the one that asks to be certified. */
-static bool signed_by_requester(const struct scep_op *op)
-{
-	EVP_PKEY *key = public_key_read((struct strv){ (const char *)op->csr.spki, op->csr.spki_n });
-	bool same = scep_same_key(op->message.signer, key);
-
-	EVP_PKEY_free(key);
-	ERR_clear_error();
-	return same;
-}
-
 /* Approved meanwhile? Then the request that was kept is issued now. */
 static void poll_approved(struct scep_op *op, const struct registry_transaction *there)
 {
@@ -195,7 +175,8 @@ static void enrol_new_one(struct scep_op *op, struct strv csr_der)
 	struct scep_grant grant;
 	const char *why;
 
-	if (!signed_by_requester(op)) {
+	/* the key that signed the message must be the one that asks to be certified */
+	if (!scep_is_signed_by(&op->message, (struct strv){ (const char *)op->csr.spki, op->csr.spki_n })) {
 		refuse(op, "the message is not signed by the key that it asks to certify");
 		return;
 	}
@@ -222,7 +203,6 @@ static void decide_request(struct scep_op *op, struct strv inside)
 	struct registry_certificate old;
 	struct registry_account account;
 	struct registry_device device;
-	unsigned char *der = NULL;
 	enum enrol_status holder;
 	const char *text;
 
@@ -230,8 +210,7 @@ static void decide_request(struct scep_op *op, struct strv inside)
 		refuse(op, csr_result_text(rc));
 		return;
 	}
-	holder = enrol_holder(op->scep->w, signer_der(op, &der), &old, &device, &account, &text);
-	OPENSSL_free(der);
+	holder = enrol_holder(op->scep->w, scep_certificate(&op->message), &old, &device, &account, &text);
 	if (holder == ENROL_DONE)
 		renew(op, &old, &account);
 	else if (holder == ENROL_REFUSED)
@@ -258,7 +237,7 @@ static void decide_poll(struct scep_op *op, struct strv inside)
 	}
 	X509_NAME_free(issuer);		/* the transaction and the key say which one */
 	X509_NAME_free(subject);
-	if (cert_spki_sha256(op->message.signer, spki) < 0) {
+	if (scep_spki_sha256(&op->message, spki) < 0) {
 		refuse(op, "the signer's key cannot be read");
 		return;
 	}
@@ -311,7 +290,6 @@ static void decide_fetch(struct scep_op *op, struct strv inside)
 	struct registry_account account;
 	struct registry_device device;
 	uint8_t serial[REGISTRY_SERIAL] = { 0 };
-	unsigned char *der = NULL;
 	X509_NAME *issuer;
 	ASN1_INTEGER *number;
 	struct serial read = { 0 };
@@ -326,8 +304,7 @@ static void decide_fetch(struct scep_op *op, struct strv inside)
 		memcpy(serial + sizeof(serial) - read.n, read.byte, read.n);
 	X509_NAME_free(issuer);
 	ASN1_INTEGER_free(number);
-	holder = enrol_holder(op->scep->w, signer_der(op, &der), &own, &device, &account, &text);
-	OPENSSL_free(der);
+	holder = enrol_holder(op->scep->w, scep_certificate(&op->message), &own, &device, &account, &text);
 	if (holder == ENROL_LATER)
 		scep_later(op, text);
 	else if (holder != ENROL_DONE)

@@ -1,55 +1,22 @@
 /*
  * scep_message: reads SCEP pkiMessages and what was inside their envelope. Refuses, never repairs; decrypts nothing.
- * OpenSSL's CMS_ functions only (its PKCS7_verify has a history). Runs in the worker process.
+ * The signature is over the bytes that came (RFC 5652 section 5.4): content by its digest among the signed attributes. Runs in the worker process.
  */
 #include "enroll/worker/scep_message.h"
 
 #include <openssl/asn1t.h>
-#include <openssl/bio.h>
 #include <openssl/bn.h>
-#include <openssl/cms.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 
+#include "common/public_key.h"
 #include "common/text.h"
+#include "enroll/cms_form.h"
+#include "enroll/der.h"
 
 #define ATTRIBUTES_MAX 32
-
-/* What is looked at of an EnvelopedData (RFC 5652 §6.1) before the signer opens it. */
-typedef struct encrypted_content {
-	ASN1_OBJECT *type;
-	X509_ALGOR *cipher;
-	ASN1_OCTET_STRING *bytes;
-} ENCRYPTED_CONTENT;
-typedef struct enveloped {
-	ASN1_INTEGER *version;
-	STACK_OF(ASN1_TYPE) *recipients;
-	ENCRYPTED_CONTENT *content;
-	STACK_OF(ASN1_TYPE) *attributes;
-} ENVELOPED;
-typedef struct envelope {
-	ASN1_OBJECT *type;
-	ENVELOPED *enveloped;
-} ENVELOPE;
-
-ASN1_SEQUENCE(ENCRYPTED_CONTENT) = {
-	ASN1_SIMPLE(ENCRYPTED_CONTENT, type, ASN1_OBJECT),
-	ASN1_SIMPLE(ENCRYPTED_CONTENT, cipher, X509_ALGOR),
-	ASN1_IMP(ENCRYPTED_CONTENT, bytes, ASN1_OCTET_STRING, 0),
-} static_ASN1_SEQUENCE_END(ENCRYPTED_CONTENT)
-
-ASN1_SEQUENCE(ENVELOPED) = {
-	ASN1_SIMPLE(ENVELOPED, version, ASN1_INTEGER),
-	ASN1_SET_OF(ENVELOPED, recipients, ASN1_ANY),
-	ASN1_SIMPLE(ENVELOPED, content, ENCRYPTED_CONTENT),
-	ASN1_IMP_SET_OF_OPT(ENVELOPED, attributes, ASN1_ANY, 1),
-} static_ASN1_SEQUENCE_END(ENVELOPED)
-
-ASN1_SEQUENCE(ENVELOPE) = {
-	ASN1_SIMPLE(ENVELOPE, type, ASN1_OBJECT),
-	ASN1_EXP(ENVELOPE, enveloped, ENVELOPED, 0),
-} static_ASN1_SEQUENCE_END(ENVELOPE)
 
 typedef struct issuer_serial {
 	X509_NAME *issuer;
@@ -96,92 +63,138 @@ const char *scep_result_text(enum scep_result result)
 
 void scep_request_clear(struct scep_request *request)
 {
-	X509_free(request->signer);
+	EVP_PKEY_free(request->key);
+	OPENSSL_free(request->certificate);
 	OPENSSL_free(request->envelope);
 	*request = (struct scep_request){ 0 };
 }
 
-bool scep_same_key(const X509 *signer, EVP_PKEY *key)
+struct strv scep_certificate(const struct scep_request *request)
 {
-	EVP_PKEY *theirs = X509_get0_pubkey(signer);
+	return (struct strv){ (const char *)request->certificate, request->certificate_n };
+}
 
-	return theirs != NULL && key != NULL && EVP_PKEY_eq(theirs, key) == 1;
+int scep_spki_sha256(const struct scep_request *request, uint8_t out[SHA256_SIZE])
+{
+	struct der_certificate parts;
+
+	if (!der_certificate_read(scep_certificate(request), &parts))
+		return -1;
+	return EVP_Digest(parts.spki.p, parts.spki.n, out, NULL, EVP_sha256(), NULL) == 1 ? 0 : -1;
+}
+
+bool scep_is_signed_by(const struct scep_request *request, struct strv spki)
+{
+	struct der_certificate parts;
+	EVP_PKEY *key;
+	bool same;
+
+	if (!der_certificate_read(scep_certificate(request), &parts))
+		return false;
+	if (strv_eq(parts.spki, spki))
+		return true;
+	/* one key can be written in several ways */
+	key = public_key_read(spki);
+	same = key != NULL && request->key != NULL && EVP_PKEY_eq(request->key, key) == 1;
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return same;
 }
 
 /* RSA of a size that is neither breakable nor a way to burn our time, with an exponent that does what one should. */
-static bool key_is_fit(X509 *cert)
+static bool key_is_fit(EVP_PKEY *key)
 {
-	EVP_PKEY *key = X509_get0_pubkey(cert);
-	BIGNUM *e = NULL;
+	BIGNUM *e;
 	bool fit;
 
 	if (key == NULL || EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA)
 		return false;
 	if (EVP_PKEY_get_bits(key) < 2048 || EVP_PKEY_get_bits(key) > 8192)
 		return false;
-	fit = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_is_odd(e) && !BN_is_one(e) && BN_num_bits(e) <= 64;
+	e = public_key_number(key, OSSL_PKEY_PARAM_RSA_E, 8);
+	fit = e != NULL && BN_is_odd(e) && !BN_is_one(e);
 	BN_free(e);
 	return fit;
 }
 
-/* The one signer, and its certificate among the embedded ones: exactly one that has its issuer and serial, or key id. */
-static CMS_SignerInfo *find_signer(CMS_ContentInfo *cms, X509 **cert)
+/* Some write a name in another way than their certificate has it. */
+static bool same_name(struct strv a, struct strv b)
 {
-	STACK_OF(CMS_SignerInfo) *signers = CMS_get0_SignerInfos(cms);
-	STACK_OF(X509) *certs = CMS_get1_certs(cms);
-	CMS_SignerInfo *si = NULL;
-	int found = 0;
+	const unsigned char *p = (const unsigned char *)a.p, *q = (const unsigned char *)b.p;
+	X509_NAME *one, *other;
+	bool same;
 
-	*cert = NULL;
-	if (sk_CMS_SignerInfo_num(signers) != 1 || sk_X509_num(certs) < 1 || sk_X509_num(certs) > SCEP_CERTIFICATES_MAX)
-		goto out;
-	si = sk_CMS_SignerInfo_value(signers, 0);
-	for (int i = 0; i < sk_X509_num(certs); i++) {
-		if (CMS_SignerInfo_cert_cmp(si, sk_X509_value(certs, i)) == 0) {
-			*cert = sk_X509_value(certs, i);
-			found++;
-		}
+	if (strv_eq(a, b))
+		return true;
+	one = d2i_X509_NAME(NULL, &p, (long)a.n);
+	other = d2i_X509_NAME(NULL, &q, (long)b.n);
+	same = one != NULL && other != NULL && X509_NAME_cmp(one, other) == 0;
+	X509_NAME_free(one);
+	X509_NAME_free(other);
+	return same;
+}
+
+static bool has_key_id(struct strv certificate, struct strv id)
+{
+	const unsigned char *p = (const unsigned char *)certificate.p;
+	X509 *cert = d2i_X509(NULL, &p, (long)certificate.n);
+	const ASN1_OCTET_STRING *own = cert != NULL ? X509_get0_subject_key_id(cert) : NULL;
+	bool has = own != NULL && strv_eq(asn1_string_view(own), id);
+
+	X509_free(cert);
+	return has;
+}
+
+/* By its issuer and serial, or by its key identifier: what the signer says of itself. */
+static bool is_signers(const CMS_SIGNER_FORM *signer, struct strv certificate, const struct der_certificate *parts)
+{
+	struct strv who = asn1_string_view(signer->who->value.asn1_string), list, whole, issuer, serial, inside;
+
+	if (ASN1_TYPE_get(signer->who) == V_ASN1_OTHER)
+		return der_take(&who, DER_CONTEXT(0), &whole, &inside) && who.n == 0 && has_key_id(certificate, inside);
+	return ASN1_TYPE_get(signer->who) == V_ASN1_SEQUENCE && der_take(&who, DER_SEQUENCE, &whole, &list) && who.n == 0 &&
+	    der_take(&list, DER_SEQUENCE, &issuer, &inside) && der_take(&list, DER_INTEGER, &serial, &inside) && list.n == 0 &&
+	    strv_eq(serial, parts->serial) && same_name(issuer, parts->issuer);
+}
+
+/* The one signer, and its certificate among the embedded ones: exactly one that it names. */
+static CMS_SIGNER_FORM *find_signer(const CMS_SIGNED_FORM *form, struct strv *certificate, struct der_certificate *parts)
+{
+	CMS_SIGNER_FORM *signer;
+	struct der_certificate one;
+	unsigned found = 0;
+
+	if (sk_CMS_SIGNER_FORM_num(form->signers) != 1 || sk_ASN1_TYPE_num(form->certificates) > SCEP_CERTIFICATES_MAX)
+		return NULL;
+	signer = sk_CMS_SIGNER_FORM_value(form->signers, 0);
+	for (int i = 0; i < sk_ASN1_TYPE_num(form->certificates); i++) {
+		const ASN1_TYPE *value = sk_ASN1_TYPE_value(form->certificates, i);
+		struct strv der;
+
+		if (ASN1_TYPE_get(value) != V_ASN1_SEQUENCE)
+			continue;
+		der = asn1_string_view(value->value.sequence);
+		if (!der_certificate_read(der, &one))
+			return NULL;
+		if (!is_signers(signer, der, &one))
+			continue;
+		*certificate = der;
+		*parts = one;
+		found++;
 	}
-	if (found != 1 || X509_up_ref(*cert) != 1) {
-		*cert = NULL;
-		si = NULL;
-	}
-out:
-	sk_X509_pop_free(certs, X509_free);
-	return si;
+	return found == 1 ? signer : NULL;
 }
 
 /* The attribute 2.16.840.1.113733.1.9.nn if it stands there once, with one value of that type; NULL if not. */
-static const ASN1_STRING *attribute(const CMS_SignerInfo *si, uint8_t nn, int type)
+static const ASN1_STRING *attribute(const CMS_SIGNER_FORM *signer, char nn, int type)
 {
-	const uint8_t oid[] = { 0x60, 0x86, 0x48, 0x01, 0x86, 0xf8, 0x45, 0x01, 0x09, nn };
-	const ASN1_TYPE *value;
-	X509_ATTRIBUTE *found = NULL;
+	const char oid[] = { 0x60, (char)0x86, 0x48, 0x01, (char)0x86, (char)0xf8, 0x45, 0x01, 0x09, nn };
+	const ASN1_TYPE *value = cms_signed_attribute(signer, (struct strv){ oid, sizeof(oid) }, type);
 
-	for (int i = 0; i < CMS_signed_get_attr_count(si); i++) {
-		X509_ATTRIBUTE *one = CMS_signed_get_attr(si, i);
-		const ASN1_OBJECT *object = X509_ATTRIBUTE_get0_object(one);
-
-		if (OBJ_length(object) != sizeof(oid) || memcmp(OBJ_get0_data(object), oid, sizeof(oid)) != 0)
-			continue;
-		if (found != NULL)
-			return NULL;
-		found = one;
-	}
-	if (found == NULL || X509_ATTRIBUTE_count(found) != 1)
-		return NULL;
-	value = X509_ATTRIBUTE_get0_type(found, 0);
-	if (value == NULL || ASN1_TYPE_get(value) != type)
-		return NULL;
-	return type == V_ASN1_OCTET_STRING ? value->value.octet_string : value->value.printablestring;
+	return value != NULL ? value->value.asn1_string : NULL;
 }
 
-static struct strv string_view(const ASN1_STRING *s)
-{
-	return (struct strv){ (const char *)ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s) };
-}
-
-static enum scep_result read_attributes(struct scep_request *out, const CMS_SignerInfo *si)
+static enum scep_result read_attributes(struct scep_request *out, const CMS_SIGNER_FORM *si)
 {
 	const ASN1_STRING *type = attribute(si, 2, V_ASN1_PRINTABLESTRING);
 	const ASN1_STRING *nonce = attribute(si, 5, V_ASN1_OCTET_STRING);
@@ -189,17 +202,17 @@ static enum scep_result read_attributes(struct scep_request *out, const CMS_Sign
 	uint64_t number;
 	struct strv id, bytes;
 
-	if (CMS_signed_get_attr_count(si) > ATTRIBUTES_MAX || type == NULL || nonce == NULL || transaction == NULL)
+	if (sk_X509_ATTRIBUTE_num(si->attributes) > ATTRIBUTES_MAX || type == NULL || nonce == NULL || transaction == NULL)
 		return SCEP_NO_ATTRIBUTES;
-	id = string_view(transaction);
-	bytes = string_view(nonce);
+	id = asn1_string_view(transaction);
+	bytes = asn1_string_view(nonce);
 	if (id.n == 0 || id.n > sizeof(out->transaction) || bytes.n == 0 || bytes.n > sizeof(out->nonce))
 		return SCEP_NO_ATTRIBUTES;
 	for (size_t i = 0; i < id.n; i++) {	/* what PrintableString can hold, or clients put there */
 		if (id.p[i] < 0x20 || id.p[i] > 0x7e)
 			return SCEP_NO_ATTRIBUTES;
 	}
-	if (ASN1_STRING_length(type) > 2 || string_view(type).p[0] == '0' || text_u64(string_view(type), 99, &number) < 0)
+	if (ASN1_STRING_length(type) > 2 || asn1_string_view(type).p[0] == '0' || text_u64(asn1_string_view(type), 99, &number) < 0)
 		return SCEP_UNKNOWN_TYPE;
 	if (number != SCEP_RENEWAL_REQ && (number < SCEP_PKCS_REQ || number > SCEP_GET_CRL))
 		return SCEP_UNKNOWN_TYPE;
@@ -212,19 +225,13 @@ static enum scep_result read_attributes(struct scep_request *out, const CMS_Sign
 }
 
 /* Digest and signature algorithm, which must say the same; RSA PKCS#1 v1.5, as all clients do. */
-static enum scep_result check_algorithms(CMS_SignerInfo *si, const struct scep_rules *rules, int *digest)
+static enum scep_result check_algorithms(const CMS_SIGNER_FORM *si, const struct scep_rules *rules, int *digest)
 {
-	X509_ALGOR *digest_alg = NULL, *signature_alg = NULL;
-	const ASN1_OBJECT *object;
-	int nid, md = NID_undef, pk = NID_undef;
+	int nid = OBJ_obj2nid(si->algorithm->algorithm), md = NID_undef, pk = NID_undef;
 
-	CMS_SignerInfo_get0_algs(si, NULL, NULL, &digest_alg, &signature_alg);
-	X509_ALGOR_get0(&object, NULL, NULL, digest_alg);
-	*digest = OBJ_obj2nid(object);
+	*digest = OBJ_obj2nid(si->digest->algorithm);
 	if (*digest != NID_sha256 && *digest != NID_sha384 && *digest != NID_sha512 && !(*digest == NID_sha1 && rules->sha1))
 		return SCEP_WEAK_DIGEST;
-	X509_ALGOR_get0(&object, NULL, NULL, signature_alg);
-	nid = OBJ_obj2nid(object);
 	if (nid == NID_rsaEncryption)
 		return SCEP_OK;
 	if (OBJ_find_sigid_algs(nid, &md, &pk) != 1 || md != *digest || pk != NID_rsaEncryption)
@@ -260,100 +267,109 @@ static enum scep_result check_cipher(const X509_ALGOR *alg, const struct scep_ru
 }
 
 /* The outside of the envelope: key transport only, bounded, a cipher that the configuration accepts. Opens nothing. */
-static enum scep_result check_envelope(const uint8_t *p, size_t n, const struct scep_rules *rules, int *cipher)
+static enum scep_result check_envelope(struct strv bytes, const struct scep_rules *rules, int *cipher)
 {
-	const unsigned char *at = p;
 	enum scep_result rc = SCEP_BAD_CONTENT;
-	ENVELOPE *e;
+	CMS_ENVELOPED_FORM *e;
 	int recipients;
 
-	if (n == 0 || n > SCEP_ENVELOPE_MAX)
+	if (bytes.n == 0 || bytes.n > SCEP_ENVELOPE_MAX)
 		return SCEP_BAD_CONTENT;
-	e = (ENVELOPE *)ASN1_item_d2i(NULL, &at, (long)n, ASN1_ITEM_rptr(ENVELOPE));
-	if (e == NULL || at != p + n || OBJ_obj2nid(e->type) != NID_pkcs7_enveloped)
-		goto out;
-	recipients = sk_ASN1_TYPE_num(e->enveloped->recipients);
-	if (recipients < 1 || recipients > SCEP_CERTIFICATES_MAX || OBJ_obj2nid(e->enveloped->content->type) != NID_pkcs7_data)
-		goto out;
-	for (int i = 0; i < recipients; i++) {
-		if (ASN1_TYPE_get(sk_ASN1_TYPE_value(e->enveloped->recipients, i)) != V_ASN1_SEQUENCE)
-			goto out;
-	}
-	rc = check_cipher(e->enveloped->content->cipher, rules, cipher);
-out:
-	ASN1_item_free((ASN1_VALUE *)e, ASN1_ITEM_rptr(ENVELOPE));
+	e = cms_enveloped_read(bytes);
+	recipients = e != NULL ? sk_CMS_RECIPIENT_FORM_num(e->recipients) : 0;
+	if (recipients >= 1 && recipients <= SCEP_CERTIFICATES_MAX && OBJ_obj2nid(e->content->type) == NID_pkcs7_data)
+		rc = check_cipher(e->content->cipher, rules, cipher);
+	cms_enveloped_free(e);
 	return rc;
 }
 
-/* Verifies and takes the content out. */
-static enum scep_result verify(struct scep_request *out, CMS_ContentInfo *cms, CMS_SignerInfo *si)
+/* RFC 5652 section 5.4: the signed attributes say what kind of content this is, and its digest. */
+static bool attributes_are_of(const CMS_SIGNER_FORM *signer, const EVP_MD *md, const CMS_CONTENT_FORM *content)
 {
-	BIO *content = BIO_new(BIO_s_mem());
-	enum scep_result rc = SCEP_BAD_SIGNATURE;
-	X509 *used = NULL;
-	char *p;
-	long n;
+	static const char type_oid[] = { 0x2a, (char)0x86, 0x48, (char)0x86, (char)0xf7, 0x0d, 0x01, 0x09, 0x03 };
+	static const char digest_oid[] = { 0x2a, (char)0x86, 0x48, (char)0x86, (char)0xf7, 0x0d, 0x01, 0x09, 0x04 };
+	const ASN1_TYPE *type = cms_signed_attribute(signer, (struct strv){ type_oid, sizeof(type_oid) }, V_ASN1_OBJECT);
+	const ASN1_TYPE *digest = cms_signed_attribute(signer, (struct strv){ digest_oid, sizeof(digest_oid) }, V_ASN1_OCTET_STRING);
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
 
-	if (content == NULL || CMS_verify(cms, NULL, NULL, NULL, content, CMS_NO_SIGNER_CERT_VERIFY | CMS_BINARY) != 1)
-		goto out;
-	CMS_SignerInfo_get0_algs(si, NULL, &used, NULL, NULL);
-	if (used == NULL || X509_cmp(used, out->signer) != 0)
-		goto out;
-	rc = SCEP_BAD_CONTENT;
-	n = BIO_get_mem_data(content, &p);
-	if (n <= 0 || n > SCEP_ENVELOPE_MAX)
-		goto out;
-	out->envelope = OPENSSL_memdup(p, (size_t)n);
-	if (out->envelope == NULL)
-		goto out;
-	out->envelope_n = (size_t)n;
-	rc = SCEP_OK;
-out:
-	BIO_free(content);
-	return rc;
+	return type != NULL && digest != NULL && OBJ_cmp(type->value.object, content->type) == 0 &&
+	    EVP_Digest(ASN1_STRING_get0_data(content->bytes), (size_t)ASN1_STRING_length(content->bytes), hash, &n, md, NULL) == 1 &&
+	    strv_eq(asn1_string_view(digest->value.octet_string), (struct strv){ (const char *)hash, n });
 }
 
-static enum scep_result read_signed(struct scep_request *out, CMS_ContentInfo *cms, const struct scep_rules *rules)
+static bool is_signed(const CMS_SIGNER_FORM *signer, EVP_PKEY *key, const EVP_MD *md, const CMS_CONTENT_FORM *content)
 {
-	ASN1_OCTET_STRING **content;
-	CMS_SignerInfo *si;
+	unsigned char *der = NULL;
+	EVP_MD_CTX *ctx;
+	bool good;
+	int n;
+
+	if (!attributes_are_of(signer, md, content))
+		return false;
+	n = cms_signed_attributes(signer, &der);
+	ctx = EVP_MD_CTX_new();
+	good = n > 0 && ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, md, NULL, key) == 1 &&
+	    EVP_DigestVerify(ctx, ASN1_STRING_get0_data(signer->signature), (size_t)ASN1_STRING_length(signer->signature), der, (size_t)n) == 1;
+	EVP_MD_CTX_free(ctx);
+	OPENSSL_free(der);
+	return good;
+}
+
+/* Takes the content out. */
+static enum scep_result take_envelope(struct scep_request *out, const CMS_CONTENT_FORM *content, const struct scep_rules *rules)
+{
+	struct strv bytes = asn1_string_view(content->bytes);
+	enum scep_result rc = check_envelope(bytes, rules, &out->cipher);
+
+	if (rc != SCEP_OK)
+		return rc;
+	out->envelope = OPENSSL_memdup(bytes.p, bytes.n);
+	out->envelope_n = bytes.n;
+	return out->envelope != NULL ? SCEP_OK : SCEP_BAD_CONTENT;
+}
+
+static enum scep_result read_signed(struct scep_request *out, const CMS_SIGNED_FORM *form, const struct scep_rules *rules)
+{
+	struct strv certificate = { NULL, 0 };
+	struct der_certificate parts = { .spki = { NULL, 0 } };
+	CMS_SIGNER_FORM *signer = find_signer(form, &certificate, &parts);
 	enum scep_result rc;
 
-	if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed)
+	if (signer == NULL)
 		return SCEP_NOT_CMS;
-	si = find_signer(cms, &out->signer);
-	if (si == NULL)
+	out->key = public_key_read(parts.spki);
+	out->certificate = OPENSSL_memdup(certificate.p, certificate.n);
+	out->certificate_n = out->certificate != NULL ? certificate.n : 0;
+	if (out->certificate == NULL)
 		return SCEP_NOT_CMS;
-	rc = read_attributes(out, si);
+	rc = read_attributes(out, signer);
 	if (rc != SCEP_OK)
 		return rc;
-	rc = check_algorithms(si, rules, &out->digest);
+	rc = check_algorithms(signer, rules, &out->digest);
 	if (rc != SCEP_OK)
 		return rc;
-	if (!key_is_fit(out->signer))
+	if (!key_is_fit(out->key))
 		return SCEP_BAD_KEY;
-	content = CMS_get0_content(cms);
-	if (OBJ_obj2nid(CMS_get0_eContentType(cms)) != NID_pkcs7_data || content == NULL || *content == NULL)
+	if (OBJ_obj2nid(form->content->type) != NID_pkcs7_data || form->content->bytes == NULL)
 		return SCEP_BAD_CONTENT;
-	rc = verify(out, cms, si);
-	if (rc != SCEP_OK)
-		return rc;
-	return check_envelope(out->envelope, out->envelope_n, rules, &out->cipher);
+	if (!is_signed(signer, out->key, EVP_get_digestbynid(out->digest), form->content))
+		return SCEP_BAD_SIGNATURE;
+	return take_envelope(out, form->content, rules);
 }
 
 enum scep_result scep_request_read(struct scep_request *out, const void *bytes, size_t n, const struct scep_rules *rules)
 {
-	const unsigned char *p = bytes;
 	enum scep_result rc = SCEP_NOT_CMS;
-	CMS_ContentInfo *cms;
+	CMS_SIGNED_FORM *form;
 
 	*out = (struct scep_request){ 0 };
 	if (n < 2 || n > SCEP_MESSAGE_MAX)
 		return SCEP_NOT_CMS;
-	cms = d2i_CMS_ContentInfo(NULL, &p, (long)n);
-	if (cms != NULL && p == (const unsigned char *)bytes + n)
-		rc = read_signed(out, cms, rules);
-	CMS_ContentInfo_free(cms);
+	form = cms_signed_read((struct strv){ bytes, n });
+	if (form != NULL)
+		rc = read_signed(out, form, rules);
+	cms_signed_free(form);
 	ERR_clear_error();
 	return rc;
 }

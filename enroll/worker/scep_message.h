@@ -1,5 +1,5 @@
 /*
- * scep_message: SCEP pkiMessages (RFC 8894 §3) read and built with OpenSSL's CMS. Pure: no I/O, no clock, no keys.
+ * scep_message: SCEP pkiMessages (RFC 8894 §3) read and built. Pure: no I/O, no clock, no keys.
  * All bytes are hostile. Nothing here decrypts or signs: that is the signer's (enroll/signer/ask.h).
  */
 #ifndef EASGATE_ENROLL_SCEP_MESSAGE_H
@@ -59,7 +59,9 @@ struct scep_request {
 	size_t nonce_n;
 	int digest;		/* NID of the signer's digest */
 	int cipher;		/* NID of the envelope's content cipher */
-	X509 *signer;		/* whose key signed the message; proves nothing about who that is */
+	EVP_PKEY *key;		/* that signed the message; proves nothing about whose it is. NULL: one that OpenSSL does not know */
+	uint8_t *certificate;	/* the embedded one with that key: its bytes, of which nobody has vouched for any */
+	size_t certificate_n;
 	uint8_t *envelope;	/* the EnvelopedData as a CMS ContentInfo (BER) */
 	size_t envelope_n;
 };
@@ -73,8 +75,11 @@ MUST_CHECK enum scep_result scep_request_read(struct scep_request *out, const vo
 /* Frees; harmless on zeroed storage. */
 void scep_request_clear(struct scep_request *request);
 
-/* True if both are the same public key: subjects are never compared, clients make them up. */
-bool scep_same_key(const X509 *signer, EVP_PKEY *key);
+/* The request's own certificate, and SHA-256 of the SubjectPublicKeyInfo in it. The latter: 0 or -1. */
+struct strv scep_certificate(const struct scep_request *request);
+MUST_CHECK int scep_spki_sha256(const struct scep_request *request, uint8_t out[SHA256_SIZE]);
+/* True if `spki` (DER) is the key that signed the message: subjects are never compared, clients make them up. */
+bool scep_is_signed_by(const struct scep_request *request, struct strv spki);
 
 /* The opened content of GetCert and GetCRL: IssuerAndSerialNumber (RFC 8894 §3.3.4). 0 or -1. The caller frees *issuer and *serial. */
 MUST_CHECK int scep_read_issuer_serial(const void *der, size_t n, X509_NAME **issuer, ASN1_INTEGER **serial);
@@ -89,10 +94,10 @@ MUST_CHECK int scep_read_issuer_subject(const void *der, size_t n, X509_NAME **i
 unsigned char *scep_degenerate(const STACK_OF(X509) *certs, struct strv cert, struct strv crl, size_t *n);
 
 /*
- * An EnvelopedData around `bytes` for `recipient` (RSA, PKCS#1 v1.5 key transport: what every client reads), its cipher the one of
+ * An EnvelopedData around `bytes` for who signed the request (RSA, PKCS#1 v1.5 key transport: what every client reads), its cipher the one of
  * the request. Anything but AES-CBC, Triple-DES-CBC and, where rules allow it, DES-CBC becomes AES-256-CBC; DES itself is never
- * answered with DES but with AES-128-CBC, which such clients read. NULL: the recipient's key is unfit, or no memory.
+ * answered with DES but with AES-128-CBC, which such clients read. NULL: its key is unfit, or no memory.
  */
-unsigned char *scep_envelope(X509 *recipient, int cipher, const void *bytes, size_t bytes_n, size_t *n);
+unsigned char *scep_envelope(const struct scep_request *request, const void *bytes, size_t bytes_n, size_t *n);
 
 #endif

@@ -1,105 +1,89 @@
 /*
- * scep_message: what a CertRep is made of: degenerate SignedData, and the envelope for the requester.
+ * scep_message: what a CertRep is made of: degenerate SignedData, and the envelope for the requester, put together from bytes (der.h).
  * Signs nothing and knows no key of ours. Runs in the worker process.
  */
 #include "enroll/worker/scep_message.h"
 
-#include <openssl/asn1t.h>
-#include <openssl/bio.h>
-#include <openssl/cms.h>
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 
-/* RFC 5652 §5.1 with no signers and no content: CMS_ functions would not write one without a digest algorithm. */
-typedef struct no_content {
-	ASN1_OBJECT *type;
-} NO_CONTENT;
-typedef struct degenerate {
-	ASN1_INTEGER *version;
-	STACK_OF(X509_ALGOR) *digests;
-	NO_CONTENT *content;
-	STACK_OF(ASN1_TYPE) *certificates;
-	STACK_OF(ASN1_TYPE) *crls;
-	STACK_OF(ASN1_TYPE) *signers;
-} DEGENERATE;
-typedef struct degenerate_info {
-	ASN1_OBJECT *type;
-	DEGENERATE *signed_data;
-} DEGENERATE_INFO;
+#include "enroll/cms_form.h"
+#include "enroll/der.h"
 
-ASN1_SEQUENCE(NO_CONTENT) = {
-	ASN1_SIMPLE(NO_CONTENT, type, ASN1_OBJECT),
-} static_ASN1_SEQUENCE_END(NO_CONTENT)
+#define HEADS 256	/* room for all heads, identifiers of algorithms and versions */
 
-/*
- * SEQUENCE OF where the standard says SET OF: the encoding is the same, and the certificate asked for stays first. Bytes, not objects: to
- * read a certificate costs OpenSSL 3.0 more than to sign one.
- */
-ASN1_SEQUENCE(DEGENERATE) = {
-	ASN1_SIMPLE(DEGENERATE, version, ASN1_INTEGER),
-	ASN1_SET_OF(DEGENERATE, digests, X509_ALGOR),
-	ASN1_SIMPLE(DEGENERATE, content, NO_CONTENT),
-	ASN1_IMP_SEQUENCE_OF_OPT(DEGENERATE, certificates, ASN1_ANY, 0),
-	ASN1_IMP_SEQUENCE_OF_OPT(DEGENERATE, crls, ASN1_ANY, 1),
-	ASN1_SET_OF(DEGENERATE, signers, ASN1_ANY),
-} static_ASN1_SEQUENCE_END(DEGENERATE)
+static const uint8_t version_0[] = { DER_INTEGER, 1, 0 }, version_1[] = { DER_INTEGER, 1, 1 };
 
-ASN1_SEQUENCE(DEGENERATE_INFO) = {
-	ASN1_SIMPLE(DEGENERATE_INFO, type, ASN1_OBJECT),
-	ASN1_EXP(DEGENERATE_INFO, signed_data, DEGENERATE, 0),
-} static_ASN1_SEQUENCE_END(DEGENERATE_INFO)
-
-static int add(STACK_OF(ASN1_TYPE) **list, struct strv der)
+static bool put_certificate(struct der_writer *d, const X509 *cert)
 {
-	ASN1_TYPE *value = ASN1_TYPE_new();
-	ASN1_STRING *bytes = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
+	unsigned char *der = NULL;
+	int n = i2d_X509(cert, &der);
 
-	if (*list == NULL)
-		*list = sk_ASN1_TYPE_new_null();
-	if (value == NULL || bytes == NULL || *list == NULL || der.n == 0 || der.n > INT_MAX || ASN1_STRING_set(bytes, der.p, (int)der.n) != 1) {
-		ASN1_STRING_free(bytes);
-		ASN1_TYPE_free(value);
-		return -1;
-	}
-	ASN1_TYPE_set(value, V_ASN1_SEQUENCE, bytes);
-	if (sk_ASN1_TYPE_push(*list, value) > 0)
-		return 0;
-	ASN1_TYPE_free(value);
-	return -1;
+	if (n > 0)
+		der_put(d, der, (size_t)n);
+	OPENSSL_free(der);
+	return n > 0;
 }
 
-static int add_all(STACK_OF(ASN1_TYPE) **list, const STACK_OF(X509) *certs)
+/* RFC 5652 §5.1 with no signers and no content. Certificates in their order, which DER of a SET would change: the one asked for stays first. */
+static bool write_degenerate(struct der_writer *d, const STACK_OF(X509) *certs, struct strv cert, struct strv crl)
 {
-	for (int i = 0; i < sk_X509_num(certs); i++) {
-		unsigned char *der = NULL;
-		int n = i2d_X509(sk_X509_value(certs, i), &der);
-		int rc = n > 0 ? add(list, (struct strv){ (char *)der, (size_t)n }) : -1;
+	size_t end = der_mark(d), mark;
 
-		OPENSSL_free(der);
-		if (rc < 0)
-			return -1;
-	}
-	return 0;
+	der_value(d, DER_SET, NULL, 0);		/* signers */
+	if (crl.n > 0)
+		der_value(d, DER_CONTEXT_LIST(1), crl.p, crl.n);
+	mark = der_mark(d);
+	der_put(d, cert.p, cert.n);
+	for (int i = sk_X509_num(certs); i-- > 0;)
+		if (!put_certificate(d, sk_X509_value(certs, i)))
+			return false;
+	if (der_mark(d) != mark)
+		der_enclose(d, DER_CONTEXT_LIST(0), mark);
+	mark = der_mark(d);
+	der_oid(d, NID_pkcs7_data);
+	der_enclose(d, DER_SEQUENCE, mark);
+	der_value(d, DER_SET, NULL, 0);		/* digests */
+	der_put(d, version_1, sizeof(version_1));
+	der_enclose(d, DER_SEQUENCE, end);
+	der_enclose(d, DER_CONTEXT_LIST(0), end);
+	der_oid(d, NID_pkcs7_signed);
+	der_enclose(d, DER_SEQUENCE, end);
+	return true;
+}
+
+/* What was written, apart from its room. */
+static unsigned char *keep(const struct der_writer *d, size_t *n)
+{
+	struct strv all = der_done(d);
+
+	*n = all.n;
+	return all.n > 0 ? OPENSSL_memdup(all.p, all.n) : NULL;
 }
 
 unsigned char *scep_degenerate(const STACK_OF(X509) *certs, struct strv cert, struct strv crl, size_t *n)
 {
-	DEGENERATE_INFO *d = (DEGENERATE_INFO *)ASN1_item_new(ASN1_ITEM_rptr(DEGENERATE_INFO));
-	unsigned char *der = NULL;
-	int size = -1;
+	size_t size = cert.n + crl.n + HEADS;
+	unsigned char *room, *der = NULL;
+	struct der_writer d;
 
 	*n = 0;
-	if (d == NULL)
+	for (int i = 0; i < sk_X509_num(certs); i++) {
+		int one = i2d_X509(sk_X509_value(certs, i), NULL);
+
+		size += one > 0 ? (size_t)one : 0;
+	}
+	room = OPENSSL_malloc(size);
+	if (room == NULL)
 		return NULL;
-	d->type = OBJ_nid2obj(NID_pkcs7_signed);
-	d->signed_data->content->type = OBJ_nid2obj(NID_pkcs7_data);
-	if (ASN1_INTEGER_set(d->signed_data->version, 1) == 1 && add_all(&d->signed_data->certificates, certs) == 0 &&
-	    (cert.n == 0 || add(&d->signed_data->certificates, cert) == 0) && (crl.n == 0 || add(&d->signed_data->crls, crl) == 0))
-		size = ASN1_item_i2d((const ASN1_VALUE *)d, &der, ASN1_ITEM_rptr(DEGENERATE_INFO));
-	ASN1_item_free((ASN1_VALUE *)d, ASN1_ITEM_rptr(DEGENERATE_INFO));
+	der_start(&d, room, size);
+	if (write_degenerate(&d, certs, cert, crl))
+		der = keep(&d, n);
+	OPENSSL_free(room);
 	ERR_clear_error();
-	*n = size > 0 ? (size_t)size : 0;
-	return size > 0 ? der : NULL;
+	return der;
 }
 
 static const EVP_CIPHER *reply_cipher(int asked)
@@ -117,30 +101,105 @@ static const EVP_CIPHER *reply_cipher(int asked)
 	}
 }
 
-unsigned char *scep_envelope(X509 *recipient, int cipher, const void *bytes, size_t bytes_n, size_t *n)
+/* What the envelope is made of. */
+struct sealed {
+	const EVP_CIPHER *cipher;
+	unsigned char key[EVP_MAX_KEY_LENGTH], iv[EVP_MAX_IV_LENGTH];
+	unsigned char *bytes, *wrapped;		/* encrypted: the content, its key */
+	size_t bytes_n, wrapped_n;
+};
+
+static bool encrypt(struct sealed *s, const void *bytes, size_t n)
 {
-	STACK_OF(X509) *to = sk_X509_new_null();
-	CMS_ContentInfo *cms = NULL;
-	unsigned char *der = NULL;
-	BIO *in = NULL;
-	int size = -1;
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	int first = 0, last = 0;
+	bool good;
+
+	s->bytes = OPENSSL_malloc(n + EVP_MAX_BLOCK_LENGTH);
+	/* not RAND_bytes(): Triple DES wants its parity */
+	good = ctx != NULL && s->bytes != NULL && EVP_EncryptInit_ex(ctx, s->cipher, NULL, NULL, NULL) == 1 &&
+	    EVP_CIPHER_CTX_rand_key(ctx, s->key) == 1 && RAND_bytes(s->iv, EVP_CIPHER_get_iv_length(s->cipher)) == 1 &&
+	    EVP_EncryptInit_ex(ctx, NULL, NULL, s->key, s->iv) == 1 && EVP_EncryptUpdate(ctx, s->bytes, &first, bytes, (int)n) == 1 &&
+	    EVP_EncryptFinal_ex(ctx, s->bytes + first, &last) == 1;
+	s->bytes_n = (size_t)first + (size_t)last;
+	EVP_CIPHER_CTX_free(ctx);
+	return good;
+}
+
+static bool wrap_key(struct sealed *s, EVP_PKEY *key)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+	bool good;
+
+	s->wrapped_n = (size_t)EVP_PKEY_get_size(key);
+	s->wrapped = OPENSSL_malloc(s->wrapped_n);
+	good = ctx != NULL && s->wrapped != NULL && EVP_PKEY_encrypt_init(ctx) == 1 &&
+	    EVP_PKEY_encrypt(ctx, s->wrapped, &s->wrapped_n, s->key, (size_t)EVP_CIPHER_get_key_length(s->cipher)) == 1;
+	EVP_PKEY_CTX_free(ctx);
+	return good;
+}
+
+/* KeyTransRecipientInfo (RFC 5652 §6.2.1) for who holds this certificate. */
+static void write_recipient(struct der_writer *d, const struct sealed *s, const struct der_certificate *to)
+{
+	size_t end = der_mark(d), mark;
+
+	der_value(d, DER_OCTET_STRING, s->wrapped, s->wrapped_n);
+	mark = der_mark(d);
+	der_value(d, DER_NULL, NULL, 0);
+	der_oid(d, NID_rsaEncryption);
+	der_enclose(d, DER_SEQUENCE, mark);
+	mark = der_mark(d);
+	der_put(d, to->serial.p, to->serial.n);
+	der_put(d, to->issuer.p, to->issuer.n);
+	der_enclose(d, DER_SEQUENCE, mark);
+	der_put(d, version_0, sizeof(version_0));
+	der_enclose(d, DER_SEQUENCE, end);
+	der_enclose(d, DER_SET, end);
+}
+
+static void write_envelope(struct der_writer *d, const struct sealed *s, const struct der_certificate *to)
+{
+	size_t end = der_mark(d), mark;
+
+	der_value(d, DER_CONTEXT(0), s->bytes, s->bytes_n);
+	mark = der_mark(d);
+	der_value(d, DER_OCTET_STRING, s->iv, (size_t)EVP_CIPHER_get_iv_length(s->cipher));
+	der_oid(d, EVP_CIPHER_get_nid(s->cipher));
+	der_enclose(d, DER_SEQUENCE, mark);
+	der_oid(d, NID_pkcs7_data);
+	der_enclose(d, DER_SEQUENCE, end);
+	write_recipient(d, s, to);
+	der_put(d, version_0, sizeof(version_0));
+	der_enclose(d, DER_SEQUENCE, end);
+	der_enclose(d, DER_CONTEXT_LIST(0), end);
+	der_oid(d, NID_pkcs7_enveloped);
+	der_enclose(d, DER_SEQUENCE, end);
+}
+
+unsigned char *scep_envelope(const struct scep_request *request, const void *bytes, size_t bytes_n, size_t *n)
+{
+	struct sealed s = { .cipher = reply_cipher(request->cipher) };
+	unsigned char *room = NULL, *der = NULL;
+	struct der_certificate to;
+	struct der_writer d;
+	size_t size;
 
 	*n = 0;
-	if (to == NULL || bytes_n == 0 || bytes_n > SCEP_MESSAGE_MAX)
-		goto out;
-	if (EVP_PKEY_get_base_id(X509_get0_pubkey(recipient)) != EVP_PKEY_RSA || sk_X509_push(to, recipient) <= 0)
-		goto out;
-	in = BIO_new_mem_buf(bytes, (int)bytes_n);
-	if (in == NULL)
-		goto out;
-	cms = CMS_encrypt(to, in, reply_cipher(cipher), CMS_BINARY);
-	if (cms != NULL)
-		size = i2d_CMS_ContentInfo(cms, &der);
-out:
-	CMS_ContentInfo_free(cms);
-	BIO_free(in);
-	sk_X509_free(to);
+	if (bytes_n == 0 || bytes_n > SCEP_MESSAGE_MAX || request->key == NULL || EVP_PKEY_get_base_id(request->key) != EVP_PKEY_RSA ||
+	    !der_certificate_read(scep_certificate(request), &to))
+		return NULL;
+	if (encrypt(&s, bytes, bytes_n) && wrap_key(&s, request->key)) {
+		size = s.bytes_n + s.wrapped_n + to.issuer.n + to.serial.n + HEADS;
+		room = OPENSSL_malloc(size);
+		der_start(&d, room, room != NULL ? size : 0);
+		write_envelope(&d, &s, &to);
+		der = keep(&d, n);
+	}
+	OPENSSL_free(room);
+	OPENSSL_free(s.bytes);
+	OPENSSL_free(s.wrapped);
+	OPENSSL_cleanse(&s, sizeof(s));
 	ERR_clear_error();
-	*n = size > 0 ? (size_t)size : 0;
-	return size > 0 ? der : NULL;
+	return der;
 }

@@ -134,7 +134,7 @@ void scep_success(struct scep_op *op, struct strv der, bool is_crl)
 
 	inside = scep_degenerate(NULL, is_crl ? none : der, is_crl ? der : none, &inside_n);
 	if (inside != NULL)
-		envelope = scep_envelope(op->message.signer, op->message.cipher, inside, inside_n, &n);
+		envelope = scep_envelope(&op->message, inside, inside_n, &n);
 	if (envelope != NULL) {
 		log_op(op, is_crl ? "scep_crl" : "scep_certificate", NULL);
 		sign(op, SIGNER_SCEP_SUCCESS, SCEP_BAD_ALG, "", (struct strv){ (char *)envelope, n });
@@ -177,13 +177,9 @@ static bool is_known(const struct scep_op *op)
 	struct registry_certificate own;
 	struct registry_account account;
 	struct registry_device device;
-	unsigned char *der = NULL;
 	const char *text;
-	int n = i2d_X509(op->message.signer, &der);
-	bool known = n > 0 && enrol_holder(op->scep->w, (struct strv){ (char *)der, (size_t)n }, &own, &device, &account, &text) == ENROL_DONE;
 
-	OPENSSL_free(der);
-	return known;
+	return enrol_holder(op->scep->w, scep_certificate(&op->message), &own, &device, &account, &text) == ENROL_DONE;
 }
 
 /* Has the signer open it, unless whoever is there has to wait. */

@@ -33,18 +33,20 @@ static void check_answerable(const struct scep_request *r)
 	FUZZ_CHECK(r->nonce_n >= 1 && r->nonce_n <= SCEP_NONCE_MAX);
 	for (size_t i = 0; i < r->transaction_n; i++)
 		FUZZ_CHECK(r->transaction[i] >= 0x20 && r->transaction[i] <= 0x7e);
-	FUZZ_CHECK(r->signer != NULL);
+	FUZZ_CHECK(scep_certificate(r).n > 0);
 }
 
 static void check_accepted(const struct scep_request *r)
 {
+	uint8_t spki[SHA256_SIZE];
 	unsigned char *envelope;
 	size_t n;
 
 	check_answerable(r);
-	FUZZ_CHECK(EVP_PKEY_get_bits(X509_get0_pubkey(r->signer)) >= 2048);
+	FUZZ_CHECK(r->key != NULL && EVP_PKEY_get_bits(r->key) >= 2048);
 	FUZZ_CHECK(r->envelope != NULL && r->envelope_n > 0 && r->envelope_n <= SCEP_ENVELOPE_MAX);
-	envelope = scep_envelope(r->signer, r->cipher, "certificate", 11, &n);
+	FUZZ_CHECK(scep_spki_sha256(r, spki) == 0);
+	envelope = scep_envelope(r, "certificate", 11, &n);
 	FUZZ_CHECK(envelope != NULL && n > 11);
 	OPENSSL_free(envelope);
 }

@@ -12,6 +12,7 @@
 #include <openssl/err.h>
 #include <cmocka.h>
 
+#include "common/certificate.h"
 #include "scep_client.h"
 
 static EVP_PKEY *key, *other_key, *weak_key, *ra_key, *ec_key;
@@ -84,6 +85,40 @@ static void check_envelope_opens(const struct scep_request *r)
 	CMS_ContentInfo_free(cms);
 }
 
+static bool is_signed_by(const struct scep_request *r, EVP_PKEY *by)
+{
+	unsigned char *spki = NULL;
+	int n = i2d_PUBKEY(by, &spki);
+	bool is = scep_is_signed_by(r, (struct strv){ (char *)spki, (size_t)n });
+
+	assert_true(n > 0);
+	OPENSSL_free(spki);
+	return is;
+}
+
+static void assert_is_certificate(const struct scep_request *r, X509 *wanted)
+{
+	unsigned char *der = NULL;
+	int n = i2d_X509(wanted, &der);
+	uint8_t spki[SHA256_SIZE], own[SHA256_SIZE];
+
+	assert_int_equal(scep_certificate(r).n, n);
+	assert_memory_equal(scep_certificate(r).p, der, (size_t)n);
+	assert_int_equal(scep_spki_sha256(r, spki), 0);
+	assert_int_equal(cert_spki_sha256(wanted, own), 0);
+	assert_memory_equal(spki, own, sizeof(spki));
+	OPENSSL_free(der);
+}
+
+/* A request that this certificate signed, as far as an answer to it goes. */
+static struct scep_request request_of(X509 *signer, EVP_PKEY *with, int cipher)
+{
+	struct scep_request r = { .key = with, .cipher = cipher };
+
+	r.certificate_n = (size_t)i2d_X509(signer, &r.certificate);
+	return r;
+}
+
 static void what_real_clients_send_is_read(void **state)
 {
 	static const struct {
@@ -118,12 +153,54 @@ static void what_real_clients_send_is_read(void **state)
 		assert_int_equal(r.nonce_n, rows[i].how.nonce_n ? rows[i].how.nonce_n : 16);
 		assert_int_equal(r.cipher, NID_aes_256_cbc);
 		assert_int_equal(r.digest, NID_sha256);
-		assert_true(scep_same_key(r.signer, key));
-		assert_false(scep_same_key(r.signer, other_key));
+		assert_true(is_signed_by(&r, key));
+		assert_false(is_signed_by(&r, other_key));
+		assert_is_certificate(&r, rows[i].v1 ? v1 : cert);
 		check_envelope_opens(&r);
 		scep_request_clear(&r);
 		OPENSSL_free(m.p);
 	}
+}
+
+/* Those who name themselves by their key's identifier, and those who write their issuer's name in another way than the certificate has it. */
+static void signers_are_found_by_whatever_names_them(void **state)
+{
+	const struct client_how by_key = { .key_id = true }, bare = { .no_certificate = true };
+	X509 *named = X509_dup(cert), *respelled = client_certificate(key, "PHONE", 2, NULL, NULL);
+	X509_EXTENSION *id;
+	X509V3_CTX ctx;
+	struct client_bytes m, envelope;
+	struct scep_request r;
+	CMS_ContentInfo *cms;
+	const unsigned char *p;
+
+	(void)state;
+	X509V3_set_ctx(&ctx, named, named, NULL, NULL, 0);
+	id = X509V3_EXT_conf_nid(NULL, &ctx, NID_subject_key_identifier, "hash");
+	assert_non_null(id);
+	assert_int_equal(X509_add_ext(named, id, -1), 1);
+	assert_true(X509_sign(named, key, EVP_sha256()) > 0);
+	X509_EXTENSION_free(id);
+	m = client_message(ra, named, key, csr, &by_key);
+	assert_int_equal(scep_request_read(&r, m.p, m.n, &usual), SCEP_OK);
+	assert_is_certificate(&r, named);
+	scep_request_clear(&r);
+	OPENSSL_free(m.p);
+	envelope = client_envelope(ra, csr, &bare);
+	m = client_sign(cert, key, envelope, &bare);
+	p = m.p;
+	cms = d2i_CMS_ContentInfo(NULL, &p, (long)m.n);
+	OPENSSL_free(m.p);
+	assert_int_equal(CMS_add1_cert(cms, respelled), 1);
+	m = client_encode(cms, NULL, false);
+	assert_int_equal(scep_request_read(&r, m.p, m.n, &usual), SCEP_OK);
+	assert_is_certificate(&r, respelled);
+	scep_request_clear(&r);
+	OPENSSL_free(m.p);
+	CMS_ContentInfo_free(cms);
+	OPENSSL_free(envelope.p);
+	X509_free(named);
+	X509_free(respelled);
 }
 
 static void digests_and_ciphers_are_those_of_the_configuration(void **state)
@@ -206,7 +283,7 @@ static void keys_of_signers_are_rsa_of_a_fit_size(void **state)
 	scep_request_clear(&r);
 	OPENSSL_free(m.p);
 	m = client_message(ra, ec, ec_key, csr, &how);
-	assert_true(scep_request_read(&r, m.p, m.n, &usual) <= SCEP_WEAK_DIGEST || r.signer != NULL);
+	assert_true(scep_request_read(&r, m.p, m.n, &usual) <= SCEP_WEAK_DIGEST || r.certificate != NULL);
 	scep_request_clear(&r);
 	assert_int_not_equal(scep_request_read(&r, m.p, m.n, &usual), SCEP_OK);
 	scep_request_clear(&r);
@@ -261,7 +338,7 @@ static void threat_43_cut_and_flipped_messages_are_never_taken_for_another(void 
 		if (scep_request_read(&r, m.p, m.n, &usual) == SCEP_OK) {
 			/* bits of the self-signed certificate's own text: its names mean nothing, the rest is the same */
 			accepted++;
-			assert_true(scep_same_key(r.signer, key));
+			assert_true(is_signed_by(&r, key));
 			assert_int_equal(r.envelope_n, good.envelope_n);
 			assert_memory_equal(r.envelope, good.envelope, good.envelope_n);
 			assert_int_equal(r.transaction_n, good.transaction_n);
@@ -332,7 +409,8 @@ static void an_answer_opens_with_the_requesters_key_and_mirrors_its_cipher(void 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		size_t n;
-		unsigned char *der = scep_envelope(v1, rows[i].asked, "inside", 6, &n);
+		struct scep_request asked = request_of(v1, key, rows[i].asked);
+		unsigned char *der = scep_envelope(&asked, "inside", 6, &n);
 		const struct client_how how = { 0 };
 		struct client_bytes m;
 		struct scep_request r;
@@ -354,9 +432,12 @@ static void an_answer_opens_with_the_requesters_key_and_mirrors_its_cipher(void 
 		BIO_free(out);
 		CMS_ContentInfo_free(cms);
 		OPENSSL_free(der);
+		OPENSSL_free(asked.certificate);
 	}
+	struct scep_request of_ec = request_of(ec, ec_key, NID_aes_128_cbc);
 	size_t n;
-	assert_null(scep_envelope(ec, NID_aes_128_cbc, "inside", 6, &n));
+	assert_null(scep_envelope(&of_ec, "inside", 6, &n));
+	OPENSSL_free(of_ec.certificate);
 }
 
 static void contents_of_polls_and_fetches_are_read_whole_or_not_at_all(void **state)
@@ -393,6 +474,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_real_clients_send_is_read),
+		cmocka_unit_test(signers_are_found_by_whatever_names_them),
 		cmocka_unit_test(digests_and_ciphers_are_those_of_the_configuration),
 		cmocka_unit_test(a_message_that_lacks_what_it_must_have_is_refused),
 		cmocka_unit_test(keys_of_signers_are_rsa_of_a_fit_size),
