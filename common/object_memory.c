@@ -276,6 +276,11 @@ void object_memory_give(void *p)
 		give_slowly(s);
 }
 
+size_t object_memory_size(void *p)
+{
+	return is_ours(p) ? slab_of(p)->size : malloc_usable_size(p);
+}
+
 void *object_memory_resize(void *p, size_t n)
 {
 	size_t had;
@@ -287,7 +292,7 @@ void *object_memory_resize(void *p, size_t n)
 		object_memory_give(p);
 		return NULL;
 	}
-	had = is_ours(p) ? slab_of(p)->size : malloc_usable_size(p);
+	had = object_memory_size(p);
 	if (n <= had && n >= had / 2)
 		return p;
 	q = object_memory_get(n);

@@ -37,10 +37,11 @@ struct object_memory_use {
 void object_memory_use(struct object_memory_use *out);
 #define OBJECT_SLAB_SIZE 32768u
 
-/* --- what OpenSSL and libevent call; also for tests --- */
+/* --- what OpenSSL, libevent and SQLite call; also for tests --- */
 /* As malloc(), realloc(), free() of C17. Aligned to 16 bytes. Objects above 4 KiB are the C library's. */
 void *object_memory_get(size_t n);
 void *object_memory_resize(void *p, size_t n);
 void object_memory_give(void *p);
+size_t object_memory_size(void *p);	/* how many bytes of it may be used; NULL: 0 */
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/object_memory.h"
 #include "enroll/worker/registry_parts.h"
 
 #define BUSY_MS 5000	/* the CLI reads meanwhile; nobody else writes but the worker of a reload, and not for long */
@@ -32,14 +33,64 @@ const char *registry_result_text(enum registry_result result)
 	return "the registry failed";
 }
 
+#ifndef EASGATE_SANITIZED
+
+static void *get(int n)
+{
+	return object_memory_get((size_t)n);
+}
+
+static void *resize(void *p, int n)
+{
+	return object_memory_resize(p, (size_t)n);
+}
+
+static int size(void *p)
+{
+	return (int)object_memory_size(p);
+}
+
+static int round_up(int n)
+{
+	return (n + 15) & ~15;
+}
+
+static int begin(void *arg)
+{
+	(void)arg;
+	return SQLITE_OK;
+}
+
+static void end(void *arg)
+{
+	(void)arg;
+}
+
+/* What a savepoint keeps of a page is four small pieces: by the C library they cost a tenth of an enrolment's statements. */
+static void use_object_memory(void)
+{
+	static const sqlite3_mem_methods methods = { get, object_memory_give, resize, size, round_up, begin, end, NULL };
+
+	(void)sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
+}
+
+#else
+
+static void use_object_memory(void)
+{
+}
+
+#endif
+
 /*
  * Our processes have one thread, and nobody reads SQLite's counts of memory: without both no allocation takes a lock. Refused (and needless) once
  * something was opened.
  */
-static void spare_locks(void)
+static void configure(void)
 {
 	(void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+	use_object_memory();
 }
 
 /* What an operator can do about it. */
@@ -70,7 +121,7 @@ static struct registry *open_file(const char *path, int flags, char *why, size_t
 		snprintf(why, why_size, "out of memory");
 		return NULL;
 	}
-	spare_locks();
+	configure();
 	if (sqlite3_open_v2(path, &r->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) {
 		snprintf(why, why_size, "%s cannot be opened: %s", path, r->db != NULL ? sqlite3_errmsg(r->db) : "out of memory");
 		registry_close(r);

@@ -6,18 +6,23 @@
 #include "common/log.h"
 #include "enroll/worker/registry_parts.h"
 
+enum registry_result reg_check_by(struct registry *r, const struct registry_by *by)
+{
+	enum registry_result rc = reg_check(r, "the actor", by->actor, REGISTRY_ACTOR_MAX, true);
+
+	return rc == REGISTRY_OK && by->detail != NULL ? reg_check(r, "the detail", by->detail, REGISTRY_DETAIL_MAX, false) : rc;
+}
+
 static enum registry_result fill(struct registry *r, const struct registry_by *by, const char *action, const char *object,
     struct registry_audit_entry *e)
 {
 	const char *detail = by->detail != NULL ? by->detail : "";
-	enum registry_result rc = reg_check(r, "the actor", by->actor, sizeof(e->actor), true);
+	enum registry_result rc = reg_check_by(r, by);
 
 	if (rc == REGISTRY_OK)
 		rc = reg_check(r, "the action", action, sizeof(e->action), true);
 	if (rc == REGISTRY_OK)
 		rc = reg_check(r, "the object", object, sizeof(e->object), false);
-	if (rc == REGISTRY_OK)
-		rc = reg_check(r, "the detail", detail, sizeof(e->detail), false);
 	if (rc != REGISTRY_OK)
 		return rc;
 	e->at = by->at;

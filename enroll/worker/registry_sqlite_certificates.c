@@ -245,7 +245,9 @@ enum registry_result registry_issue_begin(struct registry *r, const struct regis
 
 	*there = (struct registry_certificate){ .state = 0 };
 	if (rc == REGISTRY_OK)
-		rc = reg_begin(r);
+		rc = reg_check_by(r, by);
+	if (rc == REGISTRY_OK)
+		rc = reg_begin_sure(r);
 	return rc == REGISTRY_OK ? reg_end(r, take_serial(r, by, issue, there)) : rc;
 }
 
@@ -307,11 +309,12 @@ static enum registry_result write_live(struct registry *r, const struct registry
 enum registry_result registry_issue_live(struct registry *r, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL], struct strv der,
     bool fleet)
 {
-	enum registry_result rc;
+	enum registry_result rc = reg_check_by(r, by);
 
 	if (der.n == 0 || der.n > REGISTRY_DER_MAX)
 		return reg_fail(r, REGISTRY_BAD, "the certificate has %zu bytes", der.n);
-	rc = reg_begin(r);
+	if (rc == REGISTRY_OK)
+		rc = reg_begin_sure(r);
 	return rc == REGISTRY_OK ? reg_end(r, write_live(r, by, serial, der, fleet)) : rc;
 }
 

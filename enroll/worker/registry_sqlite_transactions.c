@@ -2,7 +2,8 @@
  * registry_sqlite_transactions: where a change begins and ends, and many changes in one commit. Worker process and CLI.
  *
  * Alone, each change is a transaction. In a group (registry_group()) the first one opens a transaction that all later ones join, each as a savepoint of
- * its own: one that is refused leaves nothing behind, and the pages that all of them touch are written to the log once.
+ * its own: one that is refused leaves nothing behind, and the pages that all of them touch are written to the log once. A savepoint keeps a copy of each page
+ * that is changed behind it; what every enrolment does (reg_begin_sure()) goes without.
  *
  * A commit that fails (a full disk) takes all changes of its group back, of which the callers were told that they are made: that is the end of the
  * process. So that a disk that stays full does not end one process after the other, a group is begun only after COMMITS_FIRST commits that went well; until
@@ -89,8 +90,8 @@ static bool is_lost(struct registry *r)
 	return r->lost;
 }
 
-/* The group's transaction is there, and this change is a savepoint in it. */
-static enum registry_result join(struct registry *r)
+/* The group's transaction is there, and this change is in it: as a savepoint, or as one that refuses before it writes. */
+static enum registry_result join(struct registry *r, bool sure)
 {
 	enum registry_result rc;
 
@@ -103,23 +104,49 @@ static enum registry_result join(struct registry *r)
 		r->joined = 0;
 		r->changed(r->changed_arg);
 	}
-	return reg_run(r, "SAVEPOINT change", "");
+	r->sure = sure;
+	r->changes = sqlite3_total_changes64(r->db);
+	return sure ? REGISTRY_OK : reg_run(r, "SAVEPOINT change", "");
 }
 
-enum registry_result reg_begin(struct registry *r)
+static enum registry_result begin(struct registry *r, bool sure)
 {
 	if (is_lost(r) || (r->open && r->joined >= GROUP_MAX && registry_settle(r) < 0))
 		return reg_fail(r, REGISTRY_FAILED, "registry: changes were lost; the process ends");
 	if (r->open || (r->changed != NULL && r->commits >= COMMITS_FIRST))
-		return join(r);
+		return join(r, sure);
 	return reg_run(r, "BEGIN IMMEDIATE", "");
 }
 
+enum registry_result reg_begin(struct registry *r)
+{
+	return begin(r, false);
+}
+
+enum registry_result reg_begin_sure(struct registry *r)
+{
+	return begin(r, true);
+}
+/* Refused before it wrote anything; else nobody can tell what of it is there, and with it goes the whole group. */
+static enum registry_result leave_sure(struct registry *r, enum registry_result rc)
+{
+	if (rc == REGISTRY_OK) {
+		r->joined++;
+		return rc;
+	}
+	if (is_lost(r) || sqlite3_total_changes64(r->db) == r->changes)
+		return rc;
+	roll_back(r);
+	lose(r);
+	return REGISTRY_FAILED;
+}
 
 static enum registry_result leave(struct registry *r, enum registry_result rc)
 {
 	char problem[sizeof(r->problem)];
 
+	if (r->sure)
+		return leave_sure(r, rc);
 	memcpy(problem, r->problem, sizeof(problem));
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "RELEASE change", "");

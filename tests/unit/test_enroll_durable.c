@@ -171,6 +171,63 @@ static void a_group_that_is_lost_is_the_end(void **state)
 	end(&s);
 }
 
+/* An enrolment's first step in the registry, with a one-time secret that is there. */
+static enum registry_result issue(struct seen *s, const uint8_t *serial, const uint8_t *mac)
+{
+	static const uint8_t spki[SHA256_SIZE] = { 1 };
+	struct registry_issue i = { .serial = serial, .issuer = s->site.name, .device = s->site.device.id, .profile = "mail", .spki_sha256 = spki,
+		.not_before = SITE_NOW, .not_after = SITE_NOW + 100, .secret_mac = mac, .purpose = "est" };
+	struct registry_certificate there;
+
+	return registry_issue_begin(s->site.registry, &site_by, &i, &there);
+}
+
+static void an_enrolment_that_is_refused_leaves_its_group_as_it_was(void **state)
+{
+	static const uint8_t unknown[SHA256_SIZE] = { 9 };
+	struct seen s = { .upto = 0 };
+	int64_t before = begin_group(&s);
+	uint8_t serial[REGISTRY_SERIAL];
+
+	(void)state;
+	site_serial(serial);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(issue(&s, serial, unknown), REGISTRY_NONE);
+	assert_int_equal(site_state(&s.site, serial), 0);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.failed, 0);
+	assert_int_equal(committed(&s), before + 2);
+	end(&s);
+}
+
+/* Its secret is taken when the row cannot be made: cannot be, and if it is, nothing of the group is left. */
+static void an_enrolment_that_fails_half_way_takes_its_group_with_it(void **state)
+{
+	struct registry_secret secret = { .mac = { 7 }, .profile = "mail", .purpose = "est", .ends = SITE_NOW + 900 }, found;
+	struct seen s = { .upto = 0 };
+	uint8_t serial[REGISTRY_SERIAL];
+	int64_t before = 0;
+
+	(void)state;
+	begin_group(&s);
+	secret.account = s.site.owner.id;
+	site_serial(serial);
+	assert_int_equal(registry_secret_add(s.site.registry, &site_by, &secret, 5), REGISTRY_OK);
+	assert_int_equal(issue(&s, serial, NULL), REGISTRY_OK);
+	assert_int_equal(registry_settle(s.site.registry), 0);
+	assert_int_equal(registry_audit_last(s.site.registry, &before), REGISTRY_OK);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_OK);
+	assert_int_equal(issue(&s, serial, secret.mac), REGISTRY_FAILED);
+	assert_int_equal(registry_audit(s.site.registry, &site_by, "test", ""), REGISTRY_FAILED);
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.failed, 1);
+	assert_int_equal(committed(&s), before);
+	assert_int_equal(registry_secret_get(s.site.registry, secret.mac, &found), REGISTRY_OK);
+	assert_int_equal(found.used, 0);
+	end(&s);
+}
+
 static void what_was_rolled_back_waits_for_nothing(void **state)
 {
 	struct seen s = { .upto = 0 };
@@ -299,6 +356,8 @@ int main(void)
 		cmocka_unit_test(changes_of_one_turn_are_one_commit_and_one_that_is_refused_is_not_in_it),
 		cmocka_unit_test(what_is_settled_is_committed_at_once),
 		cmocka_unit_test(a_group_that_is_lost_is_the_end),
+		cmocka_unit_test(an_enrolment_that_is_refused_leaves_its_group_as_it_was),
+		cmocka_unit_test(an_enrolment_that_fails_half_way_takes_its_group_with_it),
 		cmocka_unit_test(what_was_rolled_back_waits_for_nothing),
 		cmocka_unit_test(a_log_that_cannot_be_synced_is_the_end),
 		cmocka_unit_test(a_long_log_is_begun_anew),
