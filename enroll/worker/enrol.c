@@ -28,7 +28,7 @@ struct enrol_op {
 	struct csr csr;
 	char transaction[REGISTRY_TRANSACTION_MAX];
 	size_t transaction_n;
-	uint8_t der[CSR_BYTES_MAX];
+	uint8_t *der;		/* the whole request, for an admin's approval; NULL: none */
 	size_t der_n;
 	uint64_t asked, issuing;
 	enrol_done_fn *done;
@@ -59,6 +59,7 @@ static void op_free(struct enrol_op *op)
 	if (op->next != NULL)
 		op->next->link = op->link;
 	op->enrol->count--;
+	OPENSSL_clear_free(op->der, op->der_n);
 	OPENSSL_cleanse(op, sizeof(*op));
 	free(op);
 }
@@ -378,7 +379,7 @@ static void on_found(void *arg, enum wire_status status, const void *body, size_
 		finish(op, ENROL_REFUSED, account_result_text(found.result), (struct strv){ NULL, 0 });
 }
 
-/* 0, or -1: a text is too long for its room. */
+/* 0, or -1: a text is too long for its room, or no memory. */
 static int copy_request(struct enrol_op *op, const struct enrol_request *q)
 {
 	if (text_copy(op->claim, sizeof(op->claim), strv_from(q->claim)) < 0 || op->claim[0] == '\0' ||
@@ -387,7 +388,8 @@ static int copy_request(struct enrol_op *op, const struct enrol_request *q)
 	    text_copy(op->device_kind, sizeof(op->device_kind), strv_from(q->device_kind)) < 0 ||
 	    text_copy(op->actor, sizeof(op->actor), strv_from(q->actor)) < 0)
 		return -1;
-	if (q->transaction.n > sizeof(op->transaction) || q->csr_der.n > sizeof(op->der))
+	if (q->transaction.n > sizeof(op->transaction) || q->csr_der.n > CSR_BYTES_MAX ||
+	    (q->csr_der.n > 0 && (op->der = OPENSSL_memdup(q->csr_der.p, q->csr_der.n)) == NULL))
 		return -1;
 	if (q->secret_mac != NULL) {
 		if (text_copy(op->purpose, sizeof(op->purpose), strv_from(q->purpose)) < 0)
@@ -401,8 +403,6 @@ static int copy_request(struct enrol_op *op, const struct enrol_request *q)
 	if (q->transaction.n > 0)
 		memcpy(op->transaction, q->transaction.p, q->transaction.n);
 	op->transaction_n = q->transaction.n;
-	if (q->csr_der.n > 0)
-		memcpy(op->der, q->csr_der.p, q->csr_der.n);
 	op->der_n = q->csr_der.n;
 	return 0;
 }

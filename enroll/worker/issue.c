@@ -27,8 +27,8 @@ struct under_way {
 	char actor[REGISTRY_ACTOR_MAX], detail[REGISTRY_DETAIL_MAX], text[300];
 	issue_done_fn *done;
 	void *arg;
-	size_t der_n;
-	uint8_t der[REGISTRY_DER_MAX];
+	struct strv der;		/* the certificate, where it is told; borrowed, or in `kept` */
+	uint8_t *kept;
 };
 
 struct issue {
@@ -56,6 +56,7 @@ static void drop(struct under_way *u)
 	u->issue->count--;
 	if (u->later != NULL)
 		event_free(u->later);
+	free(u->kept);
 	free(u);
 }
 
@@ -74,7 +75,7 @@ static void tell(struct under_way *u)
 
 	memcpy(result.serial, u->serial, sizeof(result.serial));
 	if (u->status == ISSUE_DONE)
-		result.der = (struct strv){ (const char *)u->der, u->der_n };
+		result.der = u->der;
 	if (u->done != NULL)
 		u->done(u->arg, &result);
 	drop(u);
@@ -146,8 +147,7 @@ static void on_signed(void *arg, enum issuer_status status, struct strv der, con
 		give_up(u, ISSUE_UNAVAILABLE, registry_problem(i->c.registry));
 	} else {
 		STEP(&i->c, "issue-live");
-		memcpy(u->der, der.p, der.n);
-		u->der_n = der.n;
+		u->der = der;
 		settle(u, ISSUE_DONE, "");
 		if (i->c.revoke != NULL && i->c.fleet)
 			revoke_wake(i->c.revoke);
@@ -170,15 +170,19 @@ static int make_serial(uint8_t serial[REGISTRY_SERIAL])
 /* The registry knows this transaction: its certificate again, if it may still be had. */
 static void answer_again(struct under_way *u, const struct registry_certificate *there)
 {
+	size_t n = 0;
+
 	memcpy(u->serial, there->serial, sizeof(u->serial));
 	if (there->state == REGISTRY_ISSUING)
 		settle(u, ISSUE_BUSY, "the same transaction is under way");
 	else if (there->state != REGISTRY_LIVE)
 		settle(u, ISSUE_REFUSED, "the transaction's certificate is not live any more");
-	else if (registry_certificate_der(u->issue->c.registry, there->serial, u->der, sizeof(u->der), &u->der_n) != REGISTRY_OK)
+	else if ((u->kept = malloc(REGISTRY_DER_MAX)) == NULL ||
+	    registry_certificate_der(u->issue->c.registry, there->serial, u->kept, REGISTRY_DER_MAX, &n) != REGISTRY_OK)
 		settle(u, ISSUE_UNAVAILABLE, "the registry has lost the certificate's bytes");
 	else
 		settle(u, ISSUE_DONE, "");
+	u->der = (struct strv){ (const char *)u->kept, n };
 }
 
 static void refuse(struct under_way *u, enum registry_result rc, bool secret)
