@@ -229,8 +229,8 @@ install: all  ## into DESTDIR, PREFIX
 uninstall:  ## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(PROGRAMS:%=sbin/%) $(PAGES:%=share/doc/easgate/%) $(UNITS:%=lib/systemd/system/%))
 
-format:  ## clang-format on all C files
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+format:  ## clang-format on the lines that differ from the last commit
+	git clang-format --force --extensions c,h HEAD
 
 lint: check-layers  ## include order, banned calls, lengths, cppcheck
 	tests/tools/banned
