@@ -1,5 +1,6 @@
 """The portal and the admin pages as people have them: in Chromium, by mouse and by keyboard, in light and dark, on a desktop and on a phone.
 Screenshots of every page stay in build/check/portal (or EASGATE_SCREENSHOTS) to be looked at."""
+import base64
 import hashlib
 import hmac
 import json
@@ -12,6 +13,7 @@ import pytest
 
 from site_ import settings
 from site_.chromium import Chromium
+from site_.enrol import new_request
 from site_.portal import PASSWORD, add, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
 from site_.proxy import ROOT
 
@@ -168,6 +170,31 @@ def test_a_session_that_was_ended_elsewhere_leads_back_to_signing_in(page, accou
     shot(page, "session-over")
 
 
+def end_a_secret(page, root, device, click, confirm, says):
+    """Of two one-time secrets the administrator ends one on the page: it opens nothing any more, and the other does."""
+    secrets = [root.post("/api/admin/secrets", {"account": "alice", "purpose": "est"}).json["secret"] for _ in range(2)]
+    states = "[...document.querySelectorAll('#admin-body tbody tr')].map((row) => row.innerText.match(/Open|Used|Ended/)[0])"
+    page.click("#tab-secrets")
+    page.wait("document.querySelectorAll('#admin-body tbody tr').length === 2")
+    shot(page, "admin-secrets")
+    text = page.run("document.body.innerText")
+    assert page.run(states) == ["Open", "Open"] and not any(secret in text for secret in secrets)
+    click("End it", "alice@corp.example")
+    page.wait("document.querySelector('#ask').open")
+    assert "alice@corp.example" in page.run("document.querySelector('#ask').innerText")
+    page.click("#ask-no")
+    page.wait("!document.querySelector('#ask').open")
+    assert page.run(states) == ["Open", "Open"], "who changed his mind has ended nothing"
+    click("End it", "alice@corp.example")
+    confirm()
+    says("The secret is ended")
+    assert page.run(states) == ["Ended", "Open"]
+    assert sorted(s["state"] for s in root.get("/api/admin/secrets").json["secrets"]) == ["ended", "open"]
+    basic = [base64.b64encode(("alice:" + secret).encode()).decode() for secret in secrets]
+    statuses = [device.request("POST", "/.well-known/est/simpleenroll", new_request()[0], [("Content-Type", "application/pkcs10"), ("Authorization", "Basic " + b)]).status for b in basic]
+    assert sorted(statuses) == [202, 401], "with the one that is left a device would come, and waits for approval"
+
+
 def test_an_administrator_searches_approves_rejects_holds_releases_revokes_and_reads(start_enroll, open_page, signed_in, browser):
     enroll = start_enroll({"enroll.profiles.0.approve": True})
     alice = signed_in("alice", enroll)
@@ -229,11 +256,12 @@ def test_an_administrator_searches_approves_rejects_holds_releases_revokes_and_r
         if tab == "state":
             page.wait("document.querySelector('#admin-body').innerText.includes('Issuing CA')")
         shot(page, "admin-" + tab)
+    end_a_secret(page, signed_in("root", enroll), browser(enroll), click, confirm, says)
     page.click("#tab-accounts")
     click("Revoke all", "alice@corp.example")
     confirm()
     says("1 certificates")
-    assert [d["state"] for d in alice.get("/api/devices").json["devices"]] == ["revoked", "revoked"]
+    assert [d["state"] for d in alice.get("/api/devices").json["devices"]] == ["revoked"] * 3, "the one that came with the secret, too"
     assert not page.faults(), page.faults()
 
 
