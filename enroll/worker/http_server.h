@@ -37,7 +37,8 @@ struct http_request {
 	uid_t uid;				/* HTTP_WAY_LOCAL: who asks (SO_PEERCRED) */
 	struct strv certificate;		/* DER of the client certificate that the handshake proved and that chains to our CA; else {NULL, 0} */
 	/* --- for whoever serves it; the server does not look at these --- */
-	void *who;				/* who signed in (sign-in's own), NULL: nobody */
+	void *who;				/* who signed in (sign-in's own), NULL: nobody. Good until anything is waited for: it may end meanwhile */
+	char whom[192];				/* the same one's SID, for as long as the request; "": nobody */
 	void *state;				/* the handler's own */
 	bool cached;				/* its answer says nothing that could be taken back */
 };

@@ -15,6 +15,8 @@
 #define SESSIONS_MAX	10000
 #define SESSIONS_OF_ONE 20
 #define CHECK_SECONDS	30 /* so often is a session's account looked at again */
+_Static_assert(sizeof(((struct http_request *)0)->whom) >= ACCOUNT_SID_MAX, "a SID fits");
+
 #define LATE_SECONDS	60 /* what that may take, beside directory.stale_seconds */
 #define CHECK_MS	1000
 #define FLOOR_MS	700 /* every refused sign-in takes so long at least */
@@ -37,13 +39,11 @@ bool portal_is_admin(const struct enroll_worker *w, const struct account *accoun
 struct registry_by portal_by(const struct enroll_worker *w, const struct http_request *r,
     bool admin, const char *detail, char *text)
 {
-	const struct session *session = portal_session(r);
-
-	if (session == NULL)
+	/* not by the session, which may have ended while Redis or the directory was asked */
+	if (r->whom[0] == '\0')
 		snprintf(text, REGISTRY_ACTOR_MAX, "cli %s", r->uid == 0 ? "root" : "service");
 	else
-		snprintf(text, REGISTRY_ACTOR_MAX, "%s %s", admin ? "admin" : "user",
-		    session->account.sid);
+		snprintf(text, REGISTRY_ACTOR_MAX, "%s %s", admin ? "admin" : "user", r->whom);
 	return (struct registry_by){ .actor = text, .detail = detail, .at = loop_wall(w->loop) };
 }
 
@@ -86,6 +86,7 @@ bool portal_admit(struct enroll_worker *w, struct http_request *r, enum route_ne
 		return false;
 	}
 	r->who = session;
+	memcpy(r->whom, session->account.sid, sizeof(session->account.sid));
 	return true;
 }
 

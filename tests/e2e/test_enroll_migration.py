@@ -1,5 +1,6 @@
 """The migration cockpit by command line and API: reports, switches, days, quarantine, with easproxy and easenroll on one Redis (issue 4)."""
 import base64
+import concurrent.futures
 import csv
 import datetime
 import io
@@ -313,3 +314,22 @@ def test_the_record_of_a_certificate_ends_a_week_after_it_revoked_or_not(migrati
     assert root.get("/api/admin/devices").json["devices"][0]["record"] == key[-64:]
     assert root.post("/api/admin/devices/%s/revoke" % device, {}).status == 200
     wait_until(lambda: redis.hget(key, "state") == "blocked" and 371 * DAY < redis.ttl(key) <= 372 * DAY, 5)
+
+
+def test_threat_47_who_signs_out_while_redis_thinks_is_still_named_in_the_trail(migration, browser, redis_server, sids):
+    """The session is gone when the answer comes: nothing of it may be looked at any more."""
+    root = browser(migration)
+    assert root.sign_in("root", PASSWORD).status == 200
+    wait_until(lambda: root.get("/api/admin/migration").status == 200, 5)
+    trail = lambda: [(e["action"], e["actor"]) for e in migration.command("audit", "list")["entries"] if e["object"] == "record " + "f" * 64]
+    redis_server.hang()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(root.post, "/api/admin/records/%s/release" % ("f" * 64))
+            wait_until(trail, 5)
+            assert root.request("DELETE", "/api/session").status == 204
+            redis_server.resume()
+            assert answer.result(20).status in (404, 503)
+    finally:
+        redis_server.resume()
+    assert trail() == [("record-released", "admin " + sids["root"]), ("record-act-failed", "admin " + sids["root"])]
