@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +244,23 @@ static int begin_write(struct crl_job *j, struct refusal *r)
 	return put(j, j->head, j->head_n, r);
 }
 
+/* The name, too: after a power cut the list before would stand there, and nobody would know that this one is gone. */
+static int sync_folder(const char *path, struct refusal *r)
+{
+	char folder[PATH_MAX];
+	int fd, rc = -1;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	fd = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		rc = fsync(fd);
+	if (rc < 0)
+		refuse(r, SIGNER_BROKEN, "%s: its folder cannot be synced: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 static int finish(struct crl_job *j, struct refusal *r)
 {
 	uint8_t again[EVP_MAX_MD_SIZE];
@@ -263,7 +281,7 @@ static int finish(struct crl_job *j, struct refusal *r)
 		    r, SIGNER_BROKEN, "%s: cannot put it in place: %s", j->out, strerror(errno));
 	close(j->out_fd);
 	j->out_fd = -1;
-	return 0;
+	return sync_folder(j->out, r);
 }
 
 int crl_job_step(struct crl_job *j, struct refusal *r)

@@ -135,8 +135,9 @@ void enrol_refused(struct enroll_worker *w, const char *actor, const char *actio
 		return;
 	}
 	w->refusals.left_out++;
-	log_begin_audit(&l, action);
+	log_begin_audit(&l, "refusal_left_out");
 	log_cstr(&l, "actor", actor);
+	log_cstr(&l, "action", action);
 	log_cstr(&l, "object", object);
 	log_cstr(&l, "reason", detail);
 	log_end(&l);

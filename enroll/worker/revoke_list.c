@@ -21,6 +21,22 @@
 
 _Static_assert(sizeof(struct registry_entry) == sizeof(struct signer_crl_entry), "the same bytes");
 
+/*
+ * Whether the file is there, and not one from before: the registry alone was restored from its copy, or somebody cleared up. Then it is made
+ * anew at once, not when the next one is due: proxies refuse everybody without it.
+ */
+static bool is_in_place(const struct revoke *v, const struct registry_crl *c)
+{
+	char path[REVOKE_PATH + REGISTRY_HEX + 8];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s.crl", v->list_dir, c->issuer);
+	if (stat(path, &st) == 0 && st.st_mtim.tv_sec >= c->this_update)
+		return true;
+	log_say(LOG_WARNING, "list_missing", "%s: it is not there, or older than the registry says: it is made anew", path);
+	return false;
+}
+
 struct revoke_issuer *revoke_issuer(struct revoke *v, const char *name)
 {
 	struct revoke_issuer *i;
@@ -39,6 +55,8 @@ struct revoke_issuer *revoke_issuer(struct revoke *v, const char *name)
 	snprintf(i->name, sizeof(i->name), "%s", name);
 	if (registry_crl_newest(v->c.registry, name, false, &i->full) == REGISTRY_FAILED)
 		snprintf(v->problem, sizeof(v->problem), "%s", registry_problem(v->c.registry));
+	else if (i->full.number != 0 && !is_in_place(v, &i->full))
+		i->full = (struct registry_crl){ .number = 0 };
 	i->newest = i->full.number;
 	return i;
 }

@@ -193,6 +193,7 @@ static inline void site_serve_list(struct wire *w, uint64_t number, const void *
 	struct registry_site *s = arg;
 	struct signer_crl_done done = { .bytes = 1 };
 	char from[256], to[300];
+	FILE *f;
 
 	MUST(n == sizeof(s->last_list));
 	memcpy(&s->last_list, body, n);
@@ -203,6 +204,10 @@ static inline void site_serve_list(struct wire *w, uint64_t number, const void *
 		site_answer(w, number, SIGNER_REFUSED, NULL, 0);
 		return;
 	}
+	/* whoever starts later finds the list in its place */
+	snprintf(to, sizeof(to), "%s/%s.crl", s->list_dir, s->name);
+	f = fopen(to, "w");
+	MUST(f != NULL && fclose(f) == 0);
 	s->lists++;
 	site_answer(w, number, SIGNER_OK, &done, sizeof(done));
 }

@@ -213,6 +213,31 @@ static void a_revoked_certificate_is_on_the_list_and_revoked(void **state)
 	assert_string_equal(v.problem, "");
 }
 
+static void a_list_that_is_not_there_at_the_start_is_made_at_once(void **state)
+{
+	struct state *s = *state;
+	char path[256];
+	unsigned lists;
+
+	for (int i = 0; i < 1000 && s->site.lists == 0; i++)
+		turn_for(s->site.loop, 10);
+	turn_for(s->site.loop, 20);
+	stop(s);
+	lists = s->site.lists;
+	assert_true(lists > 0);
+	start(s, 0);
+	turn_for(s->site.loop, 50);
+	assert_int_equal(s->site.lists, lists); /* it is there, and not due */
+	stop(s);
+	snprintf(path, sizeof(path), "%s/%s.crl", s->site.list_dir, s->site.name);
+	assert_int_equal(unlink(path), 0);
+	start(s, 0);
+	for (int i = 0; i < 1000 && s->site.lists == lists; i++)
+		turn_for(s->site.loop, 10);
+	assert_int_equal(s->site.lists, lists + 1);
+	assert_int_equal(access(path, F_OK), 0);
+}
+
 static void a_device_is_held_released_and_revoked_with_all_it_has(void **state)
 {
 	struct state *s = *state;
@@ -659,6 +684,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_revoked_certificate_is_on_the_list_and_revoked, setup, end),
+		cmocka_unit_test_setup_teardown(a_list_that_is_not_there_at_the_start_is_made_at_once, setup, end),
 		cmocka_unit_test_setup_teardown(a_device_is_held_released_and_revoked_with_all_it_has, setup, end),
 		cmocka_unit_test_setup_teardown(the_first_use_of_a_new_certificate_retires_the_old_as_superseded, setup, end),
 		cmocka_unit_test_setup_teardown(a_signer_that_fails_is_asked_again_and_the_act_waits, setup, end),
