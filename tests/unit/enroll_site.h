@@ -120,7 +120,8 @@ static void site_chain_changed(void *arg)
 static inline void site_listen(void)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	const struct http_server_config config = { .head_bytes = 65536, .headers = 64, .body_bytes = 1048576, .connections = 16,
+	const struct http_server_config config = { .head_bytes = 65536, .headers = 64, .body_bytes = 1048576, .bodies_bytes = 8388608,
+		.connections = 16, .connections_per_address = 16,
 		.handshake_seconds = 5, .head_seconds = 5, .body_seconds = 5, .idle_seconds = 5, .serve = route_serve, .arg = &site.w };
 	socklen_t n = sizeof(in);
 
