@@ -23,6 +23,7 @@
 #define REGISTRY_ACTOR_MAX	320
 #define REGISTRY_DETAIL_MAX	1024
 #define REGISTRY_TRANSACTION_MAX 256	/* opaque bytes of a SCEP transaction id or another idempotency key */
+#define REGISTRY_LIVE_MAX	8	/* valid certificates of one device and profile: renewals, none of which was used yet */
 #define REGISTRY_DER_MAX	16384
 
 enum registry_result {
@@ -176,7 +177,7 @@ struct registry_issue {
 	const char *purpose;			/* of the secret; NULL without one */
 };
 /*
- * Takes the serial: row ISSUING. TAKEN: transaction and key are there: *there is that certificate. STATE: the device may have none. Secret: NONE, TAKEN,
+ * Takes the serial: row ISSUING. TAKEN: transaction and key are there: *there is that certificate. STATE: the device may have none. LIMIT: it has REGISTRY_LIVE_MAX. Secret: NONE, TAKEN,
  * EXPIRED, FOREIGN.
  */
 MUST_CHECK enum registry_result registry_issue_begin(struct registry *r, const struct registry_by *by, const struct registry_issue *issue,

@@ -183,7 +183,7 @@ static enum registry_result look_for_transaction(struct registry *r, const struc
 struct target {
 	int64_t account;
 	enum registry_device_state state;
-	bool held;
+	bool held, full;
 };
 
 /* The device is there, and the account's own. */
@@ -191,14 +191,16 @@ static enum registry_result find_target(struct registry *r, const struct registr
 {
 	sqlite3_stmt *st;
 	enum registry_result rc = reg_row(r, &st, "SELECT d.account,d.state,EXISTS(SELECT 1 FROM certificates c WHERE c.device=d.id AND c.state=3),"
-	    "?2 IS NULL OR a.sid=?2 FROM devices d JOIN accounts a ON a.id=d.account WHERE d.id=?1", "tt", i->device, i->sid);
+	    "?2 IS NULL OR a.sid=?2,(SELECT count(*) FROM certificates c WHERE c.device=d.id AND c.profile=?3 AND c.state IN (1,2)) >= ?4"
+	    " FROM devices d JOIN accounts a ON a.id=d.account WHERE d.id=?1", "ttti", i->device, i->sid, i->profile, (int64_t)REGISTRY_LIVE_MAX);
 	bool own;
 
 	if (rc == REGISTRY_NONE)
 		return reg_fail(r, REGISTRY_STATE, "there is no such device");
 	if (rc != REGISTRY_OK)
 		return rc;
-	*out = (struct target){ sqlite3_column_int64(st, 0), (enum registry_device_state)sqlite3_column_int(st, 1), sqlite3_column_int(st, 2) != 0 };
+	*out = (struct target){ sqlite3_column_int64(st, 0), (enum registry_device_state)sqlite3_column_int(st, 1), sqlite3_column_int(st, 2) != 0,
+		sqlite3_column_int(st, 4) != 0 };
 	own = sqlite3_column_int(st, 3) != 0;
 	reg_done(st);
 	return own ? rc : reg_fail(r, REGISTRY_STATE, "the device is another account's");
@@ -210,6 +212,9 @@ static enum registry_result may_device(struct registry *r, const struct target *
 		return reg_fail(r, REGISTRY_STATE, "the device is %s", registry_device_state_text(d->state));
 	if (d->held)
 		return reg_fail(r, REGISTRY_STATE, "a certificate of the device is on hold: release or revoke it first");
+	if (d->full)	/* who has one could have any number made, each of them valid */
+		return reg_fail(r, REGISTRY_LIMIT, "the device has %d valid certificates that replace one another: the newest must be used, or an older one end or be revoked",
+		    REGISTRY_LIVE_MAX);
 	return REGISTRY_OK;
 }
 

@@ -227,17 +227,13 @@ static inline void site_closed(struct wire *w, void *arg)
 	wire_free(w);
 }
 
-static inline void site_begin_signer(struct registry_site *s)
+static inline void site_link_signer(struct registry_site *s)
 {
 	struct wire_config config = { .verbs = site_signer_verbs, .arg = s, .closed = site_closed, .name = "signer" };
-	uint8_t hash[SHA256_SIZE];
 	int fds[2];
 
-	s->loop = loop_new();
 	s->asker = asker_new(s->loop, "signer", site_no_verbs, s);
-	s->ca = pki_make(&(struct pki){ .cn = "Test CA", .ca = true });
-	MUST(s->loop != NULL && s->asker != NULL && cert_spki_sha256(s->ca.cert, hash) == 0);
-	text_hex(s->name, hash, sizeof(hash));
+	MUST(s->asker != NULL);
 	assert_int_equal(wire_pair(fds), 0);
 	s->signer = wire_new(s->loop, fds[1], &config);
 	asker_link(s->asker, fds[0]);
@@ -246,11 +242,28 @@ static inline void site_begin_signer(struct registry_site *s)
 	issuer_embedded_set_name(s->issuer, s->name);
 }
 
-static inline void site_end_signer(struct registry_site *s)
+/* No answer that is on its way comes any more: whoever asked has been freed just now. */
+static inline void site_unlink_signer(struct registry_site *s)
 {
 	s->issuer->free(s->issuer);
 	asker_free(s->asker);
 	wire_free(s->signer);
+}
+
+static inline void site_begin_signer(struct registry_site *s)
+{
+	uint8_t hash[SHA256_SIZE];
+
+	s->loop = loop_new();
+	s->ca = pki_make(&(struct pki){ .cn = "Test CA", .ca = true });
+	MUST(s->loop != NULL && cert_spki_sha256(s->ca.cert, hash) == 0);
+	text_hex(s->name, hash, sizeof(hash));
+	site_link_signer(s);
+}
+
+static inline void site_end_signer(struct registry_site *s)
+{
+	site_unlink_signer(s);
 	loop_free(s->loop);
 	pki_free(&s->ca);
 }

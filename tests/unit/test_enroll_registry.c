@@ -171,6 +171,25 @@ static void a_device_has_one_live_certificate_and_renewing_keeps_the_old_until_t
 	assert_int_equal(n.n, 1);
 }
 
+static void renewals_that_nobody_uses_come_to_an_end(void **state)
+{
+	struct registry_site *s = *state;
+	uint8_t serial[REGISTRY_LIVE_MAX][REGISTRY_SERIAL], more[REGISTRY_SERIAL], spki[SHA256_SIZE] = { 7 };
+	struct registry_issue issue = { .serial = more, .issuer = s->name, .device = s->device.id, .profile = "mail", .spki_sha256 = spki,
+		.not_before = SITE_NOW, .not_after = SITE_NOW + 86400 };
+	struct registry_certificate there;
+	struct registry_act act;
+
+	for (unsigned i = 0; i < REGISTRY_LIVE_MAX; i++)
+		site_live(s, s->device.id, serial[i]);
+	site_serial(more);
+	assert_int_equal(registry_issue_begin(s->registry, &site_by, &issue, &there), REGISTRY_LIMIT);
+	assert_int_equal(there.state, 0);
+	assert_non_null(strstr(registry_problem(s->registry), "the device has 8 valid certificates"));
+	assert_int_equal(registry_act_begin(s->registry, &site_by, REGISTRY_ACT_REVOKE, serial[0], 1, &act), REGISTRY_OK);
+	assert_int_equal(registry_issue_begin(s->registry, &site_by, &issue, &there), REGISTRY_OK);
+}
+
 static void a_replaced_certificate_is_retired_after_the_period_even_unused(void **state)
 {
 	struct registry_site *s = *state;
@@ -420,6 +439,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_account_has_no_more_devices_than_its_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_be_audited_does_not_happen, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_device_has_one_live_certificate_and_renewing_keeps_the_old_until_the_new_is_used, setup, teardown),
+		cmocka_unit_test_setup_teardown(renewals_that_nobody_uses_come_to_an_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_replaced_certificate_is_retired_after_the_period_even_unused, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_database_itself_refuses_to_forget_or_to_take_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_transaction_with_the_same_key_is_answered_with_the_same_certificate, setup, teardown),

@@ -90,6 +90,8 @@ static void start(struct state *s, uint32_t delta)
 static void stop(struct state *s)
 {
 	revoke_free(s->revoke);
+	site_unlink_signer(&s->site);
+	site_link_signer(&s->site);
 	publish_free(s->publish);
 	bundle_free(s->bundle);
 	s->revoke = NULL;
