@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "common/text.h"
-#include "enroll/der.h"
+#include "enroll/der_write.h"
 #include "enroll/signer/message_sign.h"
 
 #define FAIL_INFO_MAX	4
@@ -143,7 +143,7 @@ static bool add_attributes(struct attributes *a, const struct signer_scep_sign *
 	der_start(&a->d, a->room, sizeof(a->room));
 	a->n = 0;
 	add_usual(a, NID_pkcs9_contentType, DER_OID, OBJ_get0_data(data), OBJ_length(data));
-	add_usual(a, NID_pkcs9_messageDigest, DER_OCTET_STRING, hash, n);
+	add_usual(a, NID_pkcs9_messageDigest, DER_OCTETS, hash, n);
 	add_time(a);
 	add_scep(a, 2, DER_PRINTABLE, "3", 1);	/* messageType: CertRep */
 	add_scep(a, 3, DER_PRINTABLE, &status, 1);
@@ -151,9 +151,9 @@ static bool add_attributes(struct attributes *a, const struct signer_scep_sign *
 		add_scep(a, 4, DER_PRINTABLE, &fail, 1);
 	if (failed && q->fail_text[0] != '\0')
 		add_fail_text(a, q->fail_text);
-	add_scep(a, 5, DER_OCTET_STRING, q->sender_nonce, sizeof(q->sender_nonce));
+	add_scep(a, 5, DER_OCTETS, q->sender_nonce, sizeof(q->sender_nonce));
 	if (q->recipient_nonce_n > 0)
-		add_scep(a, 6, DER_OCTET_STRING, q->recipient_nonce, q->recipient_nonce_n);
+		add_scep(a, 6, DER_OCTETS, q->recipient_nonce, q->recipient_nonce_n);
 	add_scep(a, 7, DER_PRINTABLE, q->transaction_id, strlen(q->transaction_id));
 	qsort(a->one, a->n, sizeof(a->one[0]), compare);
 	return !a->d.full;
@@ -205,12 +205,12 @@ static void write_signer(struct der_writer *d, const struct signer_parts *ra, co
 {
 	size_t end = der_mark(d), mark;
 
-	der_value(d, DER_OCTET_STRING, signature.p, signature.n);
+	der_value(d, DER_OCTETS, signature.p, signature.n);
 	mark = der_mark(d);
 	der_value(d, DER_NULL, NULL, 0);
 	der_oid(d, NID_rsaEncryption);
 	der_enclose(d, DER_SEQUENCE, mark);
-	write_attributes(d, a, DER_CONTEXT_LIST(0));
+	write_attributes(d, a, DER_CONSTRUCTED(0));
 	write_digest(d, md);
 	mark = der_mark(d);
 	der_put(d, ra->parts.serial.p, ra->parts.serial.n);
@@ -228,10 +228,10 @@ static void write_message(struct der_writer *d, const struct signer_parts *ra, c
 	size_t end = der_mark(d), mark;
 
 	write_signer(d, ra, md, a, signature);
-	der_value(d, DER_CONTEXT_LIST(0), ra->der, ra->n);
+	der_value(d, DER_CONSTRUCTED(0), ra->der, ra->n);
 	mark = der_mark(d);
-	der_value(d, DER_OCTET_STRING, content.p, content.n);
-	der_enclose(d, DER_CONTEXT_LIST(0), mark);
+	der_value(d, DER_OCTETS, content.p, content.n);
+	der_enclose(d, DER_CONSTRUCTED(0), mark);
 	der_oid(d, NID_pkcs7_data);
 	der_enclose(d, DER_SEQUENCE, mark);
 	mark = der_mark(d);
@@ -239,7 +239,7 @@ static void write_message(struct der_writer *d, const struct signer_parts *ra, c
 	der_enclose(d, DER_SET, mark);
 	der_put(d, version_1, sizeof(version_1));
 	der_enclose(d, DER_SEQUENCE, end);
-	der_enclose(d, DER_CONTEXT_LIST(0), end);
+	der_enclose(d, DER_CONSTRUCTED(0), end);
 	der_oid(d, NID_pkcs7_signed);
 	der_enclose(d, DER_SEQUENCE, end);
 }
@@ -293,7 +293,7 @@ unsigned char *message_cert_rep(struct ca_files *ca, const struct signer_scep_si
 	parts.n = size > 0 ? (size_t)size : 0;
 	if (EVP_PKEY_get_base_id(ra->pkey) != EVP_PKEY_RSA)
 		refuse(r, SIGNER_BROKEN, "the RA's key is no RSA key");
-	else if (!der_certificate_read((struct strv){ (char *)parts.der, parts.n }, &parts.parts) || !add_attributes(&a, q, md, inside))
+	else if (der_certificate_read((struct strv){ (char *)parts.der, parts.n }, &parts.parts) < 0 || !add_attributes(&a, q, md, inside))
 		refuse_openssl(r, "cannot sign the CertRep");
 	else
 		out = build(&parts, ra->pkey, md, &a, inside, n, r);

@@ -43,7 +43,7 @@ static void der_add(struct der *d, const void *p, size_t n)
 }
 
 /* What i2d_...() allocated. */
-static void der_take(struct der *d, unsigned char *p, int n)
+static void der_add_made(struct der *d, unsigned char *p, int n)
 {
 	if (n > 0)
 		der_add(d, p, (size_t)n);
@@ -67,7 +67,7 @@ static void der_extension(struct der *d, X509_EXTENSION *extension)
 	unsigned char *der = NULL;
 	int n = extension != NULL ? i2d_X509_EXTENSION(extension, &der) : -1;
 
-	der_take(d, der, n);
+	der_add_made(d, der, n);
 	X509_EXTENSION_free(extension);
 }
 
@@ -185,7 +185,7 @@ static void encode_fixed(struct der *d, const struct signer_setup *setup, const 
 		unsigned char *der = NULL;
 		int n = i2d_X509_EXTENSION(X509_get_ext(x, i), &der);
 
-		der_take(d, der, n);
+		der_add_made(d, der, n);
 	}
 	X509_free(x);
 }
@@ -276,7 +276,7 @@ static int add_times(
 		unsigned char *der = NULL;
 		int n = time != NULL ? i2d_ASN1_TIME(time, &der) : -1;
 
-		der_take(&both, der, n);
+		der_add_made(&both, der, n);
 		ASN1_STRING_free(time);
 	}
 	der_wrap(out, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &both);
@@ -290,7 +290,7 @@ static void add_serial(struct der *out, const struct signer_issue *q)
 	unsigned char *der = NULL;
 	int n = serial != NULL ? i2d_ASN1_INTEGER(serial, &der) : -1;
 
-	der_take(out, der, n);
+	der_add_made(out, der, n);
 	ASN1_INTEGER_free(serial);
 	BN_free(bn);
 }
@@ -300,7 +300,7 @@ static void add_name(struct der *out, const X509_NAME *name)
 	unsigned char *der = NULL;
 	int n = i2d_X509_NAME(name, &der);
 
-	der_take(out, der, n);
+	der_add_made(out, der, n);
 }
 
 static void add_algorithm(struct der *out, const EVP_PKEY *key)

@@ -10,7 +10,7 @@
 #include <openssl/rand.h>
 
 #include "enroll/cms_form.h"
-#include "enroll/der.h"
+#include "enroll/der_write.h"
 
 #define RECIPIENT_MAX 2048 /* DER of an issuer's name */
 

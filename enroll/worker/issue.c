@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/der.h"
 #include "common/log.h"
 #include "common/text.h"
-#include "enroll/der.h"
 #include "enroll/worker/csr.h"
 #include "enroll/worker/revoke.h"
 #include "enroll/worker/stop_at.h"
@@ -122,10 +122,10 @@ static void give_up(struct under_way *u, enum issue_status status, const char *t
 static bool is_ours(const struct under_way *u, struct strv der)
 {
 	struct der_certificate parts;
-	struct strv serial, whole;
+	struct strv serial;
 	uint8_t spki[SHA256_SIZE], padded[REGISTRY_SERIAL] = { 0 };
 
-	if (der.n > REGISTRY_DER_MAX || !der_certificate_read(der, &parts) || !der_take(&parts.serial, DER_INTEGER, &whole, &serial) ||
+	if (der.n > REGISTRY_DER_MAX || der_certificate_read(der, &parts) < 0 || der_take(&parts.serial, DER_INTEGER, &serial, NULL) < 0 ||
 	    serial.n == 0 || serial.n > REGISTRY_SERIAL || EVP_Digest(parts.spki.p, parts.spki.n, spki, NULL, EVP_sha256(), NULL) != 1)
 		return false;
 	memcpy(padded + REGISTRY_SERIAL - serial.n, serial.p, serial.n);

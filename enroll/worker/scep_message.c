@@ -11,10 +11,10 @@
 #include <openssl/evp.h>
 #include <openssl/x509v3.h>
 
+#include "common/der.h"
 #include "common/public_key.h"
 #include "common/text.h"
 #include "enroll/cms_form.h"
-#include "enroll/der.h"
 
 #define ATTRIBUTES_MAX 32
 
@@ -78,7 +78,7 @@ int scep_spki_sha256(const struct scep_request *request, uint8_t out[SHA256_SIZE
 {
 	struct der_certificate parts;
 
-	if (!der_certificate_read(scep_certificate(request), &parts))
+	if (der_certificate_read(scep_certificate(request), &parts) < 0)
 		return -1;
 	return EVP_Digest(parts.spki.p, parts.spki.n, out, NULL, EVP_sha256(), NULL) == 1 ? 0 : -1;
 }
@@ -89,7 +89,7 @@ bool scep_is_signed_by(const struct scep_request *request, struct strv spki)
 	EVP_PKEY *key;
 	bool same;
 
-	if (!der_certificate_read(scep_certificate(request), &parts))
+	if (der_certificate_read(scep_certificate(request), &parts) < 0)
 		return false;
 	if (strv_eq(parts.spki, spki))
 		return true;
@@ -148,12 +148,12 @@ static bool has_key_id(struct strv certificate, struct strv id)
 /* By its issuer and serial, or by its key identifier: what the signer says of itself. */
 static bool is_signers(const CMS_SIGNER_FORM *signer, struct strv certificate, const struct der_certificate *parts)
 {
-	struct strv who = asn1_string_view(signer->who->value.asn1_string), list, whole, issuer, serial, inside;
+	struct strv who = asn1_string_view(signer->who->value.asn1_string), list, issuer, serial, inside;
 
 	if (ASN1_TYPE_get(signer->who) == V_ASN1_OTHER)
-		return der_take(&who, DER_CONTEXT(0), &whole, &inside) && who.n == 0 && has_key_id(certificate, inside);
-	return ASN1_TYPE_get(signer->who) == V_ASN1_SEQUENCE && der_take(&who, DER_SEQUENCE, &whole, &list) && who.n == 0 &&
-	    der_take(&list, DER_SEQUENCE, &issuer, &inside) && der_take(&list, DER_INTEGER, &serial, &inside) && list.n == 0 &&
+		return der_take(&who, DER_CONTEXT(0), &inside, NULL) == 0 && who.n == 0 && has_key_id(certificate, inside);
+	return ASN1_TYPE_get(signer->who) == V_ASN1_SEQUENCE && der_take(&who, DER_SEQUENCE, &list, NULL) == 0 && who.n == 0 &&
+	    der_take(&list, DER_SEQUENCE, &inside, &issuer) == 0 && der_take(&list, DER_INTEGER, &inside, &serial) == 0 && list.n == 0 &&
 	    strv_eq(serial, parts->serial) && same_name(issuer, parts->issuer);
 }
 
@@ -174,7 +174,7 @@ static CMS_SIGNER_FORM *find_signer(const CMS_SIGNED_FORM *form, struct strv *ce
 		if (ASN1_TYPE_get(value) != V_ASN1_SEQUENCE)
 			continue;
 		der = asn1_string_view(value->value.sequence);
-		if (!der_certificate_read(der, &one))
+		if (der_certificate_read(der, &one) < 0)
 			return NULL;
 		if (!is_signers(signer, der, &one))
 			continue;

@@ -10,7 +10,7 @@
 #include <openssl/rand.h>
 
 #include "enroll/cms_form.h"
-#include "enroll/der.h"
+#include "enroll/der_write.h"
 
 #define HEADS 256	/* room for all heads, identifiers of algorithms and versions */
 
@@ -34,21 +34,21 @@ static bool write_degenerate(struct der_writer *d, const STACK_OF(X509) *certs, 
 
 	der_value(d, DER_SET, NULL, 0);		/* signers */
 	if (crl.n > 0)
-		der_value(d, DER_CONTEXT_LIST(1), crl.p, crl.n);
+		der_value(d, DER_CONSTRUCTED(1), crl.p, crl.n);
 	mark = der_mark(d);
 	der_put(d, cert.p, cert.n);
 	for (int i = sk_X509_num(certs); i-- > 0;)
 		if (!put_certificate(d, sk_X509_value(certs, i)))
 			return false;
 	if (der_mark(d) != mark)
-		der_enclose(d, DER_CONTEXT_LIST(0), mark);
+		der_enclose(d, DER_CONSTRUCTED(0), mark);
 	mark = der_mark(d);
 	der_oid(d, NID_pkcs7_data);
 	der_enclose(d, DER_SEQUENCE, mark);
 	der_value(d, DER_SET, NULL, 0);		/* digests */
 	der_put(d, version_1, sizeof(version_1));
 	der_enclose(d, DER_SEQUENCE, end);
-	der_enclose(d, DER_CONTEXT_LIST(0), end);
+	der_enclose(d, DER_CONSTRUCTED(0), end);
 	der_oid(d, NID_pkcs7_signed);
 	der_enclose(d, DER_SEQUENCE, end);
 	return true;
@@ -144,7 +144,7 @@ static void write_recipient(struct der_writer *d, const struct sealed *s, const 
 {
 	size_t end = der_mark(d), mark;
 
-	der_value(d, DER_OCTET_STRING, s->wrapped, s->wrapped_n);
+	der_value(d, DER_OCTETS, s->wrapped, s->wrapped_n);
 	mark = der_mark(d);
 	der_value(d, DER_NULL, NULL, 0);
 	der_oid(d, NID_rsaEncryption);
@@ -164,7 +164,7 @@ static void write_envelope(struct der_writer *d, const struct sealed *s, const s
 
 	der_value(d, DER_CONTEXT(0), s->bytes, s->bytes_n);
 	mark = der_mark(d);
-	der_value(d, DER_OCTET_STRING, s->iv, (size_t)EVP_CIPHER_get_iv_length(s->cipher));
+	der_value(d, DER_OCTETS, s->iv, (size_t)EVP_CIPHER_get_iv_length(s->cipher));
 	der_oid(d, EVP_CIPHER_get_nid(s->cipher));
 	der_enclose(d, DER_SEQUENCE, mark);
 	der_oid(d, NID_pkcs7_data);
@@ -172,7 +172,7 @@ static void write_envelope(struct der_writer *d, const struct sealed *s, const s
 	write_recipient(d, s, to);
 	der_put(d, version_0, sizeof(version_0));
 	der_enclose(d, DER_SEQUENCE, end);
-	der_enclose(d, DER_CONTEXT_LIST(0), end);
+	der_enclose(d, DER_CONSTRUCTED(0), end);
 	der_oid(d, NID_pkcs7_enveloped);
 	der_enclose(d, DER_SEQUENCE, end);
 }
@@ -187,7 +187,7 @@ unsigned char *scep_envelope(const struct scep_request *request, const void *byt
 
 	*n = 0;
 	if (bytes_n == 0 || bytes_n > SCEP_MESSAGE_MAX || request->key == NULL || EVP_PKEY_get_base_id(request->key) != EVP_PKEY_RSA ||
-	    !der_certificate_read(scep_certificate(request), &to))
+	    der_certificate_read(scep_certificate(request), &to) < 0)
 		return NULL;
 	if (encrypt(&s, bytes, bytes_n) && wrap_key(&s, request->key)) {
 		size = s.bytes_n + s.wrapped_n + to.issuer.n + to.serial.n + HEADS;

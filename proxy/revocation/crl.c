@@ -4,7 +4,7 @@
  */
 #include "proxy/revocation/crl.h"
 
-#include "proxy/revocation/der.h"
+#include "common/der.h"
 
 #define OID_CE(n) "\x55\x1d" n		/* 2.5.29.n */
 

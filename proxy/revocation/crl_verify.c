@@ -8,7 +8,7 @@
 #include <openssl/x509v3.h>
 
 #include "proxy/revocation/crl.h"
-#include "proxy/revocation/der.h"
+#include "common/der.h"
 
 #define CLOCK_SKEW 300	/* seconds that a thisUpdate may lie ahead of our clock */
 

@@ -8,7 +8,7 @@
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
-#include "proxy/revocation/der.h"
+#include "common/der.h"
 
 #define NAME_MAX_BYTES 2048
 #define DIRECTORY_NAME DER_CONSTRUCTED(4)

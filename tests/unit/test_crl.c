@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "proxy/revocation/crl.h"
+#include "common/der.h"
 #include "proxy/revocation/crl_file.h"
-#include "proxy/revocation/der.h"
 #include "tests/unit/crl_build.h"
 
 static struct test_ca ca;

@@ -1,7 +1,7 @@
 /*
  * der: strict reading of DER. Pure; runs wherever hostile ASN.1 too big for OpenSSL's object trees is read.
  */
-#include "proxy/revocation/der.h"
+#include "common/der.h"
 
 int der_peek(struct strv rest)
 {
@@ -105,4 +105,20 @@ int der_time(int tag, struct strv contents, int64_t *out)
 		return -1;
 	*out = ((days_from(year, part[0], part[1]) * 24 + part[2]) * 60 + part[3]) * 60 + part[4];
 	return 0;
+}
+
+int der_certificate_read(struct strv der, struct der_certificate *out)
+{
+	struct strv rest, tbs, inside;
+
+	if (der_take(&der, DER_SEQUENCE, &rest, NULL) < 0 || der.n != 0 || der_take(&rest, DER_SEQUENCE, &tbs, NULL) < 0)
+		return -1;
+	/* without a version it is v1 */
+	if (der_peek(tbs) == DER_CONSTRUCTED(0) && der_take(&tbs, DER_CONSTRUCTED(0), &inside, NULL) < 0)
+		return -1;
+	if (der_take(&tbs, DER_INTEGER, &inside, &out->serial) < 0 || der_take(&tbs, DER_SEQUENCE, &inside, NULL) < 0 ||
+	    der_take(&tbs, DER_SEQUENCE, &inside, &out->issuer) < 0 || der_take(&tbs, DER_SEQUENCE, &inside, NULL) < 0 ||
+	    der_take(&tbs, DER_SEQUENCE, &inside, &out->subject) < 0)
+		return -1;
+	return der_take(&tbs, DER_SEQUENCE, &inside, &out->spki);
 }
