@@ -22,6 +22,7 @@
 #include "common/text.h"
 #include "common/tls.h"
 #include "enroll/program.h"
+#include "enroll/signer/known_keys.h"
 
 #define CONNECT_MS 3000
 #define FILES_MAX (PLAN_ROLES * PLAN_FILES)
@@ -174,6 +175,23 @@ static int check_ca(const struct enroll_settings *s)
 	return finding(true, "CA folder %s", s->enroll.ca.folder);
 }
 
+static int check_known_keys(const struct enroll_settings *s)
+{
+	const char *path = s->enroll.ca.known_keys_file;
+	struct refusal r = { 0 };
+	struct known_keys *k;
+	size_t n;
+
+	if (path[0] == '\0')
+		return 0;
+	k = known_keys_read(path, &r);
+	if (k == NULL)
+		return finding(false, "%s", r.text);
+	n = known_keys_count(k);
+	known_keys_free(k);
+	return finding(true, "%zu keys that others know in %s", n, path);
+}
+
 static int check_accounts(const struct enroll_settings *s)
 {
 	const char *path = s->common.directory.file, *groups[ENROLL_GROUPS_MAX + 1] = { NULL };
@@ -228,6 +246,7 @@ int enroll_check_run(const char *config_file)
 		bad |= check_file(s, paths[i]);
 	bad |= check_built(s);
 	bad |= check_ca(s);
+	bad |= check_known_keys(s);
 	bad |= check_accounts(s);
 	bad |= check_listeners(s);
 	bad |= check_neighbours(s);

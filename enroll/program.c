@@ -70,6 +70,7 @@ void enroll_signer_setup(const struct enroll_settings *s, struct enroll_signer_s
 	}
 	out->setup = (struct signer_setup){ .user = s->common.user, .ca_folder = e->ca.folder, .crl_folder = out->crl_folder,
 		.key_password_file = e->ca.key_password_file, .pkcs11_module = e->ca.pkcs11_module, .pin_file = e->ca.pin_file,
+		.known_keys_file = e->ca.known_keys_file,
 		.plain_url = e->plain_url, .profiles = out->profiles, .profiles_n = e->profiles_count, .delta = e->ca.delta_seconds != 0,
 		.ocsp_signer_seconds = e->ca.ocsp_signer_seconds,
 		.des3 = e->scep.des3, .legacy_des = e->scep.legacy_des };
@@ -108,6 +109,7 @@ static void signer_files(struct plan_role *r, const struct enroll_settings *s)
 {
 	plan_add_file(r, s->enroll.ca.key_password_file);
 	plan_add_file(r, s->enroll.ca.pin_file);
+	plan_add_file(r, s->enroll.ca.known_keys_file);	/* as with the next */
 	plan_add_file(r, s->enroll.ca.index);	/* read by the signer itself; named here so that a reload sees that it has changed */
 }
 

@@ -30,6 +30,7 @@ static const struct config_fill ca_rows[] = {
 	FILL_TEXT(struct enroll_ca, key_password_file, "", NULL),
 	FILL_TEXT(struct enroll_ca, pkcs11_module, "", NULL),
 	FILL_TEXT(struct enroll_ca, pin_file, "", NULL),
+	FILL_TEXT(struct enroll_ca, known_keys_file, "", NULL),
 	FILL_U32(struct enroll_ca, crl_seconds, 86400, 60, 2592000),
 	FILL_U32(struct enroll_ca, crl_overlap_seconds, 7200, 10, 604800),
 	FILL_U32(struct enroll_ca, delta_seconds, 0, 0, 604800),

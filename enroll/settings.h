@@ -18,6 +18,7 @@ struct enroll_ca {
 	char *index;			/* not in the file; filled: its ca.json, which changes with every command `ca` */
 	char *key_password_file;	/* "" : the key's file is not encrypted */
 	char *pkcs11_module, *pin_file;	/* "" : keys in files */
+	char *known_keys_file;		/* "" : none */
 	uint32_t crl_seconds, crl_overlap_seconds, delta_seconds, ocsp_seconds, ocsp_signer_seconds;	/* delta_seconds 0: no delta CRLs */
 };
 

@@ -32,6 +32,7 @@ static const cyaml_schema_field_t ca_fields[] = {
 	STR(struct enroll_ca, key_password_file),
 	STR(struct enroll_ca, pkcs11_module),
 	STR(struct enroll_ca, pin_file),
+	STR(struct enroll_ca, known_keys_file),
 	U32(struct enroll_ca, crl_seconds),
 	U32(struct enroll_ca, crl_overlap_seconds),
 	U32(struct enroll_ca, delta_seconds),

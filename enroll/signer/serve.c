@@ -79,6 +79,8 @@ int signer_init(struct signer *s, const struct signer_setup *setup, int64_t now,
 		return refuse(r, SIGNER_BROKEN,
 		    "%s: no current issuing CA; a waiting one is completed with easenroll ca import",
 		    setup->ca_folder);
+	if (setup->known_keys_file[0] != '\0' && (s->known = known_keys_read(setup->known_keys_file, r)) == NULL)
+		return -1;
 	if (setup->legacy_des &&
 	    ((s->providers[0] = OSSL_PROVIDER_load(NULL, "default")) == NULL ||
 		(s->providers[1] = OSSL_PROVIDER_load(NULL, "legacy")) == NULL))
@@ -99,6 +101,8 @@ void signer_clear(struct signer *s)
 	for (size_t i = 0; i < CA_ENTRIES_MAX; i++)
 		ocsp_signer_clear(&s->ocsp[i]);
 	ca_files_clear(&s->ca);
+	known_keys_free(s->known);
+	s->known = NULL;
 	for (size_t i = ARRAY_LEN(s->providers); i-- > 0;) {
 		if (s->providers[i] != NULL)
 			OSSL_PROVIDER_unload(s->providers[i]);
@@ -130,6 +134,18 @@ void signer_keep(struct signer *s, int64_t now)
 	}
 }
 
+static int check_known(const struct known_keys *known, const struct issue_order *order, struct refusal *r)
+{
+	switch (known_keys_has(known, order->spki, order->spki_n, order->key)) {
+	case 0:
+		return 0;
+	case 1:
+		return refuse(r, SIGNER_BAD_KEY, "refused: a key that others know, by enroll.ca.known_keys_file");
+	default:
+		return refuse_openssl(r, "whether others know the key cannot be found out");
+	}
+}
+
 static int serve_issue(
     struct signer *s, const void *body, size_t n, int64_t now, struct bytes *out, struct refusal *r)
 {
@@ -140,6 +156,10 @@ static int serve_issue(
 
 	if (profile_check(s->setup, &s->ca, body, n, now, &order, r) < 0)
 		return -1;
+	if (check_known(s->known, &order, r) < 0) {
+		EVP_PKEY_free(order.key);
+		return -1;
+	}
 	memcpy(&q, body, sizeof(q));
 	der = certificate_build(
 	    s->setup, ca_files_find(&s->ca, CA_ISSUING, CA_CURRENT), &q, &order, &len, r);

@@ -8,6 +8,7 @@
 
 #include "enroll/signer/ca_files.h"
 #include "enroll/signer/crl_build.h"
+#include "enroll/signer/known_keys.h"
 #include "enroll/signer/ocsp_build.h"
 #include "enroll/signer/setup.h"
 
@@ -23,6 +24,7 @@ struct refusal_bucket {
 struct signer {
 	const struct signer_setup *setup;
 	struct ca_files ca;
+	struct known_keys *known; /* NULL: no file is named */
 	struct ocsp_signer ocsp[CA_ENTRIES_MAX]; /* by the entry of its issuing CA */
 	uint64_t last_full[CA_ENTRIES_MAX], last_delta[CA_ENTRIES_MAX];
 	struct refusal_bucket opens, others;

@@ -23,6 +23,7 @@ struct signer_setup {
 	const char *ca_folder, *crl_folder;
 	const char *key_password_file;	      /* "": keys are not encrypted */
 	const char *pkcs11_module, *pin_file; /* "": none */
+	const char *known_keys_file;	      /* "": none */
 	const char *plain_url;		      /* without a final slash: what CDP and AIA say */
 	const struct signer_profile *profiles;
 	size_t profiles_n;

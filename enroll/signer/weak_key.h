@@ -1,6 +1,6 @@
 /*
  * weak_key: public keys that must never be certified. Pure functions on a public key.
- * Not covered: the list of keys that Debian's OpenSSL of 2006 to 2008 could make; no package of Debian 12 carries it (openssl-blacklist was dropped).
+ * Keys that are weak only because others know them, such as those that Debian's OpenSSL of 2006 to 2008 could make, are known_keys.h's.
  */
 #ifndef EASGATE_ENROLL_SIGNER_WEAK_KEY_H
 #define EASGATE_ENROLL_SIGNER_WEAK_KEY_H

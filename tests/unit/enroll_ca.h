@@ -80,6 +80,7 @@ static inline void test_ca_make(struct test_ca *t, enum key_kind issuing, const 
 		.key_password_file = password_file,
 		.pkcs11_module = "",
 		.pin_file = "",
+		.known_keys_file = "",
 		.plain_url = "http://enroll.example.com",
 		.profiles = &t->profile,
 		.profiles_n = 1,
