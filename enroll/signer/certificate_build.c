@@ -1,117 +1,57 @@
 /*
  * certificate_build: puts a device's certificate together and has it signed. Runs in the signer.
  *
- * Its parts are encoded by OpenSSL, each once, and put behind each other here: an X509 object of OpenSSL 3.0 copies each part, encodes the whole three
- * times and takes longer for it than for the signature. What is the same in all certificates of an issuer is encoded once.
+ * From its end to its front, as bytes: an X509 object of OpenSSL 3.0 copies each part, encodes the whole three times and takes longer for it than for
+ * the signature. What is the same in all certificates of an issuer is encoded once, by OpenSSL.
  */
 #include "enroll/signer/certificate_build.h"
 
+#include <openssl/objects.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <time.h>
 
 #include "common/public_key.h"
 #include "common/text.h"
+#include "enroll/der_write.h"
 #include "enroll/signer/authority_build.h"
 
-#define OID_SID_EXTENSION "1.3.6.1.4.1.311.25.2"
-#define DER_ROOM	  12288
-#define URL_ROOM	  1024
+#define DER_ROOM       12288
+#define FIXED_ROOM     6144
+#define SIGNATURE_ROOM 2064 /* of an RSA key of 16,384 bits */
+#define URL_ROOM       1024
 
-/* DER values behind each other. */
-struct der {
-	size_t n;
-	bool full; /* something did not fit, or could not be encoded */
-	uint8_t p[DER_ROOM];
-};
+/* The bytes of identifiers: 2.5.29.17 (SAN), 2.5.29.14, and the SID extension's, 1.3.6.1.4.1.311.25.2. */
+#define OID_SAN		   STRV("\x55\x1d\x11")
+#define OID_KEY_IDENTIFIER STRV("\x55\x1d\x0e")
+#define OID_SID		   STRV("\x2b\x06\x01\x04\x01\x82\x37\x19\x02")
 
-/* Not by an initializer, which would fill the whole of it. */
-static void der_begin(struct der *d)
+/* One extension of which the value was put since the mark: what certificates of devices have is never critical there. */
+static void enclose_extension(struct der_writer *d, struct strv oid, size_t mark)
 {
-	d->n = 0;
-	d->full = false;
+	der_enclose(d, DER_OCTETS, mark);
+	der_value(d, DER_OID, oid.p, oid.n);
+	der_enclose(d, DER_SEQUENCE, mark);
 }
 
-static void der_add(struct der *d, const void *p, size_t n)
+/* RFC 5280 section 4.2.1.6: the UPN as an otherName, then the address. */
+static void put_san(struct der_writer *d, const struct signer_profile *p, const struct signer_issue *q)
 {
-	if (d->full || n > sizeof(d->p) - d->n) {
-		d->full = true;
+	size_t mark = der_mark(d), name;
+
+	if (!p->upn && !p->mail)
 		return;
+	if (p->mail)
+		der_value(d, DER_CONTEXT(1), q->mail, strlen(q->mail));
+	if (p->upn) {
+		name = der_mark(d);
+		der_value(d, DER_UTF8_STRING, q->upn, strlen(q->upn));
+		der_enclose(d, DER_CONSTRUCTED(0), name);
+		der_oid(d, NID_ms_upn);
+		der_enclose(d, DER_CONSTRUCTED(0), name);
 	}
-	memcpy(d->p + d->n, p, n);
-	d->n += n;
-}
-
-/* What i2d_...() allocated. */
-static void der_add_made(struct der *d, unsigned char *p, int n)
-{
-	if (n > 0)
-		der_add(d, p, (size_t)n);
-	else
-		d->full = true;
-	OPENSSL_free(p);
-}
-
-static void der_wrap(struct der *d, int tag, int class, const struct der *inside)
-{
-	unsigned char head[16], *at = head;
-
-	ASN1_put_object(&at, class != V_ASN1_UNIVERSAL || tag == V_ASN1_SEQUENCE, (int)inside->n, tag, class);
-	der_add(d, head, (size_t)(at - head));
-	der_add(d, inside->p, inside->n);
-	d->full = d->full || inside->full;
-}
-
-static void der_extension(struct der *d, X509_EXTENSION *extension)
-{
-	unsigned char *der = NULL;
-	int n = extension != NULL ? i2d_X509_EXTENSION(extension, &der) : -1;
-
-	der_add_made(d, der, n);
-	X509_EXTENSION_free(extension);
-}
-
-static int add_san(
-    struct der *d, const struct signer_profile *p, const struct signer_issue *q, struct refusal *r)
-{
-	GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
-	bool good = names != NULL;
-
-	if (good && p->upn) {
-		GENERAL_NAME *name = GENERAL_NAME_new();
-		ASN1_TYPE *value = ASN1_TYPE_new();
-		ASN1_UTF8STRING *text = ASN1_UTF8STRING_new();
-		good = name != NULL && value != NULL && text != NULL &&
-		    ASN1_STRING_set(text, q->upn, -1);
-		if (good) {
-			ASN1_TYPE_set(value, V_ASN1_UTF8STRING, text);
-			text = NULL;
-			good = GENERAL_NAME_set0_othername(name, OBJ_nid2obj(NID_ms_upn), value);
-			value = good ? NULL : value;
-			good = good && sk_GENERAL_NAME_push(names, name) > 0;
-			name = good ? NULL : name;
-		}
-		ASN1_UTF8STRING_free(text);
-		ASN1_TYPE_free(value);
-		GENERAL_NAME_free(name);
-	}
-	if (good && p->mail) {
-		GENERAL_NAME *name = GENERAL_NAME_new();
-		ASN1_IA5STRING *text = ASN1_IA5STRING_new();
-		good = name != NULL && text != NULL && ASN1_STRING_set(text, q->mail, -1);
-		if (good) {
-			GENERAL_NAME_set0_value(name, GEN_EMAIL, text);
-			text = NULL;
-			good = sk_GENERAL_NAME_push(names, name) > 0;
-			name = good ? NULL : name;
-		}
-		ASN1_IA5STRING_free(text);
-		GENERAL_NAME_free(name);
-	}
-	if (good && sk_GENERAL_NAME_num(names) > 0)
-		der_extension(d, X509V3_EXT_i2d(NID_subject_alt_name, 0, names));
-	sk_GENERAL_NAME_pop_free(names, GENERAL_NAME_free);
-	return good ? 0 : refuse_openssl(r, "cannot write the subject's alternative names");
+	der_enclose(d, DER_SEQUENCE, mark);
+	enclose_extension(d, OID_SAN, mark);
 }
 
 size_t certificate_sid_value(const char *sid, uint8_t *out, size_t size)
@@ -137,18 +77,14 @@ size_t certificate_sid_value(const char *sid, uint8_t *out, size_t size)
 	return at + n;
 }
 
-static void add_sid(struct der *d, const char *sid)
+static void put_sid(struct der_writer *d, const char *sid)
 {
 	uint8_t bytes[160];
-	size_t n = certificate_sid_value(sid, bytes, sizeof(bytes));
-	ASN1_OBJECT *oid = OBJ_txt2obj(OID_SID_EXTENSION, 1);
-	ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
-	bool good = n > 0 && oid != NULL && value != NULL &&
-	    ASN1_OCTET_STRING_set(value, bytes, (int)n);
+	size_t mark = der_mark(d), n = certificate_sid_value(sid, bytes, sizeof(bytes));
 
-	der_extension(d, good ? X509_EXTENSION_create_by_OBJ(NULL, oid, 0, value) : NULL);
-	ASN1_OCTET_STRING_free(value);
-	ASN1_OBJECT_free(oid);
+	d->full = d->full || n == 0;
+	der_put(d, bytes, n);
+	enclose_extension(d, OID_SID, mark);
 }
 
 static bool add_places(X509 *x, const struct signer_setup *setup, const struct ca_entry *issuer)
@@ -166,39 +102,47 @@ static bool add_places(X509 *x, const struct signer_setup *setup, const struct c
 	    authority_extension(x, issuer->certificate, NID_info_access, info);
 }
 
-static void encode_fixed(struct der *d, const struct signer_setup *setup, const struct ca_entry *issuer, bool rsa)
+/* Encoded, behind each other. */
+struct extensions {
+	size_t n; /* 0: not yet, or they could not be encoded */
+	uint8_t p[FIXED_ROOM];
+};
+
+static void encode_fixed(struct extensions *e, const struct signer_setup *setup, const struct ca_entry *issuer, bool rsa)
 {
 	/* RSA keys also open what is encrypted to the device (the final Apple profile) */
 	const char *usage = rsa ? "critical,digitalSignature,keyEncipherment" : "critical,digitalSignature";
 	X509 *x = X509_new();
+	bool good = x != NULL && authority_extension(x, issuer->certificate, NID_basic_constraints, "critical,CA:FALSE") &&
+	    authority_extension(x, issuer->certificate, NID_key_usage, usage) &&
+	    authority_extension(x, issuer->certificate, NID_ext_key_usage, "clientAuth") &&
+	    authority_extension(x, issuer->certificate, NID_authority_key_identifier, "keyid:always") && add_places(x, setup, issuer);
 
-	d->n = 0;
-	d->full = x == NULL ||
-	    !authority_extension(
-		x, issuer->certificate, NID_basic_constraints, "critical,CA:FALSE") ||
-	    !authority_extension(x, issuer->certificate, NID_key_usage, usage) ||
-	    !authority_extension(x, issuer->certificate, NID_ext_key_usage, "clientAuth") ||
-	    !authority_extension(
-		x, issuer->certificate, NID_authority_key_identifier, "keyid:always") ||
-	    !add_places(x, setup, issuer);
-	for (int i = 0; !d->full && i < X509_get_ext_count(x); i++) {
+	e->n = 0;
+	for (int i = 0; good && i < X509_get_ext_count(x); i++) {
 		unsigned char *der = NULL;
 		int n = i2d_X509_EXTENSION(X509_get_ext(x, i), &der);
 
-		der_add_made(d, der, n);
+		good = n > 0 && (size_t)n <= sizeof(e->p) - e->n;
+		if (good)
+			memcpy(e->p + e->n, der, (size_t)n);
+		e->n += good ? (size_t)n : 0;
+		OPENSSL_free(der);
 	}
+	if (!good)
+		e->n = 0;
 	X509_free(x);
 }
 
 /* The extensions that all certificates of this issuer for keys of this kind have: kept until another issuer or place is asked for. NULL: none. */
-static const struct der *fixed_extensions(const struct signer_setup *setup, const struct ca_entry *issuer, bool rsa)
+static const struct extensions *fixed_extensions(const struct signer_setup *setup, const struct ca_entry *issuer, bool rsa)
 {
 	static struct {
 		uint8_t issuer[SHA256_SIZE];
 		char url[URL_ROOM];
-		struct der kind[2];
+		struct extensions kind[2];
 	} kept;
-	struct der *d = &kept.kind[rsa];
+	struct extensions *e = &kept.kind[rsa];
 
 	if (memcmp(kept.issuer, issuer->sha256, SHA256_SIZE) != 0 || strcmp(kept.url, setup->plain_url) != 0) {
 		if (strlen(setup->plain_url) >= sizeof(kept.url))
@@ -207,58 +151,65 @@ static const struct der *fixed_extensions(const struct signer_setup *setup, cons
 		memcpy(kept.url, setup->plain_url, strlen(setup->plain_url) + 1);
 		kept.kind[0].n = kept.kind[1].n = 0;
 	}
-	if (d->n == 0 || d->full)
-		encode_fixed(d, setup, issuer, rsa);
-	return d->full ? NULL : d;
+	if (e->n == 0)
+		encode_fixed(e, setup, issuer, rsa);
+	return e->n > 0 ? e : NULL;
 }
 
 /* RFC 5280 section 4.2.1.2, method 1: of the bits of the key, without its head. */
-static void add_key_identifier(struct der *d, struct strv spki)
+static void put_key_identifier(struct der_writer *d, struct strv spki)
 {
-	const unsigned char *p = (const unsigned char *)spki.p, *end = p + spki.n;
-	ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+	struct strv inside, algorithm, bits;
 	uint8_t hash[EVP_MAX_MD_SIZE];
 	unsigned hash_n = 0;
-	int tag, class;
-	long n;
-	bool good = (ASN1_get_object(&p, &n, &tag, &class, end - p) & 0x80) == 0 && (ASN1_get_object(&p, &n, &tag, &class, end - p) & 0x80) == 0;
+	size_t mark = der_mark(d);
 
-	if (good) {
-		p += n; /* the algorithm; the key's BIT STRING begins with its count of unused bits, none */
-		good = (ASN1_get_object(&p, &n, &tag, &class, end - p) & 0x80) == 0 && tag == V_ASN1_BIT_STRING && n > 1;
+	/* the key's BIT STRING begins with its count of unused bits, none */
+	if (der_take(&spki, DER_SEQUENCE, &inside, NULL) < 0 || der_take(&inside, DER_SEQUENCE, &algorithm, NULL) < 0 ||
+	    der_take(&inside, DER_BIT_STRING, &bits, NULL) < 0 || bits.n < 2 || EVP_Digest(bits.p + 1, bits.n - 1, hash, &hash_n, EVP_sha1(), NULL) != 1) {
+		d->full = true;
+		return;
 	}
-	good = good && value != NULL && EVP_Digest(p + 1, (size_t)n - 1, hash, &hash_n, EVP_sha1(), NULL) == 1 &&
-	    ASN1_OCTET_STRING_set(value, hash, (int)hash_n);
-	der_extension(d, good ? X509V3_EXT_i2d(NID_subject_key_identifier, 0, value) : NULL);
-	ASN1_OCTET_STRING_free(value);
+	der_value(d, DER_OCTETS, hash, hash_n);
+	enclose_extension(d, OID_KEY_IDENTIFIER, mark);
 }
 
-static int add_extensions(struct der *out, const struct signer_setup *setup, const struct ca_entry *issuer,
-    const struct signer_issue *q, const struct issue_order *order, struct strv spki, struct refusal *r)
+static void put_extensions(struct der_writer *d, const struct extensions *fixed, const struct signer_issue *q, const struct issue_order *order, struct strv spki)
 {
-	struct der list, sequence;
-	const struct der *fixed = fixed_extensions(setup, issuer, EVP_PKEY_get_base_id(order->key) == EVP_PKEY_RSA);
+	size_t mark = der_mark(d);
 
-	if (fixed == NULL)
-		return refuse_openssl(r, "cannot write the extensions");
-	der_begin(&list);
-	der_begin(&sequence);
-	der_add(&list, fixed->p, fixed->n);
-	add_key_identifier(&list, spki);
-	if (add_san(&list, order->profile, q, r) < 0)
-		return -1;
 	if (order->profile->sid)
-		add_sid(&list, q->sid);
-	der_wrap(&sequence, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &list);
-	der_wrap(out, 3, V_ASN1_CONTEXT_SPECIFIC, &sequence);
-	return out->full ? refuse_openssl(r, "cannot write the extensions") : 0;
+		put_sid(d, q->sid);
+	put_san(d, order->profile, q);
+	put_key_identifier(d, spki);
+	der_put(d, fixed->p, fixed->n);
+	der_enclose(d, DER_SEQUENCE, mark);
+	der_enclose(d, DER_CONSTRUCTED(3), mark);
 }
 
-static int add_times(
-    struct der *out, const struct ca_entry *issuer, const struct signer_issue *q, struct refusal *r)
+/* RFC 5280 section 4.1.2.5: two digits of the year until 2049, four from then on. */
+static void put_time(struct der_writer *d, int64_t at)
 {
-	struct der both;
+	time_t when = (time_t)at;
+	struct tm tm;
+	char text[32];
+	bool late;
+	int n;
+
+	if (gmtime_r(&when, &tm) == NULL || tm.tm_year < 50 || tm.tm_year > 8099) {
+		d->full = true;
+		return;
+	}
+	late = tm.tm_year >= 150;
+	n = snprintf(text, sizeof(text), late ? "%04d%02d%02d%02d%02d%02dZ" : "%02d%02d%02d%02d%02d%02dZ", late ? tm.tm_year + 1900 : tm.tm_year % 100,
+	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	der_value(d, late ? DER_TIME : DER_UTC_TIME, text, (size_t)n);
+}
+
+static int put_times(struct der_writer *d, const struct ca_entry *issuer, const struct signer_issue *q, struct refusal *r)
+{
 	int64_t limits[2];
+	size_t mark = der_mark(d);
 
 	if (authority_time(X509_get0_notBefore(issuer->certificate), &limits[0]) < 0 ||
 	    authority_time(X509_get0_notAfter(issuer->certificate), &limits[1]) < 0)
@@ -270,94 +221,94 @@ static int add_times(
 	if (limits[0] >= limits[1])
 		return refuse(r, SIGNER_BROKEN,
 		    "the issuing CA is not valid at that time: make a new one with easenroll ca rollover");
-	der_begin(&both);
-	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
-		ASN1_TIME *time = ASN1_TIME_set(NULL, (time_t)limits[i]);
-		unsigned char *der = NULL;
-		int n = time != NULL ? i2d_ASN1_TIME(time, &der) : -1;
-
-		der_add_made(&both, der, n);
-		ASN1_STRING_free(time);
-	}
-	der_wrap(out, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &both);
-	return out->full ? refuse_openssl(r, "cannot write the lifetime") : 0;
+	put_time(d, limits[1]);
+	put_time(d, limits[0]);
+	der_enclose(d, DER_SEQUENCE, mark);
+	return 0;
 }
 
-static void add_serial(struct der *out, const struct signer_issue *q)
+/* Its top bit is clear, and it is not zero: profile_check has seen to that. */
+static void put_serial(struct der_writer *d, const struct signer_issue *q)
 {
-	BIGNUM *bn = BN_bin2bn(q->serial, SIGNER_SERIAL, NULL);
-	ASN1_INTEGER *serial = bn != NULL ? BN_to_ASN1_INTEGER(bn, NULL) : NULL;
-	unsigned char *der = NULL;
-	int n = serial != NULL ? i2d_ASN1_INTEGER(serial, &der) : -1;
+	const uint8_t *p = q->serial;
+	size_t n = SIGNER_SERIAL;
 
-	der_add_made(out, der, n);
-	ASN1_INTEGER_free(serial);
-	BN_free(bn);
+	while (n > 1 && p[0] == 0 && (p[1] & 0x80) == 0) {
+		p++;
+		n--;
+	}
+	der_value(d, DER_INTEGER, p, n);
 }
 
-static void add_name(struct der *out, const X509_NAME *name)
+static void put_name(struct der_writer *d, const X509_NAME *name)
 {
 	unsigned char *der = NULL;
 	int n = i2d_X509_NAME(name, &der);
 
-	der_add_made(out, der, n);
-}
-
-static void add_algorithm(struct der *out, const EVP_PKEY *key)
-{
-	size_t n = 0;
-	uint8_t *der = key_algorithm(key, &n);
-
-	if (der != NULL)
-		der_add(out, der, n);
+	if (n > 0)
+		der_put(d, der, (size_t)n);
 	else
-		out->full = true;
-	free(der);
+		d->full = true;
+	OPENSSL_free(der);
 }
 
-static bool add_signature(struct der *out, const struct der *tbs, EVP_PKEY *key)
+/* RFC 5758 section 3.2 and RFC 4055 section 5: RSA has NULL for parameters, ECDSA has none. */
+static void put_algorithm(struct der_writer *d, const EVP_PKEY *key)
 {
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	struct der bits;
-	size_t n = sizeof(bits.p) - 1;
-	bool good = ctx != NULL && EVP_DigestSignInit(ctx, NULL, key_digest(key), NULL, key) == 1 &&
-	    EVP_DigestSign(ctx, bits.p + 1, &n, tbs->p, tbs->n) == 1;
+	size_t mark = der_mark(d);
+	int nid;
 
-	EVP_MD_CTX_free(ctx);
-	der_begin(&bits);
-	bits.p[0] = 0; /* no unused bits */
-	bits.n = n + 1;
-	if (good)
-		der_wrap(out, V_ASN1_BIT_STRING, V_ASN1_UNIVERSAL, &bits);
-	return good;
+	if (!OBJ_find_sigid_by_algs(&nid, EVP_MD_get_type(key_digest(key)), EVP_PKEY_get_base_id(key))) {
+		d->full = true;
+		return;
+	}
+	if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA)
+		der_value(d, DER_NULL, NULL, 0);
+	der_oid(d, nid);
+	der_enclose(d, DER_SEQUENCE, mark);
 }
 
-/* TBSCertificate (RFC 5280 section 4.1). */
-static int add_tbs(struct der *out, const struct signer_setup *setup, const struct ca_entry *issuer,
-    const struct signer_issue *q, const struct issue_order *order, struct strv spki, struct refusal *r)
+/* TBSCertificate (RFC 5280 section 4.1), written from its end. */
+static int put_tbs(struct der_writer *d, const struct signer_setup *setup, const struct ca_entry *issuer, const struct signer_issue *q,
+    const struct issue_order *order, struct strv spki, struct refusal *r)
 {
-	static const uint8_t version_3[] = { 0xa0, 3, V_ASN1_INTEGER, 1, X509_VERSION_3 };
-	X509_NAME *subject = certificate_subject(order->profile->subject, q, r);
-	struct der inside;
+	static const uint8_t version_3[] = { 0xa0, 3, DER_INTEGER, 1, X509_VERSION_3 };
+	const struct extensions *fixed = fixed_extensions(setup, issuer, EVP_PKEY_get_base_id(order->key) == EVP_PKEY_RSA);
+	X509_NAME *subject;
+	size_t mark = der_mark(d);
 
+	if (fixed == NULL)
+		return refuse_openssl(r, "cannot write the extensions");
+	subject = certificate_subject(order->profile->subject, q, r);
 	if (subject == NULL)
 		return -1;
-	der_begin(&inside);
-	der_add(&inside, version_3, sizeof(version_3));
-	add_serial(&inside, q);
-	add_algorithm(&inside, issuer->pkey);
-	add_name(&inside, X509_get_subject_name(issuer->certificate));
-	if (add_times(&inside, issuer, q, r) < 0) {
-		X509_NAME_free(subject);
-		return -1;
-	}
-	add_name(&inside, subject);
+	put_extensions(d, fixed, q, order, spki);
+	der_put(d, spki.p, spki.n);
+	put_name(d, subject);
 	X509_NAME_free(subject);
-	der_add(&inside, spki.p, spki.n);
-	if (add_extensions(&inside, setup, issuer, q, order, spki, r) < 0)
+	if (put_times(d, issuer, q, r) < 0)
 		return -1;
-	der_wrap(out, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &inside);
-	return out->full ? refuse_openssl(r, "cannot put the certificate together") : 0;
+	put_name(d, X509_get_subject_name(issuer->certificate));
+	put_algorithm(d, issuer->pkey);
+	put_serial(d, q);
+	der_put(d, version_3, sizeof(version_3));
+	der_enclose(d, DER_SEQUENCE, mark);
+	return d->full ? refuse_openssl(r, "cannot put the certificate together") : 0;
+}
+
+/* 0 or -1. */
+static int put_signature(struct der_writer *d, struct strv tbs, EVP_PKEY *key)
+{
+	uint8_t bits[SIGNATURE_ROOM] = { 0 }; /* no unused bits */
+	size_t n = sizeof(bits) - 1;
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool good = ctx != NULL && EVP_DigestSignInit(ctx, NULL, key_digest(key), NULL, key) == 1 &&
+	    EVP_DigestSign(ctx, bits + 1, &n, (const unsigned char *)tbs.p, tbs.n) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	if (good)
+		der_value(d, DER_BIT_STRING, bits, n + 1);
+	return good ? 0 : -1;
 }
 
 /* The key's own bytes where there is no other way to write it, else what OpenSSL makes of it. The caller frees *made. */
@@ -376,24 +327,26 @@ static struct strv key_bytes(const struct issue_order *order, unsigned char **ma
 unsigned char *certificate_build(const struct signer_setup *setup, const struct ca_entry *issuer,
     const struct signer_issue *q, const struct issue_order *order, size_t *n, struct refusal *r)
 {
-	struct der tbs, whole;
+	uint8_t tbs_room[DER_ROOM], room[DER_ROOM + SIGNATURE_ROOM + 64];
+	struct der_writer tbs, d;
+	struct strv whole;
 	unsigned char *made, *out = NULL;
 	struct strv spki = key_bytes(order, &made);
 
-	der_begin(&tbs);
-	der_begin(&whole);
-	if (add_tbs(&tbs, setup, issuer, q, order, spki, r) < 0)
+	der_start(&tbs, tbs_room, sizeof(tbs_room));
+	der_start(&d, room, sizeof(room));
+	if (put_tbs(&tbs, setup, issuer, q, order, spki, r) < 0)
 		goto out;
-	der_add(&whole, tbs.p, tbs.n);
-	add_algorithm(&whole, issuer->pkey);
-	if (!add_signature(&whole, &tbs, issuer->pkey)) {
+	if (put_signature(&d, der_done(&tbs), issuer->pkey) < 0) {
 		refuse_openssl(r, "the issuing CA's key does not sign");
 		goto out;
 	}
-	der_begin(&tbs);
-	der_wrap(&tbs, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole);
-	out = tbs.full ? NULL : OPENSSL_memdup(tbs.p, tbs.n);
-	*n = tbs.n;
+	put_algorithm(&d, issuer->pkey);
+	der_put(&d, der_done(&tbs).p, der_done(&tbs).n);
+	der_enclose(&d, DER_SEQUENCE, sizeof(room));
+	whole = der_done(&d);
+	out = whole.n > 0 ? OPENSSL_memdup(whole.p, whole.n) : NULL;
+	*n = whole.n;
 	if (out == NULL)
 		refuse_openssl(r, "cannot put the certificate together");
 out:
