@@ -76,7 +76,7 @@ static bool waits_already(struct est_op *op)
 		est_refuse(op, 403, "an admin denied it");
 	else if (there.state == REGISTRY_GRANTED && registry_certificate_get(r, there.serial, &cert) == REGISTRY_OK && cert.state != REGISTRY_LIVE &&
 	    cert.state != REGISTRY_ISSUING)
-		est_refuse(op, 403, "the certificate that this request got is not live any more");
+		est_refuse(op, 403, "the certificate that this request got has ended or was revoked: enrol again with a new key");
 	else if (there.state == REGISTRY_GRANTED && registry_certificate_der(r, there.serial, der, sizeof(der), &n) == REGISTRY_OK)
 		est_reply_certificate(op, (struct strv){ (char *)der, n });
 	else if (registry_device_get(r, there.device, &device) != REGISTRY_OK ||

@@ -176,7 +176,7 @@ static void answer_again(struct under_way *u, const struct registry_certificate 
 	if (there->state == REGISTRY_ISSUING)
 		settle(u, ISSUE_BUSY, "the same transaction is under way");
 	else if (there->state != REGISTRY_LIVE)
-		settle(u, ISSUE_REFUSED, "the transaction's certificate is not live any more");
+		settle(u, ISSUE_REFUSED, "the certificate of this transaction and key has ended or was revoked: enrol again with a new key");
 	else if ((u->kept = malloc(REGISTRY_DER_MAX)) == NULL ||
 	    registry_certificate_der(u->issue->c.registry, there->serial, u->kept, REGISTRY_DER_MAX, &n) != REGISTRY_OK)
 		settle(u, ISSUE_UNAVAILABLE, "the registry has lost the certificate's bytes");

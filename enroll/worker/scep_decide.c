@@ -60,7 +60,7 @@ static void send_again(struct scep_op *op, const uint8_t serial[REGISTRY_SERIAL]
 	if (registry_certificate_get(r, serial, &cert) != REGISTRY_OK)
 		scep_later(op, registry_problem(r));
 	else if (cert.state != REGISTRY_LIVE && cert.state != REGISTRY_ISSUING)
-		refuse(op, "the transaction's certificate is not live any more");
+		refuse(op, "the certificate of this transaction and key has ended or was revoked: enrol again with a new key");
 	else if (cert.state == REGISTRY_ISSUING)
 		scep_later(op, "the transaction's certificate is being signed");
 	else if (registry_certificate_der(r, serial, der, sizeof(der), &n) != REGISTRY_OK)
