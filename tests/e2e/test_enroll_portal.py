@@ -447,6 +447,7 @@ def migration_comes_true(root, redis_server, group, sid):
     redis_server.client.hset(time.strftime("easgate:daily:%Y%m%d", time.gmtime()), "requests_password", 1)
     wait_until(lambda: root.get(of).json["survey"]["at"], 5)
     assert [root.get(of + path).status for path in ("/devices", "/devices?limit=x", "/devices?group=CN%3Dx", "/days", "/days?days=0")] == [200, 400, 404, 200, 400]
+    assert [root.get(of + "/without" + query).status for query in ("", "?limit=x", "?group=CN%3Dx")] == [200, 400, 404]
     assert [root.post(of + "/switch", {"group": g, "to": to}).status for g, to in ((group, "x"), ("CN=x", "back"), (group, "certificate"), (group, "back"))] == [400, 404, 200, 200]
     redis_server.client.hset("easgate:device:" + key, mapping={"last_seen": int(time.time()), "last_method": "password"})
     root.get(of + "?fresh=true")
@@ -536,6 +537,9 @@ def test_every_answer_is_described_and_every_description_comes_true(start_enroll
     migration_comes_true(root, redis_server, group, sid)
     assert alice.get("/api/admin/state").status == 403 and root.post("/api/devices", b"x").status == 400
     assert alice.request("DELETE", "/api/session").status == 204
+    redis_server.hang()         # what the guard knows cannot be asked: nobody's password is tried
+    assert browser(enroll).sign_in("mallory", PASSWORD).status == 503
+    redis_server.resume()
     assert described.unheard() == set()
 
 
