@@ -416,9 +416,11 @@ int admin_start(struct worker *w)
 		if (sockets[i].tag < SOCKET_TAG_ADMIN || w->admin->listeners_n == ARRAY_LEN(w->admin->listeners))
 			continue;
 		e = event_new(loop_base(w->loop), sockets[i].fd, EV_READ | EV_PERSIST, on_acceptable, w->admin);
-		if (e == NULL || event_add(e, NULL) < 0)
+		if (e == NULL)
 			return -1;
-		w->admin->listeners[w->admin->listeners_n++].readable = e;
+		w->admin->listeners[w->admin->listeners_n++].readable = e;	/* freed with the others, added or not */
+		if (event_add(e, NULL) < 0)
+			return -1;
 	}
 	return 0;
 }
