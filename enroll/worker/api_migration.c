@@ -105,6 +105,14 @@ static json_t *person_json(const struct enroll_migration *m, const struct survey
 	return json_pack("{s:o,s:o,s:I,s:o}", "sid", api_string(u->sid), "upn", api_string(u->text), "old", (json_int_t)u->devices_n, "groups", list);
 }
 
+/* False: it has answered. */
+static bool is_there(struct http_request *r, const struct survey_table *table)
+{
+	if (table == NULL)
+		api_error(r, 503, "unavailable", "The devices have not been gone through yet: /api/admin/migration begins that, and says how far it is.");
+	return table != NULL;
+}
+
 void migration_serve_without(struct enroll_worker *w, struct http_request *r)
 {
 	const struct enroll_migration *m = &w->settings->enroll.migration;
@@ -117,12 +125,8 @@ void migration_serve_without(struct enroll_worker *w, struct http_request *r)
 	json_int_t total = 0;
 	json_t *list;
 
-	if (survey == NULL || !admin_page_of(r, "text", &page) || !wanted_of(w, r, &want))
+	if (survey == NULL || !admin_page_of(r, "text", &page) || !wanted_of(w, r, &want) || !is_there(r, table))
 		return;
-	if (table == NULL) {
-		api_error(r, 503, "unavailable", "The devices have not been gone through yet: /api/admin/migration begins that, and says how far it is.");
-		return;
-	}
 	list = json_array();
 	for (size_t i = 0; (u = survey_table_user(table, i)) != NULL; i++) {
 		if (!is_without(m, &want, u))
@@ -149,12 +153,8 @@ void migration_serve_devices(struct enroll_worker *w, struct http_request *r)
 	json_int_t total = 0;
 	json_t *list;
 
-	if (survey == NULL || !admin_page_of(r, "text", &page) || !wanted_of(w, r, &want))
+	if (survey == NULL || !admin_page_of(r, "text", &page) || !wanted_of(w, r, &want) || !is_there(r, table))
 		return;
-	if (table == NULL) {
-		api_error(r, 503, "unavailable", "The devices have not been gone through yet: /api/admin/migration begins that, and says how far it is.");
-		return;
-	}
 	list = json_array();
 	for (size_t i = 0; (u = survey_table_user(table, i)) != NULL; i++) {
 		if (!user_is_wanted(&want, u))
