@@ -9,6 +9,7 @@
 #include "proxy/revocation/follow_parts.h"
 
 #define COUNT	   "1000"
+#define SILENT_SECONDS 600	/* a publisher writes every 20 */
 #define ONE_BY_ONE 512		/* so many news go to the change table; more are built in */
 
 static void scan(struct follow *f);
@@ -162,6 +163,24 @@ static void say_published(struct follow_issuer *issuer, bool published)
 		    "issuer's revocations there, its certificates become unknown when max_age_seconds have passed", issuer->hex);
 }
 
+/*
+ * Only said, not refused: whoever publishes says by next_update until when his set may be relied on, as a CRL does, and what is revoked by hand
+ * has no publisher that goes on. But while he is silent nobody revokes, and a copy of old that was brought back looks the same.
+ */
+static void say_silent(struct follow_issuer *issuer, int64_t loaded_at, int64_t now)
+{
+	bool silent = now - loaded_at > SILENT_SECONDS;
+
+	if (silent == issuer->silent)
+		return;
+	issuer->silent = silent;
+	if (silent)
+		log_say(LOG_WARNING, "redis_publisher_silent", "crl:%s was written %lld seconds ago: does easenroll run, and is this Redis no copy of old? "
+		    "What was revoked since then is not known here", issuer->hex, (long long)(now - loaded_at));
+	else
+		log_say(LOG_INFO, "redis_publisher_back", "crl:%s is written again", issuer->hex);
+}
+
 static void on_published(void *arg, enum redis_status status, const redisReply *reply)
 {
 	struct follow *f = arg;
@@ -184,6 +203,7 @@ static void on_published(void *arg, enum redis_status status, const redisReply *
 	if (f->stage != FOLLOW_FOLLOWING || !issuer->loaded || f->load_all)
 		return;
 	say_published(issuer, true);
+	say_silent(issuer, (int64_t)loaded_at, loop_wall(f->c.loop));
 	index_writer_confirm(f->c.index, issuer->key, INDEX_REDIS, loop_wall(f->c.loop), (int64_t)next);
 	f->c.changed(f->c.arg);
 }

@@ -29,6 +29,7 @@ struct follow_issuer {
 	bool loaded;		/* in this run */
 	bool replace;		/* an authentic reload named it: the next load is the whole truth */
 	int published;		/* crl:<issuer> was there in the last round: 1, -1: it was not, 0: not asked yet */
+	bool silent;		/* it was written long ago */
 };
 
 struct follow {

@@ -242,6 +242,19 @@ def test_p27_a_flushed_redis_takes_nothing_back_and_is_no_longer_fresh(
     assert status(phone(proxy, alice)) == 403
 
 
+@pytest.mark.quick
+def test_a_publisher_that_has_been_silent_for_long_is_named_and_its_word_holds_until_next_update(start_proxy, node, store, phone, ca, alice):
+    store.crl(ca, loaded_at=int(time.time()) - 3600)
+    proxy = following(start_proxy(node(store)))
+    wait_status(phone(proxy, alice), 200)
+    line = proxy.wait_event("redis_publisher_silent")
+    assert line["level"] == "warning" and "easenroll" in line["message"]
+    store.crl(ca)
+    assert proxy.wait_event("redis_publisher_back")["level"] == "info"
+    store.crl(ca, next_update=int(time.time()) - 1)
+    wait_status(phone(proxy, alice), 503, FOLLOWED)
+
+
 def test_p27_a_redis_that_lost_its_data_in_a_restart_takes_nothing_back(
         start_proxy, node, store, phone, ca, alice, pki):
     store.revoke(ca, alice)
