@@ -240,15 +240,18 @@ static int check_host(struct proxy_settings *p, unsigned i, const struct config_
 
 static int check_identity(struct proxy_settings *p, const struct config_place *at)
 {
+	const char *choices[CLAIM_USER];	/* what comes from a certificate: neither "none", the first, nor "user", the last */
+
+	for (int kind = CLAIM_NONE + 1; kind < CLAIM_USER; kind++)
+		choices[kind - 1] = claim_names[kind];
+	choices[CLAIM_USER - 1] = NULL;
 	if (p->identity_count == 0 || p->identity_count >= CLAIM_USER)
 		return config_refuse(at, "proxy.identity", "expected a list of what in a certificate names its user, such as [sid, upn]");
 	for (unsigned i = 0; i < p->identity_count; i++) {
-		int kind = config_choice(p->identity[i], claim_names, "proxy.identity", at);
+		int kind = config_choice(p->identity[i], choices, "proxy.identity", at);
 		if (kind < 0)
 			return -1;
-		if (kind == CLAIM_NONE || kind == CLAIM_USER)
-			return config_refuse(at, "proxy.identity", "\"%s\" does not come from a certificate", p->identity[i]);
-		p->claim_order[i] = (enum claim_kind)kind;
+		p->claim_order[i] = (enum claim_kind)(kind + 1);
 	}
 	p->claim_count = p->identity_count;
 	return 0;

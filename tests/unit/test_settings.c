@@ -170,9 +170,10 @@ static void every_word_for_the_certificates_user_is_known(void **state)
 	for (unsigned i = 0; i < s->proxy.claim_count; i++)
 		assert_string_equal(claim_kind_name(s->proxy.claim_order[i]), s->proxy.identity[i]);
 	settings_free(s);
-	refused("[sid, upn]", "[sid, UPN]", "x.yaml:30: proxy.identity: \"UPN\" is none of: none, sid, upn");
-	refused("[sid, upn]", "[none]", "proxy.identity: \"none\" does not come from a certificate");
-	refused("[sid, upn]", "[user]", "proxy.identity: \"user\" does not come from a certificate");
+	refused("[sid, upn]", "[sid, UPN]", "x.yaml:30: proxy.identity: \"UPN\" is none of: sid, upn, alt-issuer-serial, alt-ski, alt-sha1-public-key, weak-issuer-subject, weak-subject, "
+	    "weak-rfc822, email, subject:CN, subject:UID, subject:emailAddress");
+	refused("[sid, upn]", "[none]", "proxy.identity: \"none\" is none of: sid, upn");
+	refused("[sid, upn]", "[user]", "proxy.identity: \"user\" is none of: sid, upn");
 	refused("[sid, upn]", "[]", "proxy.identity: expected a list of what in a certificate names its user");
 }
 
