@@ -52,6 +52,8 @@ enum metric {
 };
 extern const struct metric_row metric_rows[M_COUNT];
 
+/* Why a connection was not taken, or not kept. */
+enum accept_refusal { ACCEPT_FULL = 0, ACCEPT_NO_HEADER, ACCEPT_DESCRIPTORS, ACCEPT_MEMORY, ACCEPT_ADDRESS };
 enum { HANDSHAKE_FULL = 0, HANDSHAKE_RESUMED, HANDSHAKE_FAILED, HANDSHAKE_TIMEOUT };
 enum { TLS_OTHER = 0, TLS_12, TLS_13 };
 #define HANDSHAKE_SUB(result, version) ((unsigned)(result) * 3 + (unsigned)(version))

@@ -89,6 +89,7 @@ static const struct config_fill limit_rows[] = {
 	FILL_U32(struct limit_settings, head_bytes, 16384, 1024, 65536),
 	FILL_U32(struct limit_settings, headers, 100, 8, 128),
 	FILL_U32(struct limit_settings, body_bytes, 30000000, 1024, UINT32_MAX),
+	FILL_U32(struct limit_settings, connections_per_address, 0, 0, 1000000),
 	FILL_U32(struct limit_settings, handshake_seconds, 10, 1, 300),
 	FILL_U32(struct limit_settings, head_seconds, 30, 1, 300),
 	FILL_U32(struct limit_settings, body_idle_seconds, 60, 1, 3600),

@@ -132,6 +132,7 @@ extern const char *const jwt_algorithms[];	/* NULL-terminated: those that may be
 struct limit_settings {
 	uint32_t head_bytes, headers;
 	uint32_t body_bytes;
+	uint32_t connections_per_address;	/* 0: any number */
 	uint32_t handshake_seconds, head_seconds, body_idle_seconds, idle_seconds, drain_seconds;
 	uint32_t session_records, session_seconds, retry_after_seconds, device_days;
 };

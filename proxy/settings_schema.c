@@ -139,6 +139,7 @@ static const cyaml_schema_field_t limit_fields[] = {
 	U32(struct limit_settings, head_bytes),
 	U32(struct limit_settings, headers),
 	U32(struct limit_settings, body_bytes),
+	U32(struct limit_settings, connections_per_address),
 	U32(struct limit_settings, handshake_seconds),
 	U32(struct limit_settings, head_seconds),
 	U32(struct limit_settings, body_idle_seconds),

@@ -151,7 +151,9 @@ void connection_answer(struct http_connection *c, bool close_after, uint64_t num
 	connection_limit(c, (uint64_t)c->server->config.idle_seconds * 1000);
 	if (number != 0)
 		hold(c, number);
-	else if (!c->busy)
+	else
+		crowd_waits(&c->crowd);
+	if (number == 0 && !c->busy)
 		connection_run(c);
 }
 
@@ -162,6 +164,7 @@ void http_server_release(struct http_server *s, uint64_t upto)
 
 		let_go(c);
 		c->state = CONNECTION_WRITING;
+		crowd_waits(&c->crowd);
 		connection_run(c);
 	}
 }
@@ -255,6 +258,7 @@ static void body_complete(struct http_connection *c)
 	buffer_init(&c->body, c->server->config.body_bytes + 1);
 	deadline_disarm(&c->deadline);
 	c->state = CONNECTION_SERVING;
+	crowd_served(&c->crowd);
 	pending_serve(p);
 }
 

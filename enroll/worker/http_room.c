@@ -3,11 +3,8 @@
  * (or its beginning), in whatever state its client keeps it: so who holds many connections without asking loses his own, and whoever asks is served. Operators
  * have room of their own. Worker of easenroll.
  */
-#include <netinet/in.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <openssl/rand.h>
 
 #include "common/log.h"
 #include "enroll/worker/http_server_parts.h"
@@ -15,87 +12,28 @@
 #define OPERATORS_MAX 64
 #define SAY_MS	      60000
 
-int room_begin(struct http_server *s)
-{
-	return RAND_bytes((unsigned char *)s->peer_secret, sizeof(s->peer_secret)) == 1 ? 0 : -1;
-}
-
-/* --- addresses --- */
-
-/* An IPv4 address as ::ffff:a.b.c.d; of IPv6 the first half: whoever has one has all of it. */
-static void key_of(const struct sockaddr *from, uint8_t key[16])
-{
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-
-	memset(key, 0, 16);
-	if (from->sa_family == AF_INET) {
-		memcpy(&v4, from, sizeof(v4));
-		key[10] = key[11] = 0xff;
-		memcpy(key + 12, &v4.sin_addr, 4);
-	} else if (from->sa_family == AF_INET6) {
-		memcpy(&v6, from, sizeof(v6));
-		memcpy(key, &v6.sin6_addr, IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) ? 16 : 8);
-	}
-}
-
-/* Where it stands, or would be put. Which bucket that is nobody outside can know. */
-static struct http_peer **find(struct http_server *s, const uint8_t key[16])
-{
-	struct http_peer **at;
-	uint64_t half[2], h;
-
-	memcpy(half, key, sizeof(half));
-	h = (half[0] ^ s->peer_secret[0]) * (s->peer_secret[1] | 1);
-	h = ((h ^ (h >> 29)) + half[1]) * (s->peer_secret[0] | 1);
-	for (at = &s->peers[(h >> 40) % PEER_BUCKETS]; *at != NULL && memcmp((*at)->key, key, 16) != 0;)
-		at = &(*at)->next;
-	return at;
-}
-
 static bool is_operators(const struct http_listener *l)
 {
 	return l->way == HTTP_WAY_LOCAL || l->way == HTTP_WAY_ADMIN;
 }
 
-static int enter_peer(struct http_connection *c, const struct sockaddr *from)
+static int enter_crowd(struct http_connection *c, const struct sockaddr *from)
 {
 	struct http_server *s = c->server;
-	struct http_peer **at;
-	uint8_t key[16];
 
-	if (is_operators(c->listener)) {
-		s->operators++;
-		return 0;
-	}
-	key_of(from, key);
-	at = find(s, key);
-	if (*at == NULL) {
-		*at = calloc(1, sizeof(**at));
-		if (*at == NULL)
-			return -1;
-		memcpy((*at)->key, key, sizeof(key));
-	}
-	c->peer = *at;
-	c->peer->connections++;
+	if (!is_operators(c->listener))
+		return crowd_enter(s->crowd, &c->crowd, from);
+	s->operators++;
 	return 0;
 }
 
-static void leave_peer(struct http_connection *c)
+static void leave_crowd(struct http_connection *c)
 {
 	struct http_server *s = c->server;
-	struct http_peer **at;
 
-	if (c->peer == NULL) {
+	if (is_operators(c->listener))
 		s->operators--;
-		return;
-	}
-	if (--c->peer->connections > 0)
-		return;
-	at = find(s, c->peer->key);
-	*at = c->peer->next;
-	free(c->peer);
-	c->peer = NULL;
+	crowd_leave(s->crowd, &c->crowd);
 }
 
 /* --- the list: the newest, and whoever was answered last, stands first --- */
@@ -144,7 +82,7 @@ static void name_client(struct http_connection *c, const struct sockaddr *from)
 
 int room_enter(struct http_connection *c, const struct sockaddr *from)
 {
-	if (enter_peer(c, from) < 0)
+	if (enter_crowd(c, from) < 0)
 		return -1;
 	name_client(c, from);
 	link_first(c);
@@ -155,7 +93,7 @@ int room_enter(struct http_connection *c, const struct sockaddr *from)
 void room_leave(struct http_connection *c)
 {
 	room_body_over(c);
-	leave_peer(c);
+	leave_crowd(c);
 	unlink_it(c);
 	c->server->connections--;
 }
@@ -164,6 +102,7 @@ void room_answered(struct http_connection *c)
 {
 	unlink_it(c);
 	link_first(c);
+	crowd_waits(&c->crowd);
 }
 
 /* --- making room --- */
@@ -190,37 +129,44 @@ void room_shed(struct http_server *s, enum enroll_shed why, const char *client)
 
 static bool may_go(const struct http_connection *c)
 {
-	return c->peer != NULL && c->state != CONNECTION_SERVING && c->state != CONNECTION_HELD;
+	return !is_operators(c->listener) && c->state != CONNECTION_SERVING && c->state != CONNECTION_HELD;
 }
 
-bool room_make(struct http_server *s, const struct http_peer *peer, enum enroll_shed why)
+static bool end_one(struct http_connection *c, enum enroll_shed why)
+{
+	if (c == NULL)
+		return false;
+	room_shed(c->server, why, c->client);
+	connection_free(c);
+	return true;
+}
+
+bool room_make(struct http_server *s, enum enroll_shed why)
 {
 	struct http_connection *c = s->last;
 
-	while (c != NULL && !(may_go(c) && (peer == NULL || c->peer == peer)))
+	while (c != NULL && !may_go(c))
 		c = c->prev;
-	if (c == NULL)
-		return false;
-	room_shed(s, why, c->client);
-	connection_free(c);
-	return true;
+	return end_one(c, why);
+}
+
+static bool room_make_at(struct http_server *s, const struct sockaddr *from)
+{
+	struct crowd_member *m = crowd_longest(s->crowd, from);
+
+	return m != NULL && end_one(CONTAINER_OF(m, struct http_connection, crowd), SHED_ADDRESS);
 }
 
 bool room_for(struct http_listener *l, const struct sockaddr *from)
 {
 	struct http_server *s = l->server;
-	const struct http_peer *peer;
 	char client[ADDRESS_TEXT_MAX];
-	uint8_t key[16];
 	bool crowd;
 
 	if (is_operators(l))
 		return s->operators < OPERATORS_MAX;
-	key_of(from, key);
-	peer = *find(s, key);
-	crowd = peer != NULL && peer->connections >= s->config.connections_per_address;
-	if (crowd ? room_make(s, peer, SHED_ADDRESS) :
-		    s->connections - s->operators < s->config.connections || room_make(s, NULL, SHED_FULL))
+	crowd = crowd_count(s->crowd, from) >= s->config.connections_per_address;
+	if (crowd ? room_make_at(s, from) : s->connections - s->operators < s->config.connections || room_make(s, SHED_FULL))
 		return true;
 	address_print(from, client);
 	room_shed(s, crowd ? SHED_ADDRESS : SHED_FULL, client);

@@ -11,6 +11,7 @@
 
 #define AT_ONCE	 16	/* per turn of the loop: the others get their turn too */
 #define PAUSE_MS 500
+#define CROWD_BUCKETS 256
 
 struct http_server *http_server_new(struct loop *loop, const struct http_server_config *config)
 {
@@ -21,7 +22,8 @@ struct http_server *http_server_new(struct loop *loop, const struct http_server_
 	s->loop = loop;
 	s->config = *config;
 	s->spare = descriptors_spare();
-	if (room_begin(s) < 0) {
+	s->crowd = crowd_new(CROWD_BUCKETS);
+	if (s->crowd == NULL) {
 		http_server_free(s);
 		return NULL;
 	}
@@ -54,6 +56,7 @@ void http_server_free(struct http_server *s)
 		SSL_CTX_free(l->tls);
 		free(l);
 	}
+	crowd_free(s->crowd);
 	if (s->spare >= 0)
 		close(s->spare);
 	free(s);
@@ -98,7 +101,7 @@ static bool is_helped(struct http_listener *l, int error)
 
 	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
 		return false;	/* EAGAIN, or one that ended before it was taken */
-	if (room_make(s, NULL, SHED_DESCRIPTORS))
+	if (room_make(s, SHED_DESCRIPTORS))
 		return true;
 	/* to try again at once would only take the processor's time */
 	pause_accepting(s, true, strerror(error));
@@ -114,7 +117,7 @@ static bool take(struct http_listener *l, int fd, const struct sockaddr *from)
 {
 	struct http_server *s = l->server;
 
-	if (!is_operators(l->way) && descriptors_are_scarce(fd) && !room_make(s, NULL, SHED_DESCRIPTORS)) {
+	if (!is_operators(l->way) && descriptors_are_scarce(fd) && !room_make(s, SHED_DESCRIPTORS)) {
 		close(fd);
 		room_shed(s, SHED_DESCRIPTORS, "");
 		pause_accepting(s, false, "hardly a descriptor is left");

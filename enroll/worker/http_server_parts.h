@@ -8,6 +8,7 @@
 #include <event2/event_struct.h>
 
 #include "common/address.h"
+#include "common/crowd.h"
 #include "common/descriptors.h"
 #include "common/http_chunk.h"
 #include "enroll/metric_table.h"
@@ -37,17 +38,9 @@ enum connection_state {
 
 struct pending;
 
-/* One address (a /64 of IPv6), as long as it has connections. */
-struct http_peer {
-	struct http_peer *next;		/* in the same bucket */
-	uint8_t key[16];
-	unsigned connections;
-};
-#define PEER_BUCKETS 256
-
 struct http_connection {
 	struct http_connection *next, *prev;
-	struct http_peer *peer;		/* NULL: an operator's, by the local socket or the admin listener */
+	struct crowd_member crowd;	/* in nowhere: an operator's, by the local socket or the admin listener */
 	struct http_connection *held_next, *held_prev;	/* CONNECTION_HELD: in the server's queue */
 	uint64_t held_for;
 	struct http_server *server;
@@ -98,9 +91,8 @@ struct http_server {
 	struct http_listener *listeners;
 	unsigned listeners_n;
 	struct http_connection *first, *last;	/* whose last answer (or whose beginning) is longest ago stands last */
-	unsigned connections, operators;	/* all; those without a peer */
-	struct http_peer *peers[PEER_BUCKETS];
-	uint64_t peer_secret[2];
+	unsigned connections, operators;	/* all; those of operators */
+	struct crowd *crowd;			/* those of the others, by address */
 	size_t bodies;				/* bytes of bodies that came and are not answered */
 	struct { uint64_t next_ms; unsigned n; } shed[SHED_KINDS];	/* when it may be said again; how many since */
 	int spare;				/* descriptors.h */
@@ -132,11 +124,10 @@ void server_connection_gone(struct http_server *s);
  * http_room.c: how many connections there may be, and who goes when there are too many: whoever keeps us waiting longest for a whole request,
  * or with taking its answer. Nobody whose request is being served.
  */
-MUST_CHECK int room_begin(struct http_server *s);
 /* Whether somebody on this listener may come in; others may have been closed for that. */
 MUST_CHECK bool room_for(struct http_listener *l, const struct sockaddr *from);
-/* Closes the one that waits longest, of this address (NULL: of all). False: there is none. */
-MUST_CHECK bool room_make(struct http_server *s, const struct http_peer *peer, enum enroll_shed why);
+/* Closes the one that waits longest. False: there is none. */
+MUST_CHECK bool room_make(struct http_server *s, enum enroll_shed why);
 /* Counts one that was closed, or not taken, for that reason, and says so once a minute. */
 void room_shed(struct http_server *s, enum enroll_shed why, const char *client);
 /* c has its name, is in the list and counted with its address; -1: out of memory. */

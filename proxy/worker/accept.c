@@ -63,7 +63,7 @@ static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 		socklen_t n = sizeof(from);
 		int fd;
 		if (w->sessions >= w->now->settings->proxy.sessions) {
-			metrics_add(M_ACCEPT_REFUSED, 0, 1);
+			metrics_add(M_ACCEPT_REFUSED, ACCEPT_FULL, 1);
 			pause_for_a_while(l, "as many sessions as proxy.sessions allows");
 			return;
 		}
@@ -72,13 +72,13 @@ static void on_acceptable(evutil_socket_t socket, short what, void *arg)
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 				pause_for_a_while(l, strerror(errno));
 				descriptors_refuse_one(l->fd, &l->reserve);
-				metrics_add(M_ACCEPT_REFUSED, 2, 1);
+				metrics_add(M_ACCEPT_REFUSED, ACCEPT_DESCRIPTORS, 1);
 			}
 			return;		/* EAGAIN, or a connection that ended before it was taken */
 		}
 		if (descriptors_are_scarce(fd)) {
 			close(fd);
-			metrics_add(M_ACCEPT_REFUSED, 2, 1);
+			metrics_add(M_ACCEPT_REFUSED, ACCEPT_DESCRIPTORS, 1);
 			pause_for_a_while(l, "what descriptors are left is for the mail servers' ends of those who are here");
 			return;
 		}

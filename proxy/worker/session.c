@@ -34,6 +34,8 @@ static void on_device_readable(evutil_socket_t fd, short what, void *arg);
 #define TO(state) (1u << (state))
 #define ASKING (TO(SESSION_ACCOUNT) | TO(SESSION_PASSWORD) | TO(SESSION_DEVICE) | TO(SESSION_CREDENTIAL) | TO(SESSION_UPSTREAM) | TO(SESSION_RELAY) | \
 	TO(SESSION_COLLECT) | TO(SESSION_ANSWER))
+/* Something is done for it. In all other states its own client can keep it as long as the deadline lets him. */
+#define SERVED (TO(SESSION_ACCOUNT) | TO(SESSION_PASSWORD) | TO(SESSION_DEVICE) | TO(SESSION_CREDENTIAL) | TO(SESSION_UPSTREAM) | TO(SESSION_RELAY))
 
 static const struct session_rule {
 	const char *name;
@@ -85,6 +87,10 @@ void session_go(struct session *s, enum session_state to)
 	if (to != s->state && (rules[s->state].next & TO(to)) == 0)
 		bug("session %llu: %s -> %s", (unsigned long long)s->id, rules[s->state].name, rule->name);
 	s->state = to;
+	if ((SERVED & TO(to)) != 0)
+		crowd_served(&s->crowd);
+	else
+		crowd_waits(&s->crowd);
 	if (rule->limit != SIZE_MAX) {
 		const char *limits = (const char *)&s->worker->now->settings->proxy.limits;
 		uint32_t seconds;
@@ -183,6 +189,7 @@ void session_close(struct session *s, const char *why)
 		s->prev->next = s->next;
 	else
 		w->newest = s->next;
+	crowd_leave(w->crowd, &s->crowd);
 	w->sessions--;
 	if (w->head_owner == s)
 		w->head_owner = NULL;
@@ -398,14 +405,17 @@ void session_start(struct worker *w, int fd, const struct sockaddr *from, bool p
 	struct session *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
+		goto no_memory;
+	s->worker = w;
+	address_print(from, s->client);
+	/* behind a load balancer it is known later */
+	if (!proxy_header && !session_crowd(s, from))
 		goto refused;
 	s->ssl = handshake_new(w->now->hosts);
 	if (s->ssl == NULL || tls_socket_set(s->ssl, fd) < 0)
-		goto refused;
-	s->worker = w;
+		goto no_memory;
 	s->id = ++w->next_session;
 	s->fd = fd;
-	address_print(from, s->client);
 	buffer_init(&s->in, IN_MAX);
 	buffer_init(&s->out, OUT_MAX);
 	s->next = w->newest;
@@ -420,10 +430,13 @@ void session_start(struct worker *w, int fd, const struct sockaddr *from, bool p
 	s->state = proxy_header ? SESSION_PROXY : SESSION_HANDSHAKE;
 	session_go(s, s->state);
 	return;
+no_memory:
+	metrics_add(M_ACCEPT_REFUSED, ACCEPT_MEMORY, 1);
 refused:
-	metrics_add(M_ACCEPT_REFUSED, 3, 1);
-	if (s != NULL)
+	if (s != NULL) {
 		SSL_free(s->ssl);
+		crowd_leave(w->crowd, &s->crowd);
+	}
 	free(s);
 	close(fd);
 }

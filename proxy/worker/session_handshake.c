@@ -117,7 +117,7 @@ void session_proxy_header(struct session *s)
 	case PROXY_DONE:
 		break;
 	default:
-		metrics_add(M_ACCEPT_REFUSED, 1, 1);
+		metrics_add(M_ACCEPT_REFUSED, ACCEPT_NO_HEADER, 1);
 		log_say(LOG_WARNING, "proxy_header", "%s sent no valid PROXY header: see proxy_protocol_from and the load balancer", s->client);
 		session_close(s, "no PROXY header");
 		return;
@@ -130,8 +130,13 @@ void session_proxy_header(struct session *s)
 		session_close(s, "the PROXY header could not be read");
 		return;
 	}
-	if (!source.local)
+	if (!source.local) {
 		address_print((const struct sockaddr *)&source.address, s->client);
+		if (!session_crowd(s, (const struct sockaddr *)&source.address)) {
+			session_close(s, "its address has too many connections");
+			return;
+		}
+	}
 	session_go(s, SESSION_HANDSHAKE);
 	session_handshake(s);
 }

@@ -8,6 +8,7 @@
 
 #include "common/address.h"
 #include "common/buffer.h"
+#include "common/crowd.h"
 #include "common/http_chunk.h"
 #include "proxy/worker/request.h"
 #include "proxy/worker/session.h"
@@ -113,6 +114,7 @@ struct bearer_memo {
 struct session {
 	struct worker *worker;
 	struct session *next, *prev;
+	struct crowd_member crowd;	/* in nowhere: its address is not limited, or not known yet */
 	uint64_t id;
 	enum session_state state;
 	int fd;
@@ -160,6 +162,10 @@ void session_answer(struct session *s);
 
 /* Between requests: a kept connection may be idle; once a head has begun it must come whole in time. */
 void session_await_request(struct session *s);
+
+/* --- session_crowd.c --- */
+/* s comes from there, and is counted there; another of that address may have been closed for it. False: there is no room, and s is to be closed. */
+MUST_CHECK bool session_crowd(struct session *s, const struct sockaddr *from);
 
 /* --- session_handshake.c --- */
 /* Bytes have come in those states. s may be gone afterwards. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/crowd.h"
 #include "common/device.h"
 #include "common/log.h"
 #include "common/object_memory.h"
@@ -25,6 +26,7 @@
 #define SWEEP_MS	   5000
 #define LINKS_MS	   1000
 #define DIRECTORY_EXTRA_MS 1000
+#define CROWD_BUCKETS	   1024
 #define MEMORY_STEP	   64	/* fewer sessions than this are not worth a trim */
 #define CALM_MS		   250	/* so soon after a rush what it needed is given back */
 #define POOL_KEEP	   4
@@ -431,6 +433,7 @@ static void tear_down(struct worker *w)
 	deadline_disarm(&w->links);
 	deadline_disarm(&w->drain_end);
 	sessions_end_all(w);
+	crowd_free(w->crowd);
 	deadline_disarm(&w->calm);
 	admin_free(w);
 	accept_free(w);
@@ -468,7 +471,8 @@ int worker_process(struct child *child)
 	w->child = child;
 	w->loop = child_loop(child);
 	w->dns = dns_new(w->loop);
-	if (w->dns == NULL)
+	w->crowd = crowd_new(CROWD_BUCKETS);
+	if (w->dns == NULL || w->crowd == NULL)
 		goto out;
 	w->now = config_from(w, child_bundle(child));
 	if (w->now == NULL || set_up_ways(w) < 0)

@@ -20,6 +20,7 @@
 
 #define WORKER_KERBEROS_MAX 16
 
+struct crowd;
 struct devices;
 struct switches;
 struct jwt_keys;
@@ -59,6 +60,9 @@ struct worker {
 	struct listener *listeners;	/* accept.c */
 	struct admin *admin;		/* admin.c */
 	char directory_down[256];	/* what *directory* last said it misses; "": nothing */
+	struct crowd *crowd;		/* sessions by their address, where that is limited; room.c */
+	uint64_t crowd_next_ms;		/* when a crowd may be said again */
+	unsigned crowd_unsaid;
 	struct session *newest;		/* all sessions of this worker */
 	unsigned sessions, most_sessions;	/* now; since memory was given back last */
 	uint64_t next_session;

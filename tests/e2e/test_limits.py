@@ -297,6 +297,60 @@ def test_as_many_sessions_as_configured_and_then_new_ones_wait(start_proxy, conf
     assert device.sync().status == 200
 
 
+def call_from(device, source, data=b""):
+    """A connection from that address of loopback; the bytes, and no more."""
+    sock = socket.create_connection((device.host, device.port), timeout=5, source_address=(source, 0))
+    sock.sendall(data)
+    return sock
+
+
+@pytest.mark.quick
+def test_threat_50_an_address_that_has_its_share_loses_what_waits_longest_and_others_notice_nothing(
+        start_proxy, configure, backend, phone, alice):
+    proxy = start_proxy(configure(backend, {"proxy.limits.connections_per_address": 8, "proxy.limits.handshake_seconds": 60}))
+    hold = backend.when("Ping", answers.hold())
+    device = phone(proxy, alice)
+    other = call_from(device, "127.1.0.1")
+    pings = [device.ping() for _ in range(7)]
+    hold.wait_waiting(backend, 7)
+    crowd = [call_from(device, "127.0.0.1") for _ in range(50)]
+    for sock in crowd[:-1]:
+        assert sock.recv(1) == b"", "who waited longest made room"
+    assert device.options().status == 200, "who asks is served, and takes the room of the last that does not"
+    assert crowd[-1].recv(1) == b""
+    line = proxy.wait_event("connection_shed")
+    assert line["client"].startswith("127.0.0.1:") and "connections_per_address" in line["why"]
+    assert proxy.metric("easproxy_accept_refused_total", reason="address") == 50
+    assert len(proxy.events("connection_shed")) == 1, "it is said once a minute"
+    pings.append(device.ping())
+    hold.wait_waiting(backend, 8)
+    assert call_from(device, "127.0.0.1").recv(1) == b"", "all others are being served: they are left alone"
+    other.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        other.recv(1)
+    hold.release()
+    assert all(ping.wait().status == 200 for ping in pings)
+    assert phone(proxy, alice).options().status == 200
+
+
+@pytest.mark.quick
+def test_threat_50_behind_a_load_balancer_it_is_the_phones_address_that_counts(start_proxy, configure, backend, phone, alice):
+    header = "PROXY TCP4 %s 127.0.0.1 4711 443\r\n"
+    proxy = start_proxy(configure(backend, {"proxy.limits.connections_per_address": 4, "proxy.limits.handshake_seconds": 60,
+                                            "proxy.listeners.0.proxy_protocol_from": ["127.0.0.0/8"]}))
+    device = phone(proxy, alice, before=(header % "192.0.2.9").encode())
+    silent = [call_from(device, "127.0.0.1") for _ in range(10)]
+    crowd = [call_from(device, "127.0.0.1", (header % "192.0.2.7").encode()) for _ in range(10)]
+    for sock in crowd[:6]:
+        assert sock.recv(1) == b""
+    assert device.sync().status == 200
+    assert proxy.metric("easproxy_accept_refused_total", reason="address") == 6
+    for sock in silent + crowd[6:]:
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+
+
 @pytest.mark.quick
 def test_threat_55_a_device_cannot_write_log_lines(proxy, device):
     with device.connect() as line:
