@@ -61,7 +61,7 @@ enum registry_result reg_audit(struct registry *r, const struct registry_by *by,
 	memcpy(e.previous, r->tail_hash, sizeof(e.previous));
 	if (audit_trail_hash(&e, e.hash) < 0)
 		return reg_fail(r, REGISTRY_FAILED, "registry: the audit entry's hash could not be made");
-	rc = reg_run(r, "INSERT INTO audit(n,at,actor,action,object,detail,previous,hash) VALUES(?,?,?,?,?,?,?,?)", "iittttbb", e.n, e.at, e.actor,
+	rc = reg_run(r, "INSERT OR FAIL INTO audit(n,at,actor,action,object,detail,previous,hash) VALUES(?,?,?,?,?,?,?,?)", "iittttbb", e.n, e.at, e.actor,
 	    e.action, e.object, e.detail, (const void *)e.previous, sizeof(e.previous), (const void *)e.hash, sizeof(e.hash));
 	r->tail_known = rc == REGISTRY_OK && r->open;
 	r->tail_n = e.n;

@@ -299,7 +299,7 @@ static enum registry_result write_live(struct registry *r, const struct registry
 		    " NOT EXISTS (SELECT 1 FROM certificates n WHERE n.serial=certificates.successor AND n.state=2))", "btt",
 		    (const void *)serial, (size_t)REGISTRY_SERIAL, c.device, c.profile);
 	if (rc == REGISTRY_OK)
-		rc = reg_run(r, "UPDATE certificates SET state=2,sha256=? WHERE serial=?", "bb", (const void *)hash, sizeof(hash),
+		rc = reg_run(r, "UPDATE OR FAIL certificates SET state=2,sha256=? WHERE serial=?", "bb", (const void *)hash, sizeof(hash),
 		    (const void *)serial, (size_t)REGISTRY_SERIAL);
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "INSERT INTO certificate_bytes(serial,der) VALUES(?,?)", "bb", (const void *)serial, (size_t)REGISTRY_SERIAL,

@@ -61,14 +61,18 @@ static void a_file_of_a_newer_program_is_refused(void **state)
 	assert_null(s->registry);
 	assert_non_null(strstr(why, "newer"));
 	/* nothing of it was touched: what stood there serves whoever knows it */
-	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=3", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=4", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	site_open(s);
 }
 
 #define AS_STEP_1 "DROP INDEX devices_serial; DROP INDEX devices_udid; " AS_STEP_2 "PRAGMA user_version=1"
-#define AS_STEP_2 "DROP TRIGGER accounts_counted; DROP TRIGGER devices_counted; DROP TRIGGER devices_counted_anew; DROP TRIGGER certificates_counted;" \
+#define AS_STEP_2 AS_STEP_3 "DROP TRIGGER accounts_counted; DROP TRIGGER devices_counted; DROP TRIGGER devices_counted_anew; DROP TRIGGER certificates_counted;" \
 	"DROP TRIGGER certificates_counted_anew; DROP TABLE counts; PRAGMA user_version=2;"
+/* what step 4 changes in its place stays: it is dropped and made anew */
+#define AS_STEP_3 "CREATE TRIGGER certificates_counted AFTER INSERT ON certificates BEGIN" \
+	" UPDATE counts SET n = n + 1 WHERE kind = 'certificates' AND state = NEW.state; END; DROP INDEX secrets_unused;" \
+	"CREATE INDEX secrets_of ON secrets(account, used, ends);"
 
 /* As the first release wrote it: each step is done once, and what was in it is there. */
 static void a_file_of_an_older_program_is_brought_up_to_date(void **state)
