@@ -7,7 +7,6 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,24 +83,17 @@ static int read_lines(struct known_keys *k, FILE *f, const char *path, struct re
 	return ferror(f) ? refuse(r, SIGNER_BROKEN, "%s: %s", path, strerror(errno)) : 0;
 }
 
-struct known_keys *known_keys_read(const char *path, struct refusal *r)
+struct known_keys *known_keys_from(FILE *f, const char *name, struct refusal *r)
 {
 	struct known_keys *k = calloc(1, sizeof(*k));
-	FILE *f = fopen(path, "re");
-	int rc;
 
-	if (k == NULL || f == NULL) {
-		(void)refuse(r, SIGNER_BROKEN, "enroll.ca.known_keys_file: %s: %s: create it, or correct the path", path, k == NULL ? "out of memory" : strerror(errno));
-		free(k);
-		if (f != NULL)
-			fclose(f);
+	if (k == NULL) {
+		(void)refuse(r, SIGNER_BROKEN, "%s: out of memory", name);
 		return NULL;
 	}
 	k->spki.size = SHA256_SIZE;
 	k->modulus.size = MODULUS_HASH;
-	rc = read_lines(k, f, path, r);
-	fclose(f);
-	if (rc < 0) {
+	if (read_lines(k, f, name, r) < 0) {
 		known_keys_free(k);
 		return NULL;
 	}
@@ -109,6 +101,20 @@ struct known_keys *known_keys_read(const char *path, struct refusal *r)
 		qsort(k->spki.p, k->spki.n, SHA256_SIZE, compare_spki);
 	if (k->modulus.n > 0)
 		qsort(k->modulus.p, k->modulus.n, MODULUS_HASH, compare_modulus);
+	return k;
+}
+
+struct known_keys *known_keys_read(const char *path, struct refusal *r)
+{
+	FILE *f = fopen(path, "re");
+	struct known_keys *k;
+
+	if (f == NULL) {
+		(void)refuse(r, SIGNER_BROKEN, "enroll.ca.known_keys_file: %s: %s: create it, or correct the path", path, strerror(errno));
+		return NULL;
+	}
+	k = known_keys_from(f, path, r);
+	fclose(f);
 	return k;
 }
 

@@ -8,6 +8,7 @@
 #define EASGATE_ENROLL_SIGNER_KNOWN_KEYS_H
 
 #include <openssl/evp.h>
+#include <stdio.h>
 
 #include "common/base.h"
 #include "enroll/signer/refusal.h"
@@ -18,6 +19,8 @@ struct known_keys;
 
 /* NULL with *r: unreadable, too many, or a line (which is told) that is neither. */
 struct known_keys *known_keys_read(const char *path, struct refusal *r);
+/* The same of what an open stream brings; name: for *r. */
+struct known_keys *known_keys_from(FILE *f, const char *name, struct refusal *r);
 void known_keys_free(struct known_keys *k);	/* accepts NULL */
 size_t known_keys_count(const struct known_keys *k);
 /* 1: the key of these n bytes (DER) is in the file; 0: it is not; -1: that cannot be found out (out of memory). k NULL: 0. */
