@@ -21,6 +21,7 @@
 #include "common/prepare.h"
 #include "common/text.h"
 #include "common/tls.h"
+#include "enroll/challenge.h"
 #include "enroll/program.h"
 #include "enroll/signer/known_keys.h"
 
@@ -192,6 +193,19 @@ static int check_known_keys(const struct enroll_settings *s)
 	return finding(true, "%zu keys that others know in %s", n, path);
 }
 
+static int check_challenge(const struct enroll_settings *s, struct bundle *files)
+{
+	const struct enroll_scep *c = &s->enroll.scep;
+	const char *weakness;
+	struct strv text;
+
+	if (c->challenge_kind != CHALLENGE_STATIC || !bundle_get_secret(files, c->static_file, &text))
+		return 0;	/* whether the file can be read is told by its own line */
+	weakness = challenge_weakness(text);
+	return weakness != NULL ? finding(false, "enroll.scep.static_file %s: the challenge %s: " CHALLENGE_CURE, c->static_file, weakness) :
+	    finding(true, "the static challenge is long enough");
+}
+
 static int check_accounts(const struct enroll_settings *s)
 {
 	const char *path = s->common.directory.file, *groups[ENROLL_GROUPS_MAX + 1] = { NULL };
@@ -220,9 +234,10 @@ static int check_built(const struct enroll_settings *s)
 	struct bundle *files = bundle_from_disk();
 	char why[1024] = "out of memory";
 	int rc = files != NULL ? enroll_program_trial(s, files, why, sizeof(why)) : -1;
+	int bad = files != NULL ? check_challenge(s, files) : 0;
 
 	bundle_free(files);
-	return rc < 0 ? finding(false, "%s", why) : finding(true, "certificates and keys go together");
+	return bad | (rc < 0 ? finding(false, "%s", why) : finding(true, "certificates and keys go together"));
 }
 
 int enroll_check_run(const char *config_file)

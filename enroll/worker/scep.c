@@ -8,13 +8,29 @@
 #include <stdlib.h>
 #include <openssl/crypto.h>
 
+#include "common/log.h"
 #include "common/text.h"
+#include "enroll/challenge.h"
 #include "enroll/signer/ask.h"
 #include "enroll/worker/scep_parts.h"
 
 #define TYPE_CA_RA "application/x-x509-ca-ra-cert"
 #define TYPE_CA "application/x-x509-ca-cert"
 #define TYPE_NEXT_CA "application/x-x509-next-ca-cert"
+
+/* It is served all the same: the devices that have it are out there. */
+static void look_at_challenge(struct enroll_worker *w)
+{
+	const struct enroll_scep *c = &w->settings->enroll.scep;
+	struct strv text = { NULL, 0 };
+	const char *weakness;
+
+	if (c->challenge_kind != CHALLENGE_STATIC)
+		return;
+	weakness = bundle_get_secret(w->files, c->static_file, &text) ? challenge_weakness(text) : "is missing";
+	if (weakness != NULL)
+		log_say(LOG_WARNING, "challenge_weak", "enroll.scep.static_file %s: the challenge %s: " CHALLENGE_CURE, c->static_file, weakness);
+}
 
 struct scep *scep_new(struct enroll_worker *w, char *why, size_t why_size)
 {
@@ -24,6 +40,7 @@ struct scep *scep_new(struct enroll_worker *w, char *why, size_t why_size)
 	if (s == NULL)
 		return NULL;
 	s->w = w;
+	look_at_challenge(w);
 	s->enrol = enrol_new(w);
 	s->strangers = strangers_new(w->loop, &w->settings->common.lockout);
 	if (s->enrol == NULL || s->strangers == NULL || scep_webhook_new(s) < 0) {

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from site_ import der, scep
 from site_.http1 import Reader
 from site_.process import wait_until
+from site_.proxy import binary
 from site_.ways import PASSWORD, run, running
 
 UPN, SID = "1.3.6.1.4.1.311.20.2.3", "1.3.6.1.4.1.311.25.2"
@@ -285,6 +286,15 @@ def test_e42_a_static_challenge_is_not_guessed_at_as_fast_as_one_can_ask(place, 
         # from then on not even the right one is listened to
         assert client.enroll(csr=scep.request(key, "Spring2026!", extensions=asks), transaction=fresh()).http_status == 429
         assert site.live() == 1
+        # and such a one is told, with the cure, at the start and by `check`
+        told = site.program.events("challenge_weak")
+        assert [line["level"] for line in told] == ["warning"] and "fewer than 16 characters" in told[0]["message"]
+        for text, finding in ("Spring2026!", "FAILED  enroll.scep.static_file %s: the challenge has fewer than 16 characters and can be guessed: put a random text into "
+                              "it: openssl rand -base64 24" % path), ("ab" * 20, "fewer than 8 different"), ("x" * 129, "longer than 128 bytes"), ("0123456789abcdef-long-enough", "ok  "):
+            path.write_text(text + "\n")
+            printed = run(binary("easenroll"), "-c", site.place / "easgate.yaml", "check", good=False).stdout.decode().splitlines()
+            line = next(line for line in printed if "challenge" in line and not line.endswith(str(path)))
+            assert finding in line and "Spring2026" not in line
 
 
 def test_e42_of_two_requests_at_once_with_one_secret_exactly_one_gets_a_certificate(site):
