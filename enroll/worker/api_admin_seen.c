@@ -38,8 +38,10 @@ static void on_row(void *arg, const struct device_row *row, bool ok)
 			continue;
 		if (row->last_seen != 0)
 			(void)json_object_set_new(device, "last_sync", api_time(row->last_seen));
-		(void)json_object_set_new(device, "last_command", api_string(row->command));
-		(void)json_object_set_new(device, "last_method", api_string(row->method));
+		if (row->command[0] != '\0')
+			(void)json_object_set_new(device, "last_command", api_string(row->command));
+		if (row->method[0] != '\0')
+			(void)json_object_set_new(device, "last_method", api_string(row->method));
 		if (row->device[0] != '\0')
 			(void)json_object_set_new(device, "eas_device_id", api_string(row->device));
 	}

@@ -64,7 +64,7 @@ def test_list_and_show_tell_when_and_how_a_device_synced_last(fleet, redis_serve
     for name, (sync, method, eas) in wanted.items():
         shown = enroll.command("device", "show", devices[name])["device"]
         for answer in listed[name], shown:
-            assert (answer.get("last_sync"), answer.get("last_method") or None, answer.get("eas_device_id") or None) == (sync, method, eas), (name, answer)
+            assert (answer.get("last_sync"), answer.get("last_method"), answer.get("eas_device_id") or None) == (sync, method, eas), (name, answer)
             assert answer["owner"]["name"] == "alice", "whose it is the registry knows, whatever a record says"
         assert (rows[name]["LAST SYNC"], rows[name]["METHOD"]) == (sync or "", method or ""), rows[name]
         facts = dict(line.split(None, 1) for line in text_of(enroll, "device", "show", devices[name]).splitlines() if len(line.split(None, 1)) == 2)
