@@ -52,11 +52,21 @@ static void start(struct est_op *op, const char *sid, const char *device, const 
 	OPENSSL_free(der);
 }
 
+/* Is there a request of this key? Only those of profiles that want approval are remembered. op->transaction is its name from then on. */
+static bool is_remembered(struct est_op *op, struct registry_transaction *there)
+{
+	if (!op->est->w->settings->enroll.profiles[op->profile].approve || op->make)
+		return false;
+	snprintf(op->transaction, sizeof(op->transaction), "est ");
+	text_hex(op->transaction + 4, op->csr.spki_sha256, SHA256_SIZE);
+	return registry_transaction_get(op->est->w->registry, strv_from(op->transaction), op->csr.spki_sha256, there) == REGISTRY_OK;
+}
+
 /*
- * The same request again, whose key has proved itself: still waiting, approved, or answered before. True: answered or started. Only requests of profiles
- * that want approval are remembered.
+ * The same request again, whose key has proved itself and whose sender is the account with this SID: still waiting, approved, or answered before. True:
+ * answered or started.
  */
-static bool waits_already(struct est_op *op)
+static bool waits_already(struct est_op *op, const char *sid)
 {
 	struct registry *r = op->est->w->registry;
 	struct registry_certificate cert;
@@ -66,22 +76,19 @@ static bool waits_already(struct est_op *op)
 	uint8_t der[REGISTRY_DER_MAX];
 	size_t n;
 
-	if (!op->est->w->settings->enroll.profiles[op->profile].approve || op->make)
+	if (!is_remembered(op, &there))
 		return false;
-	snprintf(op->transaction, sizeof(op->transaction), "est ");
-	text_hex(op->transaction + 4, op->csr.spki_sha256, SHA256_SIZE);
-	if (registry_transaction_get(r, strv_from(op->transaction), op->csr.spki_sha256, &there) != REGISTRY_OK)
-		return false;
-	if (there.state == REGISTRY_DENIED)
+	if (registry_device_get(r, there.device, &device) != REGISTRY_OK || registry_account_by_id(r, device.account, &account) != REGISTRY_OK)
+		est_refuse(op, 503, registry_problem(r));
+	else if (strcmp(account.sid, sid) != 0)
+		est_refuse(op, 403, "the request of this key is another account's");
+	else if (there.state == REGISTRY_DENIED)
 		est_refuse(op, 403, "an admin denied it");
 	else if (there.state == REGISTRY_GRANTED && registry_certificate_get(r, there.serial, &cert) == REGISTRY_OK && cert.state != REGISTRY_LIVE &&
 	    cert.state != REGISTRY_ISSUING)
 		est_refuse(op, 403, "the certificate that this request got has ended or was revoked: enrol again with a new key");
 	else if (there.state == REGISTRY_GRANTED && registry_certificate_der(r, there.serial, der, sizeof(der), &n) == REGISTRY_OK)
 		est_reply_certificate(op, (struct strv){ (char *)der, n });
-	else if (registry_device_get(r, there.device, &device) != REGISTRY_OK ||
-	    registry_account_by_id(r, device.account, &account) != REGISTRY_OK)
-		est_refuse(op, 503, registry_problem(r));
 	else
 		start(op, account.sid, device.id, NULL);	/* 202 again while the device waits */
 	return true;
@@ -150,7 +157,8 @@ static void on_signed_in(void *arg, const struct sign_in_answer *answer)
 
 	switch (answer->verdict) {
 	case SIGN_IN_OK:
-		start(op, answer->account->sid, "", NULL);
+		if (!waits_already(op, answer->account->sid))
+			start(op, answer->account->sid, "", NULL);
 		return;
 	case SIGN_IN_WAIT:
 		http_reply_field(op->r, "Retry-After", "%u", answer->wait_seconds);
@@ -173,7 +181,8 @@ static bool names_account(struct strv user, const struct registry_account *a)
 	return user.n > 0 && (text_eq_nocase(user, strv_from(a->sam)) || text_eq_nocase(user, strv_from(a->upn)) || text_eq_nocase(user, strv_from(a->mail)));
 }
 
-static void by_secret(struct est_op *op, const struct registry_secret *secret, struct strv user)
+/* Used: it was used up by a request that waits, and lets its sender ask for that one again, for nothing else. */
+static void by_secret(struct est_op *op, const struct registry_secret *secret, bool used, struct strv user)
 {
 	struct enroll_worker *w = op->est->w;
 	struct registry_account account;
@@ -184,6 +193,10 @@ static void by_secret(struct est_op *op, const struct registry_secret *secret, s
 		est_refuse(op, 401, "a one-time secret with another user's name");
 	else if (strcmp(secret->profile, w->settings->enroll.profiles[op->profile].name) != 0)
 		est_refuse(op, 401, "a one-time secret of another profile");
+	else if (waits_already(op, account.sid))
+		return;
+	else if (used)
+		est_refuse(op, 401, registry_result_text(REGISTRY_TAKEN));
 	else
 		start(op, account.sid, secret->device, secret);
 }
@@ -203,8 +216,6 @@ void est_allow(struct est_op *op)
 			est_refuse(op, 403, "a renewal without a client certificate of ours");
 		return;
 	}
-	if (waits_already(op))
-		return;
 	if (!basic_read(op->r, &basic)) {
 		OPENSSL_cleanse(&basic, sizeof(basic));
 		basic_demand(op->r, "EST");
@@ -212,8 +223,8 @@ void est_allow(struct est_op *op)
 		return;
 	}
 	rc = secret_find(w->registry, &w->secret_key, basic.password, "est", loop_wall(w->loop), &secret);
-	if (rc == REGISTRY_OK)
-		by_secret(op, &secret, basic.user);
+	if (rc == REGISTRY_OK || rc == REGISTRY_TAKEN)
+		by_secret(op, &secret, rc == REGISTRY_TAKEN, basic.user);
 	else if (rc != REGISTRY_NONE && rc != REGISTRY_BAD)
 		est_refuse(op, rc == REGISTRY_FAILED ? 503 : 401, registry_result_text(rc));
 	else if (sign_in == NULL || sign_in_start(sign_in, basic.user, basic.password, op->r->client, on_signed_in, op) < 0)

@@ -182,7 +182,7 @@ struct registry_issue {
  */
 MUST_CHECK enum registry_result registry_issue_begin(struct registry *r, const struct registry_by *by, const struct registry_issue *issue,
     struct registry_certificate *there);
-/* ISSUING -> LIVE with its DER; the one before it (same device and profile) is marked as replaced and stays live until first_used or a period. fleet:
+/* ISSUING -> LIVE (HOLD where that was decided meanwhile) with its DER; the one before it (same device and profile) is marked as replaced and stays live until first_used or a period. fleet:
  * with an act to make it known. */
 MUST_CHECK enum registry_result registry_issue_live(struct registry *r, const struct registry_by *by, const uint8_t serial[REGISTRY_SERIAL],
     struct strv der, bool fleet);
@@ -192,7 +192,7 @@ MUST_CHECK enum registry_result registry_issue_failed(struct registry *r, const 
 MUST_CHECK enum registry_result registry_issue_recover(struct registry *r, const struct registry_by *by, unsigned *n);
 
 /* --- SCEP transactions that wait for approval, or were answered --- */
-enum registry_transaction_state { REGISTRY_PENDING = 1, REGISTRY_GRANTED, REGISTRY_DENIED };
+enum registry_transaction_state { REGISTRY_PENDING = 1, REGISTRY_GRANTED, REGISTRY_DENIED /* with its device: what waited is forgotten */ };
 struct registry_transaction {
 	enum registry_transaction_state state;
 	char device[REGISTRY_DEVICE], profile[REGISTRY_PROFILE_MAX];
@@ -207,10 +207,6 @@ MUST_CHECK enum registry_result registry_transaction_get(struct registry *r, str
 /* The request that waits; REGISTRY_NONE: none does, or it was answered (and is kept no more). csr: room for *csr_n bytes. */
 MUST_CHECK enum registry_result registry_transaction_request(struct registry *r, struct strv id, const uint8_t spki_sha256[SHA256_SIZE], uint8_t *csr,
     size_t *csr_n);
-MUST_CHECK enum registry_result registry_transaction_deny(struct registry *r, const struct registry_by *by, struct strv id,
-    const uint8_t spki_sha256[SHA256_SIZE]);
-typedef bool registry_transaction_fn(void *arg, struct strv id, const struct registry_transaction *row);
-MUST_CHECK enum registry_result registry_transactions_waiting(struct registry *r, registry_transaction_fn *fn, void *arg);
 
 /* --- one-time secrets (secret.c makes and hashes them) --- */
 struct registry_secret {
@@ -250,14 +246,14 @@ struct registry_act {
 	int64_t at;
 };
 /*
- * LIVE, HOLD or ISSUING -> REVOKING; LIVE -> HOLD; HOLD -> LIVE; with an act whose steps are to be done. OK with *act of the earlier one when it is there
+ * LIVE, HOLD or ISSUING -> REVOKING; LIVE -> HOLD; HOLD -> LIVE; one that is ISSUING comes to be as HOLD, unless released before; with an act whose steps are to be done. OK with *act of the earlier one when it is there
  * already (an idempotent repeat); STATE: cannot be (a release of what is revoked). reason: RFC 5280, not 6 nor 8 for a revocation.
  */
 MUST_CHECK enum registry_result registry_act_begin(struct registry *r, const struct registry_by *by, enum registry_act_kind kind,
     const uint8_t serial[REGISTRY_SERIAL], int reason, struct registry_act *act);
 /*
  * One transaction for all certificates of the device that `kind` is for: REVOKE of what is issuing, live or held, and the device is REVOKED from then on;
- * HOLD of what is live; RELEASE of what is held (STATE when the device is revoked). *n: how many.
+ * HOLD of what is live or issuing; RELEASE of what is held (STATE when the device is revoked). *n: how many.
  */
 MUST_CHECK enum registry_result registry_device_act(struct registry *r, const struct registry_by *by, enum registry_act_kind kind, const char *device,
     int reason, unsigned *n);

@@ -98,7 +98,9 @@ static const char step_4[] =
     " BEGIN SELECT RAISE(FAIL, 'the audit trail has no gaps'); END;"
     /* a secret that is used leaves it, and changes no entry */
     "DROP INDEX secrets_of;"
-    "CREATE INDEX secrets_unused ON secrets(account, ends) WHERE used = 0;";
+    "CREATE INDEX secrets_unused ON secrets(account, ends) WHERE used = 0;"
+    /* requests of devices that were rejected were kept */
+    "UPDATE transactions SET state = 3, csr = NULL WHERE state = 1 AND device IN (SELECT id FROM devices WHERE state = 3);";
 
 static const char *const steps[] = { step_1, step_2, step_3, step_4 };
 

@@ -37,18 +37,26 @@ static enum registry_result last_act(struct registry *r, const uint8_t *serial, 
 	return rc;
 }
 
-/* What the act makes of a certificate in that state: 0 nothing to do, -1 it cannot be. */
-static int next_state(enum registry_act_kind kind, enum registry_state now)
+/* One that is being signed is on hold as soon as it is there. */
+static bool is_held(const struct registry_certificate *c)
 {
+	return c->state == REGISTRY_HOLD || (c->state == REGISTRY_ISSUING && c->reason == 6);
+}
+
+/* What the act makes of a certificate: 0 nothing to do, -1 it cannot be. */
+static int next_state(enum registry_act_kind kind, const struct registry_certificate *c)
+{
+	enum registry_state now = c->state;
+
 	switch (kind) {
 	case REGISTRY_ACT_REVOKE:
 		if (now == REGISTRY_REVOKING || now == REGISTRY_REVOKED || now == REGISTRY_REPLACED)
 			return 0;
 		return now == REGISTRY_LIVE || now == REGISTRY_HOLD || now == REGISTRY_ISSUING ? REGISTRY_REVOKING : -1;
 	case REGISTRY_ACT_HOLD:
-		return now == REGISTRY_HOLD ? 0 : now == REGISTRY_LIVE ? REGISTRY_HOLD : -1;
+		return is_held(c) ? 0 : now == REGISTRY_LIVE ? REGISTRY_HOLD : now == REGISTRY_ISSUING ? REGISTRY_ISSUING : -1;
 	case REGISTRY_ACT_RELEASE:
-		return now == REGISTRY_LIVE ? 0 : now == REGISTRY_HOLD ? REGISTRY_LIVE : -1;
+		return !is_held(c) ? (now == REGISTRY_LIVE ? 0 : -1) : now == REGISTRY_HOLD ? REGISTRY_LIVE : REGISTRY_ISSUING;
 	case REGISTRY_ACT_REGISTER:
 		break;
 	}
@@ -67,15 +75,15 @@ static enum registry_result write_act(struct registry *r, const struct registry_
 
 	if (rc != REGISTRY_OK)
 		return rc;
-	next = next_state(kind, c.state);
+	next = next_state(kind, &c);
 	if (next == 0)
 		return last_act(r, serial, act);
 	if (next < 0)
 		return reg_fail(r, REGISTRY_STATE, "the certificate is %s", registry_state_text(c.state));
 	rc = reg_act_insert(r, kind, serial, 0, by->at, &id);
 	if (rc == REGISTRY_OK && kind == REGISTRY_ACT_RELEASE)
-		rc = reg_run(r, "UPDATE certificates SET state=2,reason=-1,revoked_at=0,act=? WHERE serial=?", "ib", id, (const void *)serial,
-		    (size_t)REGISTRY_SERIAL);
+		rc = reg_run(r, "UPDATE certificates SET state=?,reason=-1,revoked_at=0,act=? WHERE serial=?", "iib", (int64_t)next, id,
+		    (const void *)serial, (size_t)REGISTRY_SERIAL);
 	else if (rc == REGISTRY_OK)
 		rc = reg_run(r, "UPDATE certificates SET state=?,reason=?,revoked_at=?,act=? WHERE serial=?", "iiiib", (int64_t)next,
 		    (int64_t)(kind == REGISTRY_ACT_HOLD ? 6 : reason), by->at, id, (const void *)serial, (size_t)REGISTRY_SERIAL);
@@ -96,17 +104,15 @@ enum registry_result registry_act_begin(struct registry *r, const struct registr
 	return rc == REGISTRY_OK ? reg_end(r, write_act(r, by, kind, serial, reason, act)) : rc;
 }
 
-/* The states that an act of this kind is for. */
-static int64_t acted_on(enum registry_act_kind kind)
-{
-	return kind == REGISTRY_ACT_REVOKE ? 1 << REGISTRY_ISSUING | 1 << REGISTRY_LIVE | 1 << REGISTRY_HOLD :
-	    kind == REGISTRY_ACT_HOLD ? 1 << REGISTRY_LIVE : 1 << REGISTRY_HOLD;
-}
-
 /* Each act takes its certificate out of what is looked for. */
 static enum registry_result act_on_device(struct registry *r, const struct registry_by *by, enum registry_act_kind kind, const char *device, int reason,
     unsigned *n)
 {
+	static const char *const concerned[] = {
+		[REGISTRY_ACT_REVOKE] = "SELECT serial FROM certificates WHERE device=? AND state BETWEEN 1 AND 3 LIMIT 1",
+		[REGISTRY_ACT_HOLD] = "SELECT serial FROM certificates WHERE device=? AND (state=2 OR (state=1 AND reason<>6)) LIMIT 1",
+		[REGISTRY_ACT_RELEASE] = "SELECT serial FROM certificates WHERE device=? AND (state=3 OR (state=1 AND reason=6)) LIMIT 1",
+	};
 	enum registry_result rc = REGISTRY_OK;
 	uint8_t serial[REGISTRY_SERIAL];
 	struct registry_act act;
@@ -115,7 +121,7 @@ static enum registry_result act_on_device(struct registry *r, const struct regis
 	if (kind == REGISTRY_ACT_REVOKE)
 		rc = reg_device_state(r, by, device, REGISTRY_DEVICE_REVOKED);
 	while (rc == REGISTRY_OK) {
-		rc = reg_row(r, &st, "SELECT serial FROM certificates WHERE device=? AND (?>>state&1)=1 LIMIT 1", "ti", device, acted_on(kind));
+		rc = reg_row(r, &st, concerned[kind], "t", device);
 		if (rc != REGISTRY_OK)
 			break;
 		reg_bytes(st, 0, serial, sizeof(serial));

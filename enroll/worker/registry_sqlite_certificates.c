@@ -190,7 +190,7 @@ struct target {
 static enum registry_result find_target(struct registry *r, const struct registry_issue *i, struct target *out)
 {
 	sqlite3_stmt *st;
-	enum registry_result rc = reg_row(r, &st, "SELECT d.account,d.state,EXISTS(SELECT 1 FROM certificates c WHERE c.device=d.id AND c.state=3),"
+	enum registry_result rc = reg_row(r, &st, "SELECT d.account,d.state,EXISTS(SELECT 1 FROM certificates c WHERE c.device=d.id AND (c.state=3 OR (c.state=1 AND c.reason=6))),"
 	    "?2 IS NULL OR a.sid=?2,(SELECT count(*) FROM certificates c WHERE c.device=d.id AND c.profile=?3 AND c.state IN (1,2)) >= ?4"
 	    " FROM devices d JOIN accounts a ON a.id=d.account WHERE d.id=?1", "ttti", i->device, i->sid, i->profile, (int64_t)REGISTRY_LIVE_MAX);
 	bool own;
@@ -259,8 +259,9 @@ enum registry_result registry_issue_begin(struct registry *r, const struct regis
 /* What write_live() has to know of the row. */
 struct issuing {
 	char device[REGISTRY_DEVICE], profile[REGISTRY_PROFILE_MAX];
-	bool renews;		/* the device has a live one of the same profile */
+	bool renews;		/* the device has one of the same profile that is live, or held meanwhile */
 	bool waited;		/* its request was kept for an admin */
+	bool held;		/* the device was put on hold meanwhile */
 };
 
 static enum registry_result find_issuing(struct registry *r, const uint8_t *serial, struct issuing *out)
@@ -268,7 +269,7 @@ static enum registry_result find_issuing(struct registry *r, const uint8_t *seri
 	enum registry_state state;
 	sqlite3_stmt *st;
 	enum registry_result rc = reg_row(r, &st, "SELECT device,profile,state,EXISTS(SELECT 1 FROM certificates o WHERE o.device=c.device AND"
-	    " o.profile=c.profile AND o.state=2),EXISTS(SELECT 1 FROM transactions t WHERE t.serial=c.serial AND t.csr IS NOT NULL)"
+	    " o.profile=c.profile AND o.state IN (2,3)),EXISTS(SELECT 1 FROM transactions t WHERE t.serial=c.serial AND t.csr IS NOT NULL),reason=6"
 	    " FROM certificates c WHERE serial=?", "b", (const void *)serial, (size_t)REGISTRY_SERIAL);
 
 	if (rc != REGISTRY_OK)
@@ -278,6 +279,7 @@ static enum registry_result find_issuing(struct registry *r, const uint8_t *seri
 	state = (enum registry_state)sqlite3_column_int(st, 2);
 	out->renews = sqlite3_column_int(st, 3) != 0;
 	out->waited = sqlite3_column_int(st, 4) != 0;
+	out->held = sqlite3_column_int(st, 5) != 0;
 	reg_done(st);
 	return state == REGISTRY_ISSUING ? rc : reg_fail(r, REGISTRY_STATE, "the certificate is %s", registry_state_text(state));
 }
@@ -295,12 +297,12 @@ static enum registry_result write_live(struct registry *r, const struct registry
 		return reg_fail(r, REGISTRY_FAILED, "the certificate's hash could not be made");
 	/* even where it changes nothing this statement costs as much as an insertion */
 	if (c.renews)
-		rc = reg_run(r, "UPDATE certificates SET successor=?1 WHERE device=?2 AND profile=?3 AND state=2 AND (successor IS NULL OR"
-		    " NOT EXISTS (SELECT 1 FROM certificates n WHERE n.serial=certificates.successor AND n.state=2))", "btt",
+		rc = reg_run(r, "UPDATE certificates SET successor=?1 WHERE device=?2 AND profile=?3 AND state IN (2,3) AND (successor IS NULL OR"
+		    " NOT EXISTS (SELECT 1 FROM certificates n WHERE n.serial=certificates.successor AND n.state IN (2,3)))", "btt",
 		    (const void *)serial, (size_t)REGISTRY_SERIAL, c.device, c.profile);
 	if (rc == REGISTRY_OK)
-		rc = reg_run(r, "UPDATE OR FAIL certificates SET state=2,sha256=? WHERE serial=?", "bb", (const void *)hash, sizeof(hash),
-		    (const void *)serial, (size_t)REGISTRY_SERIAL);
+		rc = reg_run(r, "UPDATE OR FAIL certificates SET state=?,sha256=? WHERE serial=?", "ibb",
+		    (int64_t)(c.held ? REGISTRY_HOLD : REGISTRY_LIVE), (const void *)hash, sizeof(hash), (const void *)serial, (size_t)REGISTRY_SERIAL);
 	if (rc == REGISTRY_OK)
 		rc = reg_run(r, "INSERT INTO certificate_bytes(serial,der) VALUES(?,?)", "bb", (const void *)serial, (size_t)REGISTRY_SERIAL,
 		    (const void *)der.p, der.n);

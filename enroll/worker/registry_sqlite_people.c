@@ -268,6 +268,9 @@ enum registry_result reg_device_state(struct registry *r, const struct registry_
 		return reg_fail(r, REGISTRY_STATE, "a device that is %s cannot become %s", registry_device_state_text(d.state),
 		    registry_device_state_text(state));
 	rc = reg_run(r, "UPDATE devices SET state=? WHERE id=?", "it", (int64_t)state, id);
+	/* a request holds the challenge that it came with */
+	if (rc == REGISTRY_OK && state == REGISTRY_DEVICE_REVOKED)
+		rc = reg_run(r, "UPDATE transactions SET state=3,csr=NULL,at=? WHERE device=? AND state=1", "it", by->at, id);
 	return rc == REGISTRY_OK ? audit_device(r, by, action[state], id) : rc;
 }
 

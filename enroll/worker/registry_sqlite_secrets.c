@@ -75,47 +75,6 @@ enum registry_result registry_transaction_request(struct registry *r, struct str
 	return rc;
 }
 
-static enum registry_result write_denied(struct registry *r, const struct registry_by *by, struct strv id, const uint8_t *spki)
-{
-	struct registry_transaction t;
-	char object[REGISTRY_DEVICE + 16] = "device ";
-	enum registry_result rc = registry_transaction_get(r, id, spki, &t);
-
-	if (rc != REGISTRY_OK || t.state == REGISTRY_DENIED)
-		return rc;
-	if (t.state != REGISTRY_PENDING)
-		return reg_fail(r, REGISTRY_STATE, "the transaction was granted: revoke the device");
-	memcpy(object + strlen(object), t.device, sizeof(t.device));
-	rc = reg_run(r, "UPDATE transactions SET state=3,csr=NULL,at=? WHERE id=? AND spki_sha256=?", "ibb", by->at, (const void *)id.p, id.n,
-	    (const void *)spki, (size_t)SHA256_SIZE);
-	return rc == REGISTRY_OK ? reg_audit(r, by, "request-denied", object) : rc;
-}
-
-enum registry_result registry_transaction_deny(struct registry *r, const struct registry_by *by, struct strv id, const uint8_t spki_sha256[SHA256_SIZE])
-{
-	enum registry_result rc = reg_begin(r);
-
-	return rc == REGISTRY_OK ? reg_end(r, write_denied(r, by, id, spki_sha256)) : rc;
-}
-
-enum registry_result registry_transactions_waiting(struct registry *r, registry_transaction_fn *fn, void *arg)
-{
-	struct registry_transaction row;
-	struct strv id;
-	sqlite3_stmt *st;
-	enum registry_result rc = reg_row(r, &st, "SELECT " TRANSACTION_COLUMNS ",id FROM transactions WHERE state=1 ORDER BY at", "");
-
-	for (; rc == REGISTRY_OK; rc = reg_next(r, st)) {
-		take_transaction(st, &row);
-		id = (struct strv){ sqlite3_column_blob(st, 6), (size_t)sqlite3_column_bytes(st, 6) };
-		if (!fn(arg, id, &row)) {
-			reg_done(st);
-			return REGISTRY_OK;
-		}
-	}
-	return rc == REGISTRY_NONE ? REGISTRY_OK : rc;
-}
-
 /* --- secrets --- */
 
 static void take_secret(sqlite3_stmt *st, struct registry_secret *out)

@@ -71,7 +71,8 @@ static int tell(struct revoke *v, const struct registry_act *act, struct revoke_
 		return -1;
 	p.sid = a.sid;
 	p.upn = a.upn;
-	bad = c.state != REGISTRY_LIVE && c.state != REGISTRY_EXPIRED_STATE;
+	/* one that was released while it is being signed is as good as it will be */
+	bad = c.state != REGISTRY_LIVE && c.state != REGISTRY_EXPIRED_STATE && !(c.state == REGISTRY_ISSUING && c.reason != REVOKE_HOLD);
 	*t = (struct revoke_telling){ v, act->id };
 	/* What counts is what the certificate is now: an older act that was overtaken says the newer thing. */
 	if (bad && act->kind != REGISTRY_ACT_REGISTER)

@@ -179,10 +179,8 @@ enum registry_result secret_find(struct registry *r, const struct secret_key *ke
 		return rc;
 	if (strcmp(s.purpose, purpose) != 0)
 		return REGISTRY_FOREIGN;
+	*out = s;
 	if (s.used != 0)
 		return REGISTRY_TAKEN;
-	if (s.ends <= now)
-		return REGISTRY_EXPIRED;
-	*out = s;
-	return REGISTRY_OK;
+	return s.ends <= now ? REGISTRY_EXPIRED : REGISTRY_OK;
 }

@@ -33,7 +33,7 @@ struct secret_for {
 /* Makes one and writes its row. text: show once, then OPENSSL_cleanse. */
 MUST_CHECK enum registry_result secret_make(struct registry *r, const struct secret_key *key, const struct registry_by *by,
     const struct secret_for *wanted, char text[SECRET_TEXT_MAX]);
-/* Finds the row of what a client gave, without using it up (issue.h does that, in the transaction that takes the serial). */
+/* Finds the row of what a client gave, without using it up (issue.h does that, in the transaction that takes the serial). *out also with TAKEN and EXPIRED. */
 MUST_CHECK enum registry_result secret_find(struct registry *r, const struct secret_key *key, struct strv given, const char *purpose, int64_t now,
     struct registry_secret *out);
 

@@ -2,14 +2,13 @@
 tests and by strongSwan's, which waits by itself.
 """
 import base64
-import json
 import subprocess
 
 import pytest
 
 from site_ import scep
 from site_.process import wait_until
-from site_.ways import PASSWORD, running
+from site_.ways import PASSWORD, run, running
 
 
 @pytest.fixture
@@ -51,10 +50,12 @@ def test_a_client_that_sends_its_request_again_instead_of_polling_is_served_afte
     assert client.enroll(csr=csr, transaction="T").status == "0"
 
 
-def test_what_an_administrator_refuses_fails_for_good(site, client):
+@pytest.mark.parametrize("word", ["reject", "revoke"])
+def test_what_an_administrator_refuses_fails_for_good_and_is_kept_no_more(site, client, word):
     csr = scep.request(client.key, site.secret())
-    assert client.enroll(csr=csr).status == "3"
-    site.command("device", "revoke", waiting(site)[0])
+    assert client.enroll(csr=csr).status == "3" and site.kept_requests() == 1
+    site.command("device", word, waiting(site)[0])
+    assert site.kept_requests() == 0, "it holds the challenge that it came with"
     for reply in client.poll(), client.enroll(csr=csr), client.poll():
         assert (reply.status, reply.fail_info) == ("2", "2")
     assert site.live() == 0
@@ -108,17 +109,41 @@ def test_strongswan_is_told_of_a_refusal(site):
     assert client.returncode != 0 and site.live() == 0, errors
 
 
-def test_an_est_request_is_told_when_to_come_again_and_refused_after_an_administrators_no(site, client):
+@pytest.fixture
+def ask(site, client):
+    """Sends one and the same request by EST: status and head."""
     body = site.place / "body"
     body.write_bytes(base64.b64encode(scep.request(client.key)))
 
-    def ask():
-        status = site.curl("-o", site.place / "answer", "-D", site.place / "head", "-w", "%{http_code}", "-u", "alice:" + PASSWORD,
+    def send(*who):
+        status = site.curl("-o", site.place / "answer", "-D", site.place / "head", "-w", "%{http_code}", *who,
                            "-H", "Content-Type: application/pkcs10", "--data-binary", "@%s" % body, site.est + "/.well-known/est/simpleenroll")
-        return status, (site.place / "head").read_text().lower()
-    status, head = ask()
-    assert status == b"202" and "retry-after: 1\n" in head
-    assert ask()[0] == b"202" and len(waiting(site)) == 1
+        return int(status), (site.place / "head").read_text().lower()
+    return send
+
+
+def test_an_est_request_is_told_when_to_come_again_and_refused_after_an_administrators_no(site, ask):
+    alice = ("-u", "alice:" + PASSWORD)
+    status, head = ask(*alice)
+    assert status == 202 and "retry-after: 1\n" in head
+    assert ask(*alice)[0] == 202 and len(waiting(site)) == 1
     site.command("device", "revoke", waiting(site)[0])
-    assert ask()[0] == b"403"
-    assert json.loads(site.command("device", "list"))["devices"][0]["state"] == "revoked"
+    assert ask(*alice)[0] == 403
+    assert site.ask("device", "list")["devices"][0]["state"] == "revoked"
+
+
+def test_nobody_is_told_of_a_waiting_est_request_before_his_credential_was_looked_at(site, ask):
+    site.accounts.add("boris", password=run("openssl", "passwd", "-6", PASSWORD).stdout.decode().strip())
+    secret = site.secret("est")
+    by_secret, others = ("-u", "alice:" + secret), [((), 401), (("-u", "alice:wrong"), 401), (("-u", "boris:" + PASSWORD), 403)]
+    assert ask(*by_secret)[0] == 202
+    for approved in False, True:
+        for who, status in others:
+            answer, head = ask(*who)
+            assert answer == status and (who or "www-authenticate: basic" in head), (who, approved)
+        # the secret that the request used up lets its sender ask for it again, and its account's password does
+        for who in by_secret, ("-u", "alice:" + PASSWORD):
+            assert ask(*who)[0] == (200 if approved else 202)
+        if not approved:
+            site.command("device", "approve", waiting(site)[0])
+    assert site.live() == 1

@@ -86,6 +86,11 @@ class Site:
         with contextlib.closing(sqlite3.connect(self.place / "state" / "enroll" / "registry.db")) as db:
             return db.execute("SELECT count(*) FROM certificates WHERE state = 2").fetchone()[0]
 
+    def kept_requests(self):
+        """How many requests the registry keeps, whatever became of them."""
+        with contextlib.closing(sqlite3.connect(self.place / "state" / "enroll" / "registry.db")) as db:
+            return db.execute("SELECT count(*) FROM transactions WHERE csr IS NOT NULL").fetchone()[0]
+
     def client(self, **how):
         return scep.Client(self.scep, self.ra.read_bytes(), **how)
 
