@@ -39,7 +39,7 @@ def tamper(config, *statements):
     db.close()
 
 
-def test_a_trail_that_was_cut_at_its_end_is_told_by_the_log(config, place, made):
+def test_e46_a_trail_that_was_cut_at_its_end_is_told_by_the_log(config, place, made):
     log = os.path.join(place, "log")
 
     def verify(enroll, lines, *more):

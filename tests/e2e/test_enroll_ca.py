@@ -72,7 +72,7 @@ def sign(root, csr, out, extensions=SUBORDINATE):
 
 
 @pytest.mark.parametrize("rsa", [False, True], ids=["ecdsa", "rsa"])
-def test_a_new_ca_verifies_and_its_keys_are_for_nobody_else(enroll, rsa):
+def test_e46_a_new_ca_verifies_and_its_keys_are_for_nobody_else(enroll, rsa):
     enroll.ca("init", "--name", "Example", *(["--rsa"] if rsa else []))
     assert enroll.states() == [("issuing", 1, "current"), ("profile", 1, "current"), ("ra", 1, "current"), ("root", 1, "current")]
     f = enroll.folder

@@ -91,7 +91,7 @@ def test_the_delta_names_its_base_and_is_named_by_it(enroll, device):
     assert "-BEGIN X509 CRL-" in run("openssl", "crl", "-inform", "DER", data=answer.body).stdout.decode()
 
 
-def test_lists_never_go_back_and_a_change_has_another_tag(enroll, device):
+def test_e45_lists_never_go_back_and_a_change_has_another_tag(enroll, device):
     def number():
         return x509.load_der_x509_crl(served(enroll, "crl").body).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     wait_until(lambda: served(enroll, "crl").status == 200, 10)
@@ -142,7 +142,7 @@ def test_openssl_reads_what_a_get_brings_with_the_fields_that_caches_need(enroll
     assert b"Response verify OK" in done.stderr + done.stdout and b": good" in done.stdout
 
 
-def test_the_ocsp_signer_renews_itself_and_every_answer_is_by_a_certificate_that_outlives_it(made, place, pki, accounts):
+def test_e45_the_ocsp_signer_renews_itself_and_every_answer_is_by_a_certificate_that_outlives_it(made, place, pki, accounts):
     accounts.add("carol", display_name="Carol Example", password=enrol.hashed(enrol.PASSWORD), groups=[USERS])
     user = "nobody" if os.getuid() == 0 else None
     config = enrol.configuration(os.path.join(place, "enrol"), pki.root.server("enroll.example.com"), accounts, user,

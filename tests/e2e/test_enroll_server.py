@@ -324,7 +324,7 @@ def test_sha256_certids_are_answered(enroll):
 
 
 @pytest.mark.parametrize("serial", [1, 2 ** 127 - 1, 2 ** 159 - 1], ids=["short", "long", "longest"])
-def test_a_serial_that_was_never_given_out_is_unknown(enroll, serial):
+def test_e45_a_serial_that_was_never_given_out_is_unknown(enroll, serial):
     answer = ocsp.load_der_ocsp_response(post(enroll, asked(enroll, serial)).body)
     assert answer.certificate_status == ocsp.OCSPCertStatus.UNKNOWN
 

@@ -47,7 +47,7 @@ static void a_trail_is_whole_as_written(void **state)
 	assert_int_equal(report.entries, 7);	/* the account, the device, five more */
 }
 
-static void every_change_shows_and_where(void **state)
+static void threat_46_every_change_shows_and_where(void **state)
 {
 	static const char *const changes[] = { "UPDATE audit SET detail='y' WHERE n=3", "UPDATE audit SET actor='somebody' WHERE n=3",
 		"UPDATE audit SET at=at+1 WHERE n=3", "UPDATE audit SET object=action,action=object WHERE n=3", "DELETE FROM audit WHERE n=3",
@@ -84,7 +84,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_trail_is_whole_as_written, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_change_shows_and_where, setup, teardown),
+		cmocka_unit_test_setup_teardown(threat_46_every_change_shows_and_where, setup, teardown),
 		cmocka_unit_test(fields_cannot_be_shifted_into_each_other),
 	};
 

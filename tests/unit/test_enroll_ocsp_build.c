@@ -181,7 +181,7 @@ static void the_signer_is_delegated_needs_no_check_and_renews_itself(void **stat
 }
 
 /* A machine that slept past the certificate's end, a clock that was set back: an answer is by a valid certificate, or there is none. */
-static void an_expired_signer_signs_nothing_and_a_new_one_is_made_when_it_is_asked(void **state)
+static void threat_45_an_expired_signer_signs_nothing_and_a_new_one_is_made_when_it_is_asked(void **state)
 {
 	static const struct { int64_t made, asked; } at[] = { { 0, LIFE / 2 }, { 0, LIFE - 1 }, { 0, LIFE }, { 0, 6 * LIFE }, { 2 * 86400, 0 } };
 	struct refusal r = { 0 };
@@ -282,7 +282,7 @@ int main(void)
 		cmocka_unit_test(responses_of_every_key_kind_verify_and_say_each_status),
 		cmocka_unit_test(the_openssl_command_line_agrees),
 		cmocka_unit_test(the_signer_is_delegated_needs_no_check_and_renews_itself),
-		cmocka_unit_test(an_expired_signer_signs_nothing_and_a_new_one_is_made_when_it_is_asked),
+		cmocka_unit_test(threat_45_an_expired_signer_signs_nothing_and_a_new_one_is_made_when_it_is_asked),
 		cmocka_unit_test(threat_45_questions_about_others_or_with_nonsense_are_refused),
 	};
 

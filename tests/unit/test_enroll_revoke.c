@@ -68,10 +68,10 @@ static void on_up(void *arg)
 		revoke_kick(s->revoke);
 }
 
-static void start(struct state *s, uint32_t delta)
+static void start_lists_of(struct state *s, uint32_t delta, uint32_t seconds, uint32_t overlap)
 {
 	struct revoke_config config = { .loop = s->site.loop, .registry = s->site.registry, .issuer = s->site.issuer, .list_dir = s->site.list_dir,
-		.crl_seconds = 86400, .crl_overlap_seconds = 7200, .delta_seconds = delta, .step = at_step };
+		.crl_seconds = seconds, .crl_overlap_seconds = overlap, .delta_seconds = delta, .step = at_step };
 	struct publish_config publish = { .loop = s->site.loop, .redis = s->with_redis ? &s->redis : NULL,
 		.proxy_run_dir = s->proxy != NULL ? s->site.dir : NULL, .up = on_up, .arg = s };
 	char why[400] = "";
@@ -85,6 +85,11 @@ static void start(struct state *s, uint32_t delta)
 	s->revoke = revoke_new(&config, why, sizeof(why));
 	if (s->revoke == NULL)
 		fail_msg("%s", why);
+}
+
+static void start(struct state *s, uint32_t delta)
+{
+	start_lists_of(s, delta, 86400, 7200);
 }
 
 static void stop(struct state *s)
@@ -238,6 +243,23 @@ static void a_list_that_is_not_there_at_the_start_is_made_at_once(void **state)
 		turn_for(s->site.loop, 10);
 	assert_int_equal(s->site.lists, lists + 1);
 	assert_int_equal(access(path, F_OK), 0);
+}
+
+static void threat_45_the_next_list_is_there_before_the_one_before_it_ends(void **state)
+{
+	struct state *s = *state;
+	struct signer_crl before;
+
+	stop(s);
+	start_lists_of(s, 0, 1, 29);
+	for (int i = 0; i < 1000 && s->site.last_list.next_update != s->site.last_list.this_update + 30; i++)
+		turn_for(s->site.loop, 10);
+	before = s->site.last_list;
+	for (int i = 0; i < 1000 && s->site.last_list.number == before.number; i++)
+		turn_for(s->site.loop, 10);
+	assert_true(s->site.last_list.number > before.number);
+	assert_true(s->site.last_list.this_update > before.this_update);
+	assert_true(s->site.last_list.this_update < before.next_update);
 }
 
 static void a_device_is_held_released_and_revoked_with_all_it_has(void **state)
@@ -687,6 +709,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_revoked_certificate_is_on_the_list_and_revoked, setup, end),
 		cmocka_unit_test_setup_teardown(a_list_that_is_not_there_at_the_start_is_made_at_once, setup, end),
+		cmocka_unit_test_setup_teardown(threat_45_the_next_list_is_there_before_the_one_before_it_ends, setup, end),
 		cmocka_unit_test_setup_teardown(a_device_is_held_released_and_revoked_with_all_it_has, setup, end),
 		cmocka_unit_test_setup_teardown(the_first_use_of_a_new_certificate_retires_the_old_as_superseded, setup, end),
 		cmocka_unit_test_setup_teardown(a_signer_that_fails_is_asked_again_and_the_act_waits, setup, end),
