@@ -113,6 +113,7 @@ struct kerberos_settings {
 
 /* Bearer tokens: JWT (RFC 7519) that somebody else issues. */
 #define BEARER_ALGORITHMS_MAX 9
+#define BEARER_CHALLENGE_MAX 1536
 struct bearer_settings {
 	char *mode;				/* "check": by the keys; "pass": the mail server verifies it, and it is a claim until then */
 	bool passes;				/* parsed */
@@ -126,6 +127,9 @@ struct bearer_settings {
 	char *account;				/* what that is: "upn", "sid", "email" */
 	enum claim_kind account_kind;		/* parsed from it */
 	uint32_t leeway_seconds;
+	/* What a 401 says of where tokens come from, as Exchange says it; "": nothing. Only what stands between quotes as it is. */
+	char *authorization_uri, *client_id, *trusted_issuers;
+	char challenge[BEARER_CHALLENGE_MAX];	/* made of them: what follows "Bearer " */
 };
 extern const char *const jwt_algorithms[];	/* NULL-terminated: those that may be configured, all asymmetric */
 

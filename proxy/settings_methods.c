@@ -6,6 +6,9 @@
 #include "common/text.h"
 #include "proxy/settings_parts.h"
 
+#define QUOTED_MAX  384
+#define TOKEN_TYPES "app_asserted_user_v1 service_asserted_app_v1"
+
 const char *const method_names[] = { "certificate", "password", "bearer", NULL };
 const char *const method_use_names[] = { "off", "allowed", "required", NULL };
 
@@ -30,6 +33,9 @@ static const struct config_fill bearer_rows[] = {
 	FILL_TEXT(struct bearer_settings, claim, "upn", NULL),
 	FILL_TEXT(struct bearer_settings, account, "upn", NULL),
 	FILL_U32(struct bearer_settings, leeway_seconds, 30, 1, 300),
+	FILL_TEXT(struct bearer_settings, authorization_uri, "", NULL),
+	FILL_TEXT(struct bearer_settings, client_id, "", NULL),
+	FILL_TEXT(struct bearer_settings, trusted_issuers, "", NULL),
 	{ .key = NULL },
 };
 /* none and the symmetric ones are not among them: who knows a public key must not be able to sign */
@@ -151,6 +157,53 @@ static int check_keys(const struct bearer_settings *b, const struct config_place
 	return 0;
 }
 
+/* Goes to every device between quotes (RFC 9110 5.6.4), and needs no backslash there: visible ASCII alone. */
+static int check_quoted(const char *text, const char *key, const struct config_place *at)
+{
+	if (strlen(text) > QUOTED_MAX)
+		return config_refuse(at, key, "is longer than %d bytes", QUOTED_MAX);
+	for (const char *c = text; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~' || *c == '"' || *c == '\\')
+			return config_refuse(at, key, "expected visible ASCII characters, without quotes, backslashes and spaces");
+	}
+	return 0;
+}
+
+static bool is_https_url(const char *url)
+{
+	static const struct strv scheme = { "https://", 8 };
+	const char *host = url + scheme.n;
+
+	return text_starts_nocase(strv_from(url), scheme) && *host != '\0' && strchr("/:?#@", *host) == NULL && strchr(url, '#') == NULL;
+}
+
+/*
+ * The form is Exchange's: phones and Outlook find by authorization_uri where their owner signs in, and by client_id for whom the token
+ * shall be. token_types are those of Exchange, which is all that a client of its client_id can make of it.
+ */
+static int make_challenge(struct bearer_settings *b, const struct config_place *at)
+{
+	char trusted[QUOTED_MAX + 24] = "", client[sizeof(trusted) + QUOTED_MAX + 96] = "";
+
+	if (check_quoted(b->authorization_uri, "proxy.bearer.authorization_uri", at) < 0 || check_quoted(b->client_id, "proxy.bearer.client_id", at) < 0 ||
+	    check_quoted(b->trusted_issuers, "proxy.bearer.trusted_issuers", at) < 0)
+		return -1;
+	if (b->authorization_uri[0] == '\0') {
+		if (b->client_id[0] != '\0' || b->trusted_issuers[0] != '\0')
+			return config_refuse(at, "proxy.bearer", "client_id and trusted_issuers are told to devices with authorization_uri alone");
+		snprintf(b->challenge, sizeof(b->challenge), "realm=\"mail\"");
+		return 0;
+	}
+	if (!is_https_url(b->authorization_uri))
+		return config_refuse(at, "proxy.bearer.authorization_uri", "\"%s\": expected a https:// URL", b->authorization_uri);
+	if (b->trusted_issuers[0] != '\0')
+		snprintf(trusted, sizeof(trusted), "trusted_issuers=\"%s\", ", b->trusted_issuers);
+	if (b->client_id[0] != '\0')
+		snprintf(client, sizeof(client), "client_id=\"%s\", %stoken_types=\"" TOKEN_TYPES "\", ", b->client_id, trusted);
+	snprintf(b->challenge, sizeof(b->challenge), "%sauthorization_uri=\"%s\"", b->client_id[0] != '\0' ? client : trusted, b->authorization_uri);
+	return 0;
+}
+
 static int check_bearer(struct bearer_settings *b, const struct config_place *at)
 {
 	static const char *const accounts[] = { "upn", "sid", "email", NULL };
@@ -178,7 +231,7 @@ static int check_bearer(struct bearer_settings *b, const struct config_place *at
 	if (account < 0)
 		return -1;
 	b->account_kind = kinds[account];
-	return 0;
+	return make_challenge(b, at);
 }
 
 int settings_check_methods(struct settings *s, const struct config_place *at)

@@ -132,6 +132,9 @@ static const cyaml_schema_field_t bearer_fields[] = {
 	STR(struct bearer_settings, claim),
 	STR(struct bearer_settings, account),
 	U32(struct bearer_settings, leeway_seconds),
+	STR(struct bearer_settings, authorization_uri),
+	STR(struct bearer_settings, client_id),
+	STR(struct bearer_settings, trusted_issuers),
 	END,
 };
 

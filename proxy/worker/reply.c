@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#define MORE_MAX 2048	/* a challenge is BEARER_CHALLENGE_MAX at most */
+
 static const struct fact_row {
 	const char *name;
 	unsigned short status;
@@ -110,24 +112,26 @@ static const char *status_text(unsigned status)
 }
 
 /* Each challenge in a field of its own: not every client reads a list. */
-static void challenge(char out[256], unsigned challenges, bool token_refused)
+static void challenge(char out[MORE_MAX], const struct reply_more *m, bool token_refused)
 {
-	snprintf(out, 256, "%s%s%s%s", (challenges & REPLY_BEARER) != 0 ? "WWW-Authenticate: Bearer realm=\"mail\"" : "",
-	    (challenges & REPLY_BEARER) != 0 && token_refused ? ", error=\"invalid_token\"" : "", (challenges & REPLY_BEARER) != 0 ? "\r\n" : "",
-	    (challenges & REPLY_BASIC) != 0 ? "WWW-Authenticate: Basic realm=\"mail\", charset=\"UTF-8\"\r\n" : "");
+	bool bearer = (m->challenges & REPLY_BEARER) != 0 && m->bearer != NULL;
+
+	snprintf(out, MORE_MAX, "%s%s%s%s%s", bearer ? "WWW-Authenticate: Bearer " : "", bearer ? m->bearer : "",
+	    bearer && token_refused ? ", error=\"invalid_token\"" : "", bearer ? "\r\n" : "",
+	    (m->challenges & REPLY_BASIC) != 0 ? "WWW-Authenticate: Basic realm=\"mail\", charset=\"UTF-8\"\r\n" : "");
 }
 
 int reply_write(struct buffer *out, enum fact fact, const struct reply_more *m, bool close)
 {
 	unsigned status = fact_status(fact);
-	char more[256] = "";
+	char more[MORE_MAX] = "";
 
 	if (status == 503)
 		snprintf(more, sizeof(more), "Retry-After: %u\r\n", m->retry_after_seconds);
 	else if (status == 405)
 		snprintf(more, sizeof(more), "Allow: OPTIONS, POST\r\n");
 	else if (status == 401)
-		challenge(more, m->challenges, fact == FACT_TOKEN_REFUSED);
+		challenge(more, m, fact == FACT_TOKEN_REFUSED);
 	/* No body: a phone shows none, and the reason is for the operator's log alone. */
 	return buffer_printf(out, "HTTP/1.1 %u %s\r\nContent-Length: 0\r\nCache-Control: no-store\r\n%s%s\r\n", status,
 	    status_text(status), more, close ? "Connection: close\r\n" : "");

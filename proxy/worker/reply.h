@@ -85,6 +85,7 @@ const char *fact_cure(enum fact fact);
 struct reply_more {
 	unsigned retry_after_seconds;
 	unsigned challenges;
+	const char *bearer;	/* what the offer of tokens says behind "Bearer "; NULL: they are not offered */
 };
 
 /*

@@ -243,7 +243,8 @@ static bool body_is_behind_us(const struct session *s)
 
 void session_refuse(struct session *s, enum fact fact, const char *detail)
 {
-	struct reply_more more = { s->worker->now->settings->proxy.limits.retry_after_seconds, 0 };
+	const struct proxy_settings *settings = &s->worker->now->settings->proxy;
+	struct reply_more more = { .retry_after_seconds = settings->limits.retry_after_seconds, .bearer = settings->bearer != NULL ? settings->bearer->challenge : NULL };
 
 	/* a head that could not be read has no exchange yet: the log wants one */
 	if (s->x == NULL && (s->x = calloc(1, sizeof(*s->x))) != NULL) {

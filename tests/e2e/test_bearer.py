@@ -107,6 +107,26 @@ def test_a_token_opens_its_own_accounts_mailbox_alone(started, phone, backend, i
 
 
 @pytest.mark.quick
+def test_a_device_is_told_where_tokens_come_from(started, phone, backend, issuer):
+    """In the form of Exchange's own challenge, which phones and Outlook know."""
+    uri, exchange = "https://login.example.com/common/oauth2/authorize", "00000002-0000-0ff1-ce00-000000000000"
+    proxy = started([{"password": "allowed", "bearer": "allowed"}], **{"proxy.bearer.authorization_uri": uri, "proxy.bearer.client_id": exchange,
+                    "proxy.bearer.trusted_issuers": "00000001-0000-0000-c000-000000000000@*"})
+    told = ('Bearer client_id="%s", trusted_issuers="00000001-0000-0000-c000-000000000000@*", '
+            'token_types="app_asserted_user_v1 service_asserted_app_v1", authorization_uri="%s"' % (exchange, uri))
+    basic = 'Basic realm="mail", charset="UTF-8"'
+    device = phone(proxy)
+    # a phone that can asks by an empty Bearer
+    for headers in ([], [("Authorization", "Bearer")], [("Authorization", "Bearer ")]):
+        response = device.sync(headers=headers)
+        assert response.status == 401 and response.all("WWW-Authenticate") == [told, basic], headers
+    response = device.sync(headers=bearer(issuer.token(exp=1)))
+    assert response.status == 401 and response.all("WWW-Authenticate") == [told + ', error="invalid_token"', basic]
+    assert backend.received() == b""
+    assert device.sync(headers=bearer(issuer.token())).status == 200
+
+
+@pytest.mark.quick
 def test_a_waiting_request_ends_with_its_token(started, phone, backend, issuer):
     hold = backend.when("Ping", answers.hold())
     device = phone(started(**{"proxy.bearer.leeway_seconds": 1}))

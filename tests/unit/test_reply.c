@@ -6,7 +6,7 @@
 #include "common/http_head.h"
 #include "table.h"
 
-static const struct reply_more more = { 37, REPLY_BASIC };
+static const struct reply_more more = { 37, REPLY_BASIC, NULL };
 
 static unsigned rows;
 
@@ -51,8 +51,8 @@ static void every_fact_has_the_answer_of_the_table(void **state)
 static bool has_field(const struct http_head *head, const char *name, const char *value)
 {
 	for (size_t i = 0; i < head->fields; i++) {
-		if (text_eq_nocase(head->field[i].name, strv_from(name)))
-			return value == NULL || strv_eq(head->field[i].value, strv_from(value));
+		if (text_eq_nocase(head->field[i].name, strv_from(name)) && (value == NULL || strv_eq(head->field[i].value, strv_from(value))))
+			return true;
 	}
 	return false;
 }
@@ -99,6 +99,38 @@ static void only_who_may_help_by_another_password_gets_401(void **state)
 		assert_int_equal(fact_status((enum fact)i) == 401, i == FACT_PASSWORD_WANTED || i == FACT_PASSWORD_WRONG || i == FACT_TOKEN_REFUSED);
 }
 
+static void tokens_are_offered_with_what_the_configuration_says_of_them(void **state)
+{
+	static const struct { unsigned challenges; enum fact fact; const char *bearer, *first, *second; } cases[] = {
+		{ REPLY_BEARER, FACT_PASSWORD_WANTED, "realm=\"mail\"", "Bearer realm=\"mail\"", NULL },
+		{ REPLY_BEARER, FACT_TOKEN_REFUSED, "realm=\"mail\"", "Bearer realm=\"mail\", error=\"invalid_token\"", NULL },
+		{ REPLY_BEARER, FACT_TOKEN_REFUSED, "authorization_uri=\"https://login/\"", "Bearer authorization_uri=\"https://login/\", error=\"invalid_token\"", NULL },
+		{ REPLY_BEARER | REPLY_BASIC, FACT_PASSWORD_WANTED, "x=\"y\"", "Bearer x=\"y\"", "Basic realm=\"mail\", charset=\"UTF-8\"" },
+		{ REPLY_BEARER | REPLY_BASIC, FACT_PASSWORD_WRONG, NULL, "Basic realm=\"mail\", charset=\"UTF-8\"", NULL },
+	};
+	static struct http_head head;
+	struct http_limits limits = { 4096, 20 };
+	size_t used;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct reply_more offers = { 37, cases[i].challenges, cases[i].bearer };
+		struct http_scan scan = { 0 };
+		struct buffer out;
+		unsigned n = 0;
+
+		buffer_init(&out, 4096);
+		assert_int_equal(reply_write(&out, cases[i].fact, &offers, true), 0);
+		assert_int_equal(http_read_response(&head, &scan, buffer_data(&out), buffer_len(&out), &limits, &used), HTTP_DONE);
+		for (size_t k = 0; k < head.fields; k++)
+			n += text_eq_nocase(head.field[k].name, STRV("WWW-Authenticate"));
+		assert_true(has_field(&head, "WWW-Authenticate", cases[i].first));
+		assert_true(cases[i].second == NULL || has_field(&head, "WWW-Authenticate", cases[i].second));
+		assert_int_equal(n, cases[i].second == NULL ? 1 : 2);
+		buffer_clear(&out);
+	}
+}
+
 static void an_answer_that_does_not_fit_leaves_nothing_behind(void **state)
 {
 	struct buffer out;
@@ -116,6 +148,7 @@ int main(void)
 		cmocka_unit_test(every_fact_has_the_answer_of_the_table),
 		cmocka_unit_test(every_answer_is_one_whole_message_without_a_body),
 		cmocka_unit_test(only_who_may_help_by_another_password_gets_401),
+		cmocka_unit_test(tokens_are_offered_with_what_the_configuration_says_of_them),
 		cmocka_unit_test(an_answer_that_does_not_fit_leaves_nothing_behind),
 	};
 

@@ -265,6 +265,7 @@ static void references_to_nothing_are_refused(void **state)
 }
 
 #define TEN "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
 static void keys_that_need_each_other_are_refused_alone(void **state)
 {
@@ -283,6 +284,20 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 	refused("    keys_file: /jwks\n", "", "proxy.bearer: expected keys_file or keys_url: one of them");
 	refused("    keys_file: /jwks\n", "    mode: trust\n", "proxy.bearer.mode: \"trust\" is none of: check, pass");
 	refused("#proxy.bearer\n", "mode: pass\n", "proxy.bearer: keys_file, keys_url and keys_ca are for mode check");
+	refused("#proxy.bearer\n", "authorization_uri: http://login\n", "proxy.bearer.authorization_uri: \"http://login\": expected a https:// URL");
+	refused("#proxy.bearer\n", "authorization_uri: https://\n", "proxy.bearer.authorization_uri: \"https://\": expected a https:// URL");
+	refused("#proxy.bearer\n", "authorization_uri: https:///authorize\n", "expected a https:// URL");
+	refused("#proxy.bearer\n", "authorization_uri: https://login/#x\n", "expected a https:// URL");
+	refused("#proxy.bearer\n", "authorization_uri: 'https://login/\"x'\n", "proxy.bearer.authorization_uri: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "authorization_uri: 'https://login/\\x'\n", "proxy.bearer.authorization_uri: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "authorization_uri: 'https://login/ x'\n", "proxy.bearer.authorization_uri: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "authorization_uri: \"https://login/\\r\\nX: y\"\n", "proxy.bearer.authorization_uri: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "authorization_uri: \"https://login/\\u00e9\"\n", "proxy.bearer.authorization_uri: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "authorization_uri: https://login/" HUNDRED HUNDRED HUNDRED HUNDRED "\n", "proxy.bearer.authorization_uri: is longer than 384 bytes");
+	refused("#proxy.bearer\n", "authorization_uri: https://login\n    client_id: 'a\"b'\n", "proxy.bearer.client_id: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "authorization_uri: https://login\n    trusted_issuers: \"a\\nb\"\n", "proxy.bearer.trusted_issuers: expected visible ASCII characters");
+	refused("#proxy.bearer\n", "client_id: a\n", "proxy.bearer: client_id and trusted_issuers are told to devices with authorization_uri alone");
+	refused("#proxy.bearer\n", "trusted_issuers: a\n", "proxy.bearer: client_id and trusted_issuers are told to devices with authorization_uri alone");
 	refused("      client_ca: [/ca]\n", "", "proxy.hosts[0]: client_ca is missing");
 	refused("#proxy\n", "autodiscover: answer\n", "proxy.autodiscover_url: expected the https:// URL");
 	refused("#proxy\n", "autodiscover: answer\n  autodiscover_url: http://x\n", "proxy.autodiscover_url: expected the https:// URL");
@@ -311,6 +326,43 @@ static char *with_all(const char *const *change)
 		text = next;
 	}
 	return text;
+}
+
+static void devices_are_told_where_tokens_come_from(void **state)
+{
+	static const struct { const char *keys, *challenge; } cases[] = {
+		{ "# nothing\n", "realm=\"mail\"" },
+		{ "authorization_uri: https://login.example.com/common/oauth2/authorize\n",
+		    "authorization_uri=\"https://login.example.com/common/oauth2/authorize\"" },
+		{ "authorization_uri: https://login\n    trusted_issuers: i@*\n", "trusted_issuers=\"i@*\", authorization_uri=\"https://login\"" },
+		{ "authorization_uri: https://login\n    client_id: c\n",
+		    "client_id=\"c\", token_types=\"app_asserted_user_v1 service_asserted_app_v1\", authorization_uri=\"https://login\"" },
+		{ "authorization_uri: https://login\n    client_id: c\n    trusted_issuers: i@*,k@corp\n",
+		    "client_id=\"c\", trusted_issuers=\"i@*,k@corp\", token_types=\"app_asserted_user_v1 service_asserted_app_v1\", authorization_uri=\"https://login\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct settings *s = taken("#proxy.bearer\n", cases[i].keys);
+		assert_string_equal(s->proxy.bearer->challenge, cases[i].challenge);
+		settings_free(s);
+	}
+}
+
+static void the_longest_challenge_is_whole(void **state)
+{
+	struct settings *s;
+	char keys[2048], most[385], url[385];
+
+	(void)state;
+	memset(most, 'a', sizeof(most) - 1);
+	most[384] = '\0';
+	snprintf(url, sizeof(url), "https://%.376s", most);
+	snprintf(keys, sizeof(keys), "authorization_uri: %s\n    client_id: %s\n    trusted_issuers: %s\n", url, most, most);
+	s = taken("#proxy.bearer\n", keys);
+	assert_int_equal(strlen(s->proxy.bearer->challenge), 3 * 384 + strlen("client_id=\"\", trusted_issuers=\"\", "
+		"token_types=\"app_asserted_user_v1 service_asserted_app_v1\", authorization_uri=\"\""));
+	settings_free(s);
 }
 
 static void tokens_that_nobody_here_verifies_reach_mail_servers_that_do_alone(void **state)
@@ -599,6 +651,8 @@ int main(void)
 		cmocka_unit_test(more_groups_than_bits_are_refused),
 		cmocka_unit_test(references_to_nothing_are_refused),
 		cmocka_unit_test(keys_that_need_each_other_are_refused_alone),
+		cmocka_unit_test(devices_are_told_where_tokens_come_from),
+		cmocka_unit_test(the_longest_challenge_is_whole),
 		cmocka_unit_test(tokens_that_nobody_here_verifies_reach_mail_servers_that_do_alone),
 		cmocka_unit_test(names_that_stand_twice_are_refused),
 		cmocka_unit_test(malformed_addresses_are_refused),
