@@ -137,7 +137,7 @@ static bool judge_memory(const struct device_op *op, const struct device_memory 
 	device_bound_hash(strv_from(op->sid), strv_from(op->device), bound);
 	device_bound_hash(strv_from(op->sid), STRV(""), owner);
 	*answer = DEVICE_ALLOWED;
-	if (!op->binds)
+	if (!op->binds || op->device[0] == '\0')
 		return memcmp(owner, m->owner, sizeof(owner)) == 0;
 	return m->state != DEVICE_STATE_SEEN && memcmp(bound, m->bound, sizeof(bound)) == 0;
 }
@@ -166,7 +166,7 @@ void device_used(struct devices *d, const struct device_op *op)
 	struct device_memory *m = device_recall(d, op->key);
 	uint64_t now = loop_now_ms(d->loop);
 
-	if (m == NULL || op->look_only || (m->written_ms != 0 && now < m->written_ms + DEVICE_SEEN_MS))
+	if (m == NULL || op->look_only || op->device[0] == '\0' || (m->written_ms != 0 && now < m->written_ms + DEVICE_SEEN_MS))
 		return;
 	m->written_ms = now + 1;
 	device_write_seen(d, op);
@@ -218,7 +218,7 @@ uint64_t device_check(struct devices *d, const struct device_ask *ask, device_do
 {
 	struct device_op *op;
 
-	if (d == NULL || d->ops_count >= DEVICE_ASKS_MAX || ask->sid[0] == '\0' || (ask->device_id[0] == '\0' && !ask->look_only) || ask->limit == 0 || ask->days == 0)
+	if (d == NULL || d->ops_count >= DEVICE_ASKS_MAX || ask->sid[0] == '\0' || (ask->device_id[0] == '\0' && !ask->look_only && !ask->quarantine) || ask->limit == 0 || ask->days == 0)
 		return 0;
 	op = calloc(1, sizeof(*op));
 	if (op == NULL)

@@ -43,7 +43,7 @@ enum device_answer {
 	DEVICE_BLOCKED,		/* 403 */
 	DEVICE_QUARANTINED,	/* waits for an administrator: 403 */
 	DEVICE_LIMIT,		/* a new one, and the account has as many as it may: 403 */
-	DEVICE_NEW,		/* look_only: there is no record */
+	DEVICE_NEW,		/* look_only: there is no record, and none is demanded */
 	DEVICE_ANSWERS
 };
 const char *device_answer_text(enum device_answer answer);
@@ -54,12 +54,12 @@ const char *device_method_name(enum device_method method);
 struct device_ask {
 	const uint8_t *key;		/* SHA256_SIZE bytes */
 	const char *sid, *upn;		/* of the account; sid must not be "" */
-	const char *device_id;		/* of the request; "" only with look_only, and compared with nothing */
+	const char *device_id;		/* of the request; "": it names none, and then only with look_only or quarantine. Compared with nothing, and binds nothing */
 	/* for the record; may be NULL: */
 	const char *client, *command, *device_type, *user_agent;
 	enum device_method method;
 	bool binds;		/* the record's device must be this one; a new one is bound by this use. Else nothing is compared */
-	bool registered_only;	/* with binds: only what enrolment or an administrator bound */
+	bool registered_only;	/* with binds: only what enrolment or an administrator let in, with look_only too */
 	bool note;		/* with registered_only: a new one is noted as seen, though it is no answer to be let in by */
 	bool quarantine;	/* a new one waits */
 	bool look_only;		/* nothing is made or bound */

@@ -75,7 +75,9 @@ enum device_answer device_new_answer(const struct device_op *op, enum device_sta
 	case DEVICE_STATE_SEEN:
 		return op->binds ? DEVICE_UNREGISTERED : DEVICE_ALLOWED;
 	default:
-		return op->look_only ? DEVICE_NEW : DEVICE_UNREGISTERED;
+		if (op->quarantine && op->device[0] == '\0')
+			return DEVICE_QUARANTINED;	/* nothing comes later that could be asked */
+		return op->look_only && !(op->binds && op->registered_only) ? DEVICE_NEW : DEVICE_UNREGISTERED;
 	}
 }
 
@@ -137,7 +139,7 @@ void device_bound_hash(struct strv sid, struct strv device, uint8_t out[16])
 enum device_judgement device_judge_state(const struct device_op *op, enum device_state state, struct strv sid, struct strv device,
     enum device_answer *answer)
 {
-	bool bound_by_right = state == DEVICE_STATE_REGISTERED;
+	bool bound_by_right = state == DEVICE_STATE_REGISTERED, nameless = op->device[0] == '\0';
 
 	*answer = state == DEVICE_STATE_BLOCKED ? DEVICE_BLOCKED : DEVICE_QUARANTINED;
 	if (state == DEVICE_STATE_BLOCKED || state == DEVICE_STATE_QUARANTINED)
@@ -149,9 +151,9 @@ enum device_judgement device_judge_state(const struct device_op *op, enum device
 	if (!strv_eq(sid, strv_from(op->sid)))
 		return DEVICE_JUDGE_FINAL;
 	/* A registered one gets its device at its first use whether the policy compares or not; a seen one where the policy binds. */
-	if (!op->look_only && !op->second && ((bound_by_right && device.n == 0) || (state == DEVICE_STATE_SEEN && op->binds)))
+	if (!op->look_only && !op->second && !nameless && ((bound_by_right && device.n == 0) || (state == DEVICE_STATE_SEEN && op->binds)))
 		return DEVICE_JUDGE_BIND;
-	if (!op->binds || (strv_eq(device, strv_from(op->device)) && state != DEVICE_STATE_SEEN))
+	if (!op->binds || nameless || (strv_eq(device, strv_from(op->device)) && state != DEVICE_STATE_SEEN))
 		*answer = DEVICE_ALLOWED;
 	return DEVICE_JUDGE_FINAL;
 }

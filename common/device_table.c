@@ -215,7 +215,7 @@ enum device_answer device_ask_table(struct devices *d, const struct device_op *o
 		/* somebody was faster: the device comes again */
 		return act.done ? DEVICE_PINNED : DEVICE_UNAVAILABLE;
 	}
-	if (!op->look_only && answer != DEVICE_OTHER && loop_wall(d->loop) - r->last_seen >= DEVICE_SEEN_MS / 1000)
+	if (!op->look_only && op->device[0] != '\0' && answer != DEVICE_OTHER && loop_wall(d->loop) - r->last_seen >= DEVICE_SEEN_MS / 1000)
 		write_use(d, op);
 	return answer;
 }

@@ -146,7 +146,8 @@ void session_check_device(struct session *s, session_step_fn *done)
 
 	/*
 	 * A request that names no device (OPTIONS, Autodiscover) is no device's. But a certificate that is kept out is kept out of
-	 * proxy.paths, too: those name none, and may lead to all that there is of the mailbox.
+	 * proxy.paths, too: those name none, and may lead to all that there is of the mailbox. So is one that nobody has let in where
+	 * that is demanded: with quarantine it waits from there on, too, and gets its device when it is let in.
 	 */
 	if ((nameless && (s->x->request.route != ROUTE_PATH || !s->peer->has_certificate)) || is_known(s)) {
 		done(s, FACT_NONE, NULL);
@@ -157,9 +158,7 @@ void session_check_device(struct session *s, session_step_fn *done)
 		return;
 	}
 	ask = ask_of(s, key);
-	ask.look_only = nameless || !session_is_proven(s);
-	ask.binds &= !nameless;
-	ask.registered_only &= !nameless;
+	ask.look_only = !session_is_proven(s) || (nameless && !ask.quarantine);
 	session_go(s, SESSION_DEVICE);
 	s->x->step_done = done;
 	s->device_op = device_check(s->worker->devices, &ask, on_device, s);

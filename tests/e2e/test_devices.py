@@ -80,6 +80,31 @@ def test_a_blocked_certificate_is_kept_out_of_further_paths_too(start_proxy, nod
 
 
 @pytest.mark.quick
+def test_further_paths_are_open_to_certificates_that_were_let_in_alone_where_that_is_demanded(start_proxy, node, phone, backend, alice, pki):
+    """With quarantine one that comes there first waits there, and gets its device when it is let in; with registered it is refused."""
+    proxy = start_proxy(node({"proxy.paths": ["/EWS/Exchange.asmx"], "proxy.policies.0.quarantine": "new"}))
+    device = phone(proxy, alice)
+
+    def ews(device):
+        with device.connect() as line:
+            return line.request("POST", "/EWS/Exchange.asmx").status
+    assert ews(device) == 403 and backend.received() == b""
+    assert proxy.wait_event("refused", reason="device-quarantined", command="-")["certificate"] == alice.sha256
+    assert [row[:3] for row in known(proxy, "waiting")] == [[alice.sha256, "quarantined", "alice@corp.example"]]
+    assert device.sync().status == 403, "it is the same certificate"
+    assert act(proxy, "release", alice.sha256).returncode == 0
+    wait_until(lambda: ews(device) == 200, 2, 0.1)
+    other = phone(proxy, alice)
+    other.device_id = "AnotherOne"
+    assert other.sync().status == 200 and device.sync().status == 403 and ews(device) == 200, "the first that names itself is its device"
+    config = node({"proxy.paths": ["/EWS/Exchange.asmx"], "proxy.policies.0.device": "registered"}, node="registered")
+    proxy = start_proxy(config)
+    assert ews(phone(proxy, pki.device_ca.device("bob@corp.example"))) == 403
+    assert proxy.wait_event("refused", reason="device-unregistered", command="-")
+    assert ews(phone(proxy, alice)) == (200 if node.store else 403), "the fleet knows that it was let in"
+
+
+@pytest.mark.quick
 def test_a_blocked_devices_ping_ends_and_a_forgotten_pin_is_free(start_proxy, node, phone, backend, alice):
     proxy = start_proxy(node())
     hold = backend.when("Ping", answers.hold())

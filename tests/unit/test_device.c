@@ -579,6 +579,50 @@ static void check_methods(struct devices *d)
 	assert_int_equal(device_key("S-1\n2", "x", key), -1);
 }
 
+/* A request that names no device: what is demanded of a certificate is demanded there, too, and nothing is bound by it. */
+static void check_nameless(struct devices *d)
+{
+	static const uint8_t key[SHA256_SIZE] = "a certificate that names no dev";
+	struct device_ask a = question(key, "S-1-5-21-1-2-3-78", "", false), named = question(key, a.sid, "A", false);
+	struct answer x = { 0 };
+
+	assert_int_equal(device_check(d, &a, on_answer, &x), 0);	/* nothing can be made of it */
+	a.look_only = true;
+	assert_int_equal(ask(d, &a), DEVICE_NEW);
+	a.registered_only = true;
+	assert_int_equal(ask(d, &a), DEVICE_UNREGISTERED);
+	a.quarantine = true;
+	assert_int_equal(ask(d, &a), DEVICE_QUARANTINED);
+	a.quarantine = a.registered_only = false;
+	assert_int_equal(ask(d, &a), DEVICE_NEW);			/* nothing was made so far */
+	assert_int_equal(ask(d, &named), DEVICE_PINNED);
+	assert_int_equal(ask(d, &a), DEVICE_ALLOWED);
+	a.registered_only = true;
+	assert_int_equal(ask(d, &a), DEVICE_UNREGISTERED);
+	a.registered_only = false;
+	a.sid = SID;
+	assert_int_equal(ask(d, &a), DEVICE_OTHER);
+}
+
+/* One that waits is made by it, if the account may have one more. */
+static void check_nameless_waits(struct devices *d)
+{
+	static const uint8_t key[SHA256_SIZE] = "another one, where new ones wai";
+	struct device_ask a = question(key, "S-1-5-21-1-2-3-79", "", false), named = question(key, a.sid, "A", false);
+
+	a.quarantine = true;
+	a.limit = 1;
+	assert_int_equal(ask(d, &a), DEVICE_QUARANTINED);
+	assert_int_equal(ask(d, &a), DEVICE_QUARANTINED);
+	assert_int_equal(ask(d, &named), DEVICE_QUARANTINED);
+	a.key = CERT;
+	a.sid = SID;
+	assert_int_equal(ask(d, &a), DEVICE_ALLOWED);			/* it was let in before */
+	a.key = (const uint8_t *)"a third one of an account with o";
+	a.sid = "S-1-5-21-1-2-3-79";
+	assert_int_equal(ask(d, &a), DEVICE_LIMIT);
+}
+
 static void check_limit(struct devices *d, const char *sid)
 {
 	assert_int_equal(by_password(d, sid, "1", 3, false), DEVICE_ALLOWED);
@@ -602,6 +646,8 @@ static void the_table_keeps_methods_limits_and_quarantine(void **state)
 	(void)state;
 	assert_true(devices_are_local(d));
 	check_methods(d);
+	check_nameless(d);
+	check_nameless_waits(d);
 	check_limit(d, "S-1-5-21-1-2-3-50");
 	assert_int_equal(device_key(SID, "Q", key), 0);
 	assert_true(device_is_out(d, key));
@@ -637,6 +683,8 @@ static void redis_keeps_methods_limits_and_quarantine(void **state)
 	redis_server_start(&s, NULL);
 	node_start(&n, &s, SECRET);
 	check_methods(n.d);
+	check_nameless(n.d);
+	check_nameless_waits(n.d);
 	check_limit(n.d, "S-1-5-21-1-2-3-50");
 	turn_for(loop, 50);				/* what was written and nobody waits for has its answer */
 	assert_int_equal(device_key(SID, "Q", key), 0);
@@ -645,7 +693,7 @@ static void redis_keeps_methods_limits_and_quarantine(void **state)
 	wanted(&s, "password", "HGET t:device:%s last_method", hex(key));
 	wanted(&s, "Sync", "HGET t:device:%s last_command", hex(key));
 	wanted(&s, "1", "SISMEMBER t:devices:%s %s", SID, hex(key));
-	wanted(&s, "2", "ZCARD t:quarantine");
+	wanted(&s, "3", "ZCARD t:quarantine");
 	wanted(&s, "yes", "TTL t:device:%s | awk '{ print ($1 > 7775900 && $1 <= 7776000) ? \"yes\" : $1 }'", hex(key));
 	/* blocked ones do not count, and what has gone makes room */
 	assert_int_equal(by_password(n.d, "S-1-5-21-1-2-3-50", "5", 4, false), DEVICE_LIMIT);
