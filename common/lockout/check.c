@@ -186,8 +186,8 @@ static void on_tidy(struct deadline *d)
 {
 	struct checks *c = CONTAINER_OF(d, struct checks, tidy);
 
-	stale_tidy(c->stale, check_seconds(c));
-	untried_tidy(c->untried, check_seconds(c));
+	brief_tidy(c->stale, check_seconds(c));
+	brief_tidy(c->untried, check_seconds(c));
 	deadline_arm(c->setup.loop, &c->tidy, TIDY_MS, on_tidy);
 }
 
@@ -198,8 +198,8 @@ struct checks *checks_new(const struct checks_setup *setup)
 	if (c == NULL)
 		return NULL;
 	c->setup = *setup;
-	c->stale = stale_new();
-	c->untried = untried_new();
+	c->stale = brief_new(STALE_ENTRIES);
+	c->untried = brief_new(UNTRIED_ENTRIES);
 	if (c->stale == NULL || c->untried == NULL || checks_stretch_open(c) < 0) {
 		checks_free(c);
 		return NULL;
@@ -216,8 +216,8 @@ void checks_free(struct checks *c)
 		check_free(c->first);
 	checks_late_free(c);
 	deadline_disarm(&c->tidy);
-	stale_free(c->stale);
-	untried_free(c->untried);
+	brief_free(c->stale);
+	brief_free(c->untried);
 	checks_stretch_close(c);
 	OPENSSL_cleanse(&c->setup, sizeof(c->setup));
 	free(c);

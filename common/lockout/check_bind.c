@@ -84,6 +84,7 @@ static void on_signed_in(void *arg, enum wire_status status, const void *body, s
 		k->lesson = LESSON_NOT_COUNTED;
 	if (answer.result == SIGN_IN_GUARDED) {
 		k->answer.wait_seconds = k->rules.window;
+		check_untried_guarded(k);
 		check_say_prevented(k, LOCKOUT_GUARDED);
 	}
 	count_bind(k);
@@ -119,6 +120,7 @@ void check_bind(struct check *k)
 	k->asked = asker_ask(c->setup.directory, DIRECTORY_SIGN_IN, &ask, sizeof(ask), timeout < CHECK_BIND_MS ? timeout : CHECK_BIND_MS,
 	    on_signed_in, k);
 	OPENSSL_cleanse(&ask, sizeof(ask));
+	check_untried_note(k);
 	OPENSSL_cleanse(k->ask.password, sizeof(k->ask.password));
 	if (k->asked == 0)
 		unavailable(k, LESSON_NOT_COUNTED);

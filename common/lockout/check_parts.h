@@ -34,7 +34,8 @@ struct check {
 	bool binds;			/* is counted among those */
 	uint64_t turn;
 	uint8_t stale[LOCKOUT_TAG];	/* stale_name() of it */
-	uint8_t untried[LOCKOUT_TAG];	/* what the record knew when it was not tried before */
+	struct untried_entry untried;	/* of this password: as found, or (noted) as it is to be kept */
+	bool noted;
 	bool known;			/* the name is an account's */
 	/* Whose record it is: the account's SID; for a name that nobody has "?" and its keyed hash, so that nobody learns which names there are */
 	char subject[ACCOUNT_SID_MAX];
@@ -74,8 +75,7 @@ struct checks {
 	struct check *first, *last;
 	unsigned count;
 	struct check_queue queue;
-	struct stale *stale;
-	struct untried *untried;
+	struct brief *stale, *untried;
 	unsigned binds;
 	struct late *late;		/* answers that are told later */
 	unsigned lates;
@@ -140,6 +140,9 @@ void check_refuse(struct check *k, enum lockout_result result, int64_t seconds);
 MUST_CHECK bool check_untried(struct check *k);
 /* It is not tried now; before: the record as read. */
 void check_untried_keep(const struct check *k, const struct lockout_record *before);
+/* It is sent now, and its password overwritten; should the domain controller's own count stand against it, that is kept. */
+void check_untried_note(struct check *k);
+void check_untried_guarded(struct check *k);
 
 /* --- check_bind.c --- */
 void check_bind(struct check *k);

@@ -354,7 +354,10 @@ static void learn_right(struct lockout_record *r, const struct lockout_rules *ru
 	memcpy(good.tag, tag, LOCKOUT_TAG);
 	drop_bad(r, find_bad(r, tag));
 	add_good(r, &good);
-	/* AD cleared what this server had counted, and no more than that: others may have counted elsewhere */
+	/*
+	 * AD cleared what this server had counted, at the PDC emulator, too (MS-SAMS), and no more than that: what others have counted they hold
+	 * against the next try there, and directory reads it before each
+	 */
 	r->count -= r->count < bad_count ? r->count : bad_count;
 	r->own_tries = 0;
 	add_address(r, t->address, t->now);

@@ -755,12 +755,53 @@ static void a_dump_without_the_secret_says_nothing_of_a_password(void **state)
 
 /* --- this process alone --- */
 
-/* One byte of a password: of 4096 others about sixteen look like it; each entry has another sixteen; its time is not made longer. */
+/* Sixteen entries, two sets: whatever comes, no more is kept; who ends first goes, and what has ended is nowhere. */
+static void a_brief_table_is_bounded_and_overwrites_what_is_over(void **state)
+{
+	struct brief *b = brief_new(16), *other = brief_new(16);
+	uint8_t name[256][LOCKOUT_TAG], foreign[LOCKOUT_TAG];
+	struct brief_entry *e;
+	unsigned live = 0;
+
+	(void)state;
+	assert_non_null(b);
+	assert_non_null(other);
+	for (unsigned i = 0; i < 256; i++) {
+		assert_int_equal(brief_name(b, "x", &i, sizeof(i), name[i]), 0);
+		assert_null(brief_next(b, name[i], 0, NULL));
+		memset(brief_make(b, name[i], 1000 + i)->value, 0xa5, BRIEF_VALUE);
+		e = brief_next(b, name[i], 999, NULL);
+		assert_non_null(e);
+		assert_null(brief_next(b, name[i], 999, e));
+	}
+	assert_int_equal(brief_name(other, "x", &live, sizeof(live), foreign), 0);
+	assert_memory_not_equal(foreign, name[0], LOCKOUT_TAG);
+	for (unsigned i = 0; i < 256; i++)
+		live += brief_next(b, name[i], 999, NULL) != NULL;
+	assert_int_equal(live, 16);
+	e = brief_next(b, name[255], 1254, NULL);
+	assert_non_null(e);
+	/* two of one name, a longer and a shorter one */
+	(void)brief_make(b, name[255], 5000);
+	assert_non_null(brief_next(b, name[255], 1254, brief_next(b, name[255], 1254, NULL)));
+	assert_non_null(brief_next(b, name[255], 4999, NULL));
+	assert_null(brief_next(b, name[255], 5000, NULL));
+	brief_tidy(b, 5000);
+	assert_false(holds((const uint8_t *)e, sizeof(*e), "\xa5\xa5\xa5\xa5", 4));
+	for (unsigned i = 0; i < 256; i++)
+		assert_null(brief_next(b, name[i], 0, NULL));
+	brief_free(b);
+	brief_free(other);
+	brief_free(NULL);
+}
+
+/* One byte of a password: of 4096 others about sixteen look like it; each entry has another sixteen. */
 static void of_a_password_that_was_not_tried_one_byte_is_kept_for_a_while(void **state)
 {
 	struct site *s = *state;
-	struct untried *u = untried_new();
-	uint8_t place[LOCKOUT_TAG], other[LOCKOUT_TAG], known[LOCKOUT_TAG], then[LOCKOUT_TAG];
+	struct brief *u = brief_new(UNTRIED_ENTRIES);
+	struct untried_entry e, then, second;
+	uint8_t place[LOCKOUT_TAG], other[LOCKOUT_TAG], known[sizeof(e.known)];
 	unsigned alike = 0;
 	char text[16];
 
@@ -768,24 +809,28 @@ static void of_a_password_that_was_not_tried_one_byte_is_kept_for_a_while(void *
 	assert_int_equal(untried_place(u, ALICE, 1, (const uint8_t *)"0123456789abcdef", place), 0);
 	assert_int_equal(untried_place(u, ALICE, 2, (const uint8_t *)"0123456789abcdef", other), 0);
 	assert_memory_not_equal(place, other, sizeof(place));
-	assert_int_equal(untried_known(u, &s->record, known), 0);
-	untried_keep(u, place, STRV("Passw0rd"), 1000, known);
-	untried_keep(u, place, STRV("Passw0rd"), 1100, known);
-	assert_true(untried_find(u, place, STRV("Passw0rd"), 1000 + UNTRIED_SECONDS - 1, then));
-	assert_memory_equal(known, then, sizeof(known));
-	assert_false(untried_find(u, other, STRV("Passw0rd"), 1000, then));
+	assert_int_equal(untried_note(u, STRV("Passw0rd"), &e), 0);
+	assert_int_equal(untried_note(u, STRV("Passw0rd"), &second), 0);
+	assert_true(e.number != second.number);
+	assert_int_equal(untried_known(u, &s->record, e.known), 0);
+	untried_keep(u, place, 1000, &e);
+	assert_true(untried_find(u, place, STRV("Passw0rd"), 1000 + UNTRIED_SECONDS - 1, &then));
+	assert_memory_equal(&e, &then, sizeof(e));
+	assert_false(untried_find(u, other, STRV("Passw0rd"), 1000, &then));
 	for (int i = 0; i < 4096; i++) {
 		snprintf(text, sizeof(text), "guess %d", i);
-		alike += untried_find(u, place, strv_from(text), 1000, then);
+		alike += untried_find(u, place, strv_from(text), 1000, &then);
 	}
 	assert_in_range(alike, 1, 60);
 	assert_false(holds((const uint8_t *)u, 1 << 17, "Passw0rd", 8));
 	assert_int_equal(wrong(s, "a"), VERDICT_GO);
-	assert_int_equal(untried_known(u, &s->record, then), 0);
-	assert_memory_not_equal(known, then, sizeof(known));
-	assert_false(untried_find(u, place, STRV("Passw0rd"), 1000 + UNTRIED_SECONDS, then));
-	untried_tidy(u, 1000 + UNTRIED_SECONDS);
-	untried_free(u);
+	assert_int_equal(untried_known(u, &s->record, known), 0);
+	assert_memory_not_equal(known, e.known, sizeof(known));
+	assert_false(untried_find(u, place, STRV("Passw0rd"), 1000 + UNTRIED_SECONDS, &then));
+	untried_keep(u, place, 2000, &second);
+	untried_drop(u, place, STRV("Passw0rd"), 2000);
+	assert_false(untried_find(u, place, STRV("Passw0rd"), 2000, &then));
+	brief_free(u);
 }
 
 static void the_local_share_counts_as_ad_does_and_addresses_from_their_first(void **state)
@@ -869,6 +914,7 @@ int main(void)
 		CASE(no_bit_and_no_length_and_no_other_account_or_secret_is_believed),
 		CASE(a_dump_without_the_secret_says_nothing_of_a_password),
 		CASE(the_local_share_counts_as_ad_does_and_addresses_from_their_first),
+		cmocka_unit_test(a_brief_table_is_bounded_and_overwrites_what_is_over),
 		CASE(of_a_password_that_was_not_tried_one_byte_is_kept_for_a_while),
 		CASE(a_network_of_64_bits_is_one_client),
 	};

@@ -469,6 +469,51 @@ static void a_password_that_is_not_tried_costs_the_memory_hard_work_once(void **
 	node_stop(&n);
 }
 
+/* The record knows of nothing, the domain controller of others' wrong ones: that is remembered for a little while, and not held against people. */
+static void what_the_domain_controllers_own_count_stands_against_costs_the_work_once(void **state)
+{
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	domain_init(&ad);
+	ad.threshold = 10;
+	ad.bad = 6;
+	node_start(&n, &ad, NULL);
+	n.device = true;
+	assert_int_equal(check(&n, "right"), LOCKOUT_GUARDED);
+	n.config.memory_mib = 3;	/* scrypt refuses it: who works is answered 503 */
+	for (int i = 0; i < 30; i++)
+		assert_int_equal(check(&n, "right"), LOCKOUT_GUARDED);
+	assert_int_equal(n.last.wait_seconds, WINDOW);
+	assert_in_range(worked_on(&n, "192.0.2.1"), 12, 20);
+	n.device = false;		/* the controller has one try more for who types */
+	assert_int_equal(check(&n, "right"), LOCKOUT_UNAVAILABLE);
+	n.config.memory_mib = 1;
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	assert_int_equal(ad.binds, 1);
+	node_stop(&n);
+}
+
+/* The owner signs in elsewhere: the phone, which was refused a moment ago, is in as soon as the controller is asked again. */
+static void when_the_domain_controller_has_cleared_its_count_it_is_asked_again(void **state)
+{
+	struct domain ad;
+	struct node n;
+
+	(void)state;
+	domain_init(&ad);
+	ad.bad = THRESHOLD;
+	node_start(&n, &ad, NULL);
+	assert_int_equal(check(&n, "right"), LOCKOUT_GUARDED);
+	ad.bad = 0;
+	assert_int_equal(check(&n, "right"), LOCKOUT_GUARDED);
+	brief_tidy(n.checks->untried, INT64_MAX);	/* so much later */
+	assert_int_equal(check(&n, "right"), LOCKOUT_RIGHT);
+	assert_int_equal(ad.binds, 1);
+	node_stop(&n);
+}
+
 /* A hundred devices wait for their refusal: another one finds the process empty. */
 static void a_refusal_that_is_told_later_keeps_no_place(void **state)
 {
@@ -710,6 +755,8 @@ int main(void)
 		cmocka_unit_test(one_account_does_not_fill_the_queue_against_its_own_device),
 		cmocka_unit_test(a_refused_password_costs_the_memory_hard_work_once),
 		cmocka_unit_test(a_password_that_is_not_tried_costs_the_memory_hard_work_once),
+		cmocka_unit_test(what_the_domain_controllers_own_count_stands_against_costs_the_work_once),
+		cmocka_unit_test(when_the_domain_controller_has_cleared_its_count_it_is_asked_again),
 		cmocka_unit_test(a_refusal_that_is_told_later_keeps_no_place),
 		cmocka_unit_test(malformed_questions_are_no_questions),
 		cmocka_unit_test(a_policy_that_is_not_known_leaves_one_try),
