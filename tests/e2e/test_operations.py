@@ -17,6 +17,7 @@ from site_ import answers, inside, settings
 from site_.enrol import hashed
 from site_.device import EAS, Device
 from site_.http1 import Reader
+from site_.netns import Netns
 from site_.process import wait_until
 from site_.proxy import binary
 
@@ -301,14 +302,9 @@ def script(place, name, text):
     return path
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def test_sockets_that_systemd_passes_are_used_by_all_workers(start_proxy, configure, backend, phone, alice, place):
-    port = free_port()
+def test_sockets_that_systemd_passes_are_used_by_all_workers(start_proxy, configure, backend, phone, alice, place, made):
+    held = made(Netns().hold())
+    port = held.getsockname()[1]
     launcher = script(place, "launcher", LAUNCHER % (sys.executable, port, binary(), binary()))
     config = configure(backend, {"proxy.listeners.0.address": "127.0.0.1:%d" % port, "proxy.workers": 2})
     proxy = start_proxy(config, program=launcher)

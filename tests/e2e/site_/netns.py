@@ -46,10 +46,16 @@ class Netns:
         with self.inside():
             return socket.create_connection(address, timeout)
 
-    def listen(self, address=("127.0.0.1", 0), backlog=512):
+    def hold(self, address=("127.0.0.1", 0)):
+        """A socket that listens to nothing: as long as it is there the kernel gives its port to nobody else, while a server of ours may stop and
+        listen on it again (which needs SO_REUSEADDR on both). Connections made meanwhile are refused."""
         with self.inside():
             s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind(address)
+        return s
+
+    def listen(self, address=("127.0.0.1", 0), backlog=512):
+        s = self.hold(address)
         s.listen(backlog)
         return s

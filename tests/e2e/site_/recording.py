@@ -99,7 +99,9 @@ class RecordingBackend:
         self.closing = threading.Event()
         self._queue, self._rules, self._threads = [], [], []
         self._tls = self._context(tls, place, client_ca) if tls else None
-        self._netns, self._bound = netns or Netns(), address
+        self._netns = netns or Netns()
+        self._held = self._netns.hold(address)
+        self.port = self._held.getsockname()[1]
         self._listener = None
         self.start()
 
@@ -169,9 +171,7 @@ class RecordingBackend:
     def start(self):
         """Listens (again, on the same port after stop())."""
         self.closing.clear()
-        self._listener = self._netns.listen(self._bound)
-        self._bound = self._listener.getsockname()
-        self.port = self._bound[1]
+        self._listener = self._netns.listen(self._held.getsockname())
         thread = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         thread.start()
         self._threads.append(thread)
@@ -193,7 +193,9 @@ class RecordingBackend:
             raise AssertionError("%s: a thread does not end" % self.name)
         self._threads.clear()
 
-    close = stop
+    def close(self):
+        self.stop()
+        self._held.close()
 
     def _accept(self, listener):
         while True:

@@ -19,13 +19,10 @@ class RedisServer:
         self.password, self.prefix, self.secret = password, prefix, secret
         self.args = list(args)
         self.socket_path = os.path.join(self.place, "redis.sock")
-        self.port = self._free_port()
+        self._held = self.netns.hold()
+        self.port = self._held.getsockname()[1]
         self.daemon = None
         self.start()
-
-    def _free_port(self):
-        with self.netns.listen() as s:
-            return s.getsockname()[1]
 
     @property
     def address(self):
@@ -55,6 +52,7 @@ class RedisServer:
         if self.daemon.running:
             self.client.close()
             self.daemon.kill()
+        self._held.close()
         self.daemon.assert_nothing_left()
 
     def hang(self):

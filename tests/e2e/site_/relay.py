@@ -28,7 +28,9 @@ class Relay:
     def __init__(self, target, address=("127.0.0.1", 0), netns=None, mode=PASS, seconds=0.2):
         self.target, self.seconds, self.accepted = target, seconds, 0
         self._mode = mode
-        self._netns, self._bound = netns or Netns(), address
+        self._netns = netns or Netns()
+        self._held = self._netns.hold(address)
+        self._bound = self._held.getsockname()
         self._pairs, self._threads = [], []
         self._changed = threading.Condition()
         self._listener = None
@@ -55,7 +57,6 @@ class Relay:
     def listen(self):
         if self._listener is None:
             self._listener = self._netns.listen(self._bound)
-            self._bound = self._listener.getsockname()
             self._spawn(self._accept, self._listener)
 
     def refuse(self):
@@ -87,6 +88,7 @@ class Relay:
         self.cut()
         for thread in self._threads:
             thread.join(5)
+        self._held.close()
 
     def _spawn(self, function, *args):
         thread = threading.Thread(target=function, args=args, daemon=True)
