@@ -148,11 +148,16 @@ static bool has_key_id(struct strv certificate, struct strv id)
 /* By its issuer and serial, or by its key identifier: what the signer says of itself. */
 static bool is_signers(const CMS_SIGNER_FORM *signer, struct strv certificate, const struct der_certificate *parts)
 {
-	struct strv who = asn1_string_view(signer->who->value.asn1_string), list, issuer, serial, inside;
+	struct strv who, list, issuer, serial, inside;
+	int type = ASN1_TYPE_get(signer->who);
 
-	if (ASN1_TYPE_get(signer->who) == V_ASN1_OTHER)
+	/* only of these is it known that bytes are there: a NULL or BOOLEAN has none */
+	if (type != V_ASN1_OTHER && type != V_ASN1_SEQUENCE)
+		return false;
+	who = asn1_string_view(signer->who->value.asn1_string);
+	if (type == V_ASN1_OTHER)
 		return der_take(&who, DER_CONTEXT(0), &inside, NULL) == 0 && who.n == 0 && has_key_id(certificate, inside);
-	return ASN1_TYPE_get(signer->who) == V_ASN1_SEQUENCE && der_take(&who, DER_SEQUENCE, &list, NULL) == 0 && who.n == 0 &&
+	return der_take(&who, DER_SEQUENCE, &list, NULL) == 0 && who.n == 0 &&
 	    der_take(&list, DER_SEQUENCE, &inside, &issuer) == 0 && der_take(&list, DER_INTEGER, &inside, &serial) == 0 && list.n == 0 &&
 	    strv_eq(serial, parts->serial) && same_name(issuer, parts->issuer);
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "common/certificate.h"
+#include "enroll/der_write.h"
 #include "scep_client.h"
 
 static EVP_PKEY *key, *other_key, *weak_key, *ra_key, *ec_key;
@@ -352,6 +353,78 @@ static void threat_43_cut_and_flipped_messages_are_never_taken_for_another(void 
 	OPENSSL_free(m.p);
 }
 
+static struct strv inside(struct strv *rest, int tag)
+{
+	struct strv contents;
+
+	assert_int_equal(der_take(rest, tag, &contents, NULL), 0);
+	return contents;
+}
+
+/* The message with other bytes where its signer says who he is (RFC 5652 section 5.3: sid). */
+static struct client_bytes signed_by(struct client_bytes m, const void *who, size_t who_n)
+{
+	struct strv all = { (const char *)m.p, m.n }, info = inside(&all, DER_SEQUENCE), head = info, form, before, signers, signer, version = { NULL, 0 }, old;
+	struct client_bytes out = { OPENSSL_malloc(m.n + 64), 0 };
+	struct der_writer d;
+	struct strv done;
+
+	inside(&info, DER_OID);
+	head.n -= info.n;
+	form = inside(&info, DER_CONSTRUCTED(0));
+	form = inside(&form, DER_SEQUENCE);
+	before = form;
+	inside(&form, DER_INTEGER);
+	inside(&form, DER_SET);
+	inside(&form, DER_SEQUENCE);
+	inside(&form, DER_CONSTRUCTED(0));
+	before.n -= form.n;
+	signers = inside(&form, DER_SET);
+	signer = inside(&signers, DER_SEQUENCE);
+	assert_int_equal(der_take(&signer, DER_INTEGER, &old, &version), 0);
+	assert_int_equal(der_take(&signer, DER_SEQUENCE, &old, NULL), 0);
+	assert_non_null(out.p);
+	der_start(&d, out.p, m.n + 64);
+	der_put(&d, signer.p, signer.n);
+	der_put(&d, who, who_n);
+	der_put(&d, version.p, version.n);
+	der_enclose(&d, DER_SEQUENCE, m.n + 64);
+	der_enclose(&d, DER_SET, m.n + 64);
+	der_put(&d, before.p, before.n);
+	der_enclose(&d, DER_SEQUENCE, m.n + 64);
+	der_enclose(&d, DER_CONSTRUCTED(0), m.n + 64);
+	der_put(&d, head.p, head.n);
+	der_enclose(&d, DER_SEQUENCE, m.n + 64);
+	done = der_done(&d);
+	assert_true(done.n > 0);
+	out.n = done.n;
+	memmove(out.p, done.p, done.n);
+	return out;
+}
+
+/* Anything may stand there, and most of it is no text: NULL and BOOLEAN have no bytes at all. */
+static void threat_42_a_signer_that_is_named_by_something_else_is_none(void **state)
+{
+	static const struct { const char *name, *p; size_t n; } whos[] = {
+		{ "who_null", "\x05\x00", 2 }, { "who_true", "\x01\x01\xff", 3 }, { "who_false", "\x01\x01\x00", 3 }, { "who_oid", "\x06\x01\x2a", 3 },
+		{ "who_integer", "\x02\x01\x05", 3 }, { "who_minus", "\x02\x01\x85", 3 }, { "who_empty", "\x30\x00", 2 }, { "who_set", "\x31\x00", 2 },
+		{ "who_key", "\x80\x00", 2 }, { "who_other", "\xa0\x02\x05\x00", 4 }, { "who_bits", "\x03\x01\x00", 3 }, { "who_time", "\x17\x00", 2 },
+	};
+	const struct client_how how = { 0 };
+	struct client_bytes m = client_message(ra, cert, key, csr, &how), forged;
+	struct scep_request r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(whos); i++) {
+		forged = signed_by(m, whos[i].p, whos[i].n);
+		keep(whos[i].name, forged);
+		assert_int_equal(scep_request_read(&r, forged.p, forged.n, &usual), SCEP_NOT_CMS);
+		scep_request_clear(&r);
+		OPENSSL_free(forged.p);
+	}
+	OPENSSL_free(m.p);
+}
+
 static void bytes_behind_a_message_and_messages_over_the_limit_are_refused(void **state)
 {
 	const struct client_how how = { 0 };
@@ -480,6 +553,7 @@ int main(void)
 		cmocka_unit_test(keys_of_signers_are_rsa_of_a_fit_size),
 		cmocka_unit_test(threat_42_a_message_whose_signer_is_not_its_certificate_is_refused),
 		cmocka_unit_test(threat_43_cut_and_flipped_messages_are_never_taken_for_another),
+		cmocka_unit_test(threat_42_a_signer_that_is_named_by_something_else_is_none),
 		cmocka_unit_test(bytes_behind_a_message_and_messages_over_the_limit_are_refused),
 		cmocka_unit_test(certificates_come_back_in_the_order_they_were_given),
 		cmocka_unit_test(an_answer_opens_with_the_requesters_key_and_mirrors_its_cipher),
