@@ -402,7 +402,13 @@ static enum io step_writing(struct http_connection *c)
 	c->state = CONNECTION_IDLE;
 	room_answered(c);
 	connection_limit(c, (uint64_t)c->server->config.idle_seconds * 1000);
-	return IO_OK;
+	/* the next request is seldom there already: what is in the socket will be told */
+	return buffer_len(&c->in) > 0 || (c->ssl != NULL && SSL_has_pending(c->ssl)) ? IO_OK : IO_AGAIN;
+}
+
+static bool reads(const struct http_connection *c)
+{
+	return c->state != CONNECTION_SERVING && c->state != CONNECTION_HELD && c->state != CONNECTION_WRITING;
 }
 
 /* Until nothing more can be done now. May free c. */
@@ -434,7 +440,8 @@ static void connection_run(struct http_connection *c)
 	if (io == IO_ENDED || io == IO_LEFT)
 		return;
 	c->busy = false;
-	read_events(c, c->state != CONNECTION_SERVING && c->state != CONNECTION_HELD && c->state != CONNECTION_WRITING);
+	if (reads(c))
+		read_events(c, true);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
@@ -442,9 +449,10 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	struct http_connection *c = arg;
 
 	(void)fd;
-	(void)what;
 	if (c->state == CONNECTION_LINGER)
 		linger(c);
+	else if ((what & EV_READ) != 0 && !reads(c))
+		read_events(c, false);	/* only now: most clients send nothing before they have their answer, and to stop and begin again costs two calls */
 	else
 		connection_run(c);
 }

@@ -39,7 +39,11 @@ static int on_verify(int good, X509_STORE_CTX *store)
 static bool set_rules(SSL_CTX *ctx)
 {
 	tls_common_modes(ctx);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA | SSL_OP_NO_RENEGOTIATION);
+	/* the chain is what stands in the file: without this each handshake looks for issuers among our own CA's certificates */
+	SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN);
+	/* an end without close_notify ends the connection as any other: HTTP says itself how long a request is (RFC 9112 section 8), so that no alert is owed */
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA | SSL_OP_NO_RENEGOTIATION |
+	    SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
 	SSL_CTX_set_verify_depth(ctx, 4);
