@@ -56,6 +56,10 @@ MUST_CHECK enum registry_result reg_check_by(struct registry *r, const struct re
 MUST_CHECK enum registry_result reg_audit(struct registry *r, const struct registry_by *by, const char *action, const char *object);
 MUST_CHECK enum registry_result reg_audit_serial(struct registry *r, const struct registry_by *by, const char *action, const uint8_t *serial);
 
+/* --- registry_sqlite_log.c --- */
+/* The name of the layer that writes a commit's part of the log at once, for sqlite3_open_v2(). NULL: the usual one (which always works). */
+const char *reg_log_vfs(void);
+
 /* --- statements. types: t const char *, i int64_t, b const void * and size_t (NULL: NULL) --- */
 /* TAKEN: a uniqueness was violated. */
 MUST_CHECK enum registry_result reg_run(struct registry *r, const char *sql, const char *types, ...);

@@ -122,7 +122,7 @@ static struct registry *open_file(const char *path, int flags, char *why, size_t
 		return NULL;
 	}
 	configure();
-	if (sqlite3_open_v2(path, &r->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK) {
+	if (sqlite3_open_v2(path, &r->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, reg_log_vfs()) != SQLITE_OK) {
 		snprintf(why, why_size, "%s cannot be opened: %s", path, r->db != NULL ? sqlite3_errmsg(r->db) : "out of memory");
 		registry_close(r);
 		return NULL;
