@@ -305,6 +305,7 @@ static void revoked_to_redis(struct publish *p, struct publish_op *op, const str
 		snprintf(seconds, sizeof(seconds), "%" PRId64, record_seconds(c));
 		publish_put(op, (int)ARRAY_LEN(ends), ends);
 	}
+	publish_tell(op, c->issuer);
 }
 
 static void on_proxy_answer(void *arg, enum wire_status status, const void *body, size_t n)
@@ -386,6 +387,7 @@ int publish_released(struct publish *p, const struct publish_certificate *c, pub
 	snprintf(key, sizeof(key), "%srevoked:%s", p->prefix, c->issuer);
 	publish_put(op, (int)ARRAY_LEN(argv), argv);
 	say(op, &e);
+	publish_tell(op, c->issuer);
 	return publish_op_sent(op);
 }
 

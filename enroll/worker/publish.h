@@ -58,7 +58,7 @@ MUST_CHECK int publish_registered(struct publish *p, const struct publish_certif
 #define PUBLISH_FRESH_SECONDS 20
 /*
  * crl:<issuer> this_update next_update number loaded_at: revoked:<issuer> is whole as of now. Called when a list was made and every PUBLISH_FRESH_SECONDS.
- * done false with *lost of the publisher set: Redis no longer holds what this process wrote (flushed, replaced): write all entries first, by
+ * done false with *lost of the publisher set: Redis no longer holds all that this process wrote (flushed, replaced, an older copy): write all entries first, by
  * publish_entries(), then publish_whole(), then again this.
  */
 MUST_CHECK int publish_list(struct publish *p, const struct registry_crl *crl, int64_t now, publish_done_fn *done, void *arg);

@@ -46,10 +46,45 @@ void publish_whole(struct publish *p, const char *issuer)
 	mark(p->whole, issuer);
 }
 
-/* Freshness is said only where our own token stands (a flushed server has lost it), or where all was written just now. */
+static struct publish_told *told_of(struct publish *p, const char *issuer)
+{
+	for (unsigned i = 0; i < WHOLE_MAX; i++)
+		if (strcmp(p->told[i].issuer, issuer) == 0)
+			return &p->told[i];
+	return NULL;
+}
+
+void publish_told_text(struct publish *p, const char *issuer, char out[24])
+{
+	const struct publish_told *told = told_of(p, issuer);
+
+	snprintf(out, 24, "%" PRIu64, told != NULL ? told->n : 0);
+}
+
+void publish_tell(struct publish_op *op, const char *issuer)
+{
+	struct publish *p = op->p;
+	struct publish_told *told = told_of(p, issuer);
+	char key[KEY_MAX], n[24];
+	const char *argv[] = { "HSET", key, "told", n };
+
+	if (told == NULL && (told = told_of(p, "")) != NULL)
+		memcpy(told->issuer, issuer, strlen(issuer) + 1);
+	if (told == NULL)
+		return;		/* more issuers than there can be lists */
+	told->n++;
+	publish_told_text(p, issuer, n);
+	snprintf(key, sizeof(key), "%scrl:%s", p->prefix, issuer);
+	publish_put(op, (int)ARRAY_LEN(argv), argv);
+}
+
+/*
+ * Freshness is said only where our own token stands (a flushed server has lost it) and as many changes as we have told (one with an older copy has lost
+ * the last of them), or where all was written just now.
+ */
 static const char list_script[] =
-    "if ARGV[1]~='1' and redis.call('HGET',KEYS[1],'publisher')~=ARGV[2] then return 0 end "
-    "redis.call('HSET',KEYS[1],'this_update',ARGV[3],'next_update',ARGV[4],'number',ARGV[5],'loaded_at',ARGV[6],'publisher',ARGV[2]) return 1";
+    "if ARGV[1]~='1' and (redis.call('HGET',KEYS[1],'publisher')~=ARGV[2] or redis.call('HGET',KEYS[1],'told')~=ARGV[7]) then return 0 end "
+    "redis.call('HSET',KEYS[1],'this_update',ARGV[3],'next_update',ARGV[4],'number',ARGV[5],'loaded_at',ARGV[6],'publisher',ARGV[2],'told',ARGV[7]) return 1";
 
 static void on_list(void *arg, enum redis_status status, const redisReply *reply)
 {
@@ -67,8 +102,8 @@ static void on_list(void *arg, enum redis_status status, const redisReply *reply
 
 int publish_list(struct publish *p, const struct registry_crl *crl, int64_t now, publish_done_fn *done, void *arg)
 {
-	char key[KEY_MAX], number[24], from[24], to[24], at[24];
-	const char *argv[] = { "EVAL", list_script, "1", key, slot(p->whole, crl->issuer) != NULL ? "1" : "0", p->token, from, to, number, at };
+	char key[KEY_MAX], number[24], from[24], to[24], at[24], told[24];
+	const char *argv[] = { "EVAL", list_script, "1", key, slot(p->whole, crl->issuer) != NULL ? "1" : "0", p->token, from, to, number, at, told };
 	struct publish_op *op;
 
 	if (p->redis == NULL)
@@ -82,6 +117,7 @@ int publish_list(struct publish *p, const struct registry_crl *crl, int64_t now,
 	snprintf(to, sizeof(to), "%" PRId64, crl->next_update);
 	snprintf(number, sizeof(number), "%" PRIu64, crl->number);
 	snprintf(at, sizeof(at), "%" PRId64, now);
+	publish_told_text(p, crl->issuer, told);
 	op->waiting = redis_command(p->redis, on_list, op, (int)ARRAY_LEN(argv), argv, NULL) != 0;
 	return publish_op_sent(op);
 }

@@ -28,6 +28,15 @@ struct publish_op {
 
 #define PUBLISH_SAID 64
 
+/*
+ * How many changes of an issuer this process has sent. Redis holds the number beside them (field `told` of crl:<issuer>), so a server that came back
+ * with an older copy, or a replica that took over before it had all, says another one.
+ */
+struct publish_told {
+	char issuer[REGISTRY_HEX];	/* "": nobody's */
+	uint64_t n;
+};
+
 struct publish {
 	struct redis *redis;		/* NULL: none */
 	struct proxy_link *link;	/* NULL: none */
@@ -39,6 +48,7 @@ struct publish {
 	unsigned ops;
 	char token[33];			/* of this process: who else wrote crl:<issuer> does not have it */
 	char whole[WHOLE_MAX][REGISTRY_HEX], lost[WHOLE_MAX][REGISTRY_HEX];
+	struct publish_told told[WHOLE_MAX];
 	size_t secret_n;
 	char secret[SECRET_MAX];
 	uint8_t said[PUBLISH_SAID][SHA256_SIZE];	/* MACs of the newest events: none is said twice */
@@ -54,6 +64,10 @@ void publish_op_end(struct publish_op *op);
 void publish_put(struct publish_op *op, int argc, const char *const *argv);
 /* 0: under way. -1: nothing was sent, the op is gone. */
 MUST_CHECK int publish_op_sent(struct publish_op *op);
+/* After all other commands of a change of this issuer: one more was told. */
+void publish_tell(struct publish_op *op, const char *issuer);
+/* How many were, in decimal. */
+void publish_told_text(struct publish *p, const char *issuer, char out[24]);
 /* There is nobody to tell: done. */
 MUST_CHECK int publish_to_nobody(publish_done_fn *done, void *arg);
 /* Without leading zeros, as DESIGN §6 has it. out: 2 * REGISTRY_SERIAL + 1. */
