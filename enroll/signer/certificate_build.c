@@ -299,16 +299,14 @@ static int put_tbs(struct der_writer *d, const struct signer_setup *setup, const
 /* 0 or -1. */
 static int put_signature(struct der_writer *d, struct strv tbs, EVP_PKEY *key)
 {
-	uint8_t bits[SIGNATURE_ROOM] = { 0 }; /* no unused bits */
+	uint8_t bits[SIGNATURE_ROOM];
 	size_t n = sizeof(bits) - 1;
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	bool good = ctx != NULL && EVP_DigestSignInit(ctx, NULL, key_digest(key), NULL, key) == 1 &&
-	    EVP_DigestSign(ctx, bits + 1, &n, (const unsigned char *)tbs.p, tbs.n) == 1;
 
-	EVP_MD_CTX_free(ctx);
-	if (good)
-		der_value(d, DER_BIT_STRING, bits, n + 1);
-	return good ? 0 : -1;
+	if (key_sign(key, tbs, bits + 1, &n) < 0)
+		return -1;
+	bits[0] = 0; /* no unused bits */
+	der_value(d, DER_BIT_STRING, bits, n + 1);
+	return 0;
 }
 
 /* The key's own bytes where there is no other way to write it, else what OpenSSL makes of it. The caller frees *made. */

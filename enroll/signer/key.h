@@ -28,6 +28,11 @@ MUST_CHECK int key_write(
 EVP_PKEY *key_load(const char *reference, const struct key_source *source, struct refusal *r);
 /* The digest that signatures of this key are made with: SHA-256, for P-384 SHA-384, for P-521 SHA-512. */
 const EVP_MD *key_digest(const EVP_PKEY *key);
+/*
+ * The signature of these bytes with that digest into out, at most *n bytes; then *n is its length. What signing needs beside the key is kept from one call
+ * to the next of the same key (and the key with it, until another one signs). 0 or -1, OpenSSL's errors say why.
+ */
+MUST_CHECK int key_sign(EVP_PKEY *key, struct strv bytes, uint8_t *out, size_t *n);
 /* The AlgorithmIdentifier of its signatures with that hash (RFC 4055 section 5, RFC 5758 section 3.2) in DER, malloc()ed. NULL: out of memory. */
 uint8_t *key_algorithm(const EVP_PKEY *key, size_t *n);
 
