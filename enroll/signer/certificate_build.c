@@ -13,7 +13,6 @@
 
 #include "common/public_key.h"
 #include "common/text.h"
-#include "enroll/der_write.h"
 #include "enroll/signer/authority_build.h"
 
 #define DER_ROOM       12288
@@ -274,19 +273,13 @@ static int put_tbs(struct der_writer *d, const struct signer_setup *setup, const
 {
 	static const uint8_t version_3[] = { 0xa0, 3, DER_INTEGER, 1, X509_VERSION_3 };
 	const struct extensions *fixed = fixed_extensions(setup, issuer, EVP_PKEY_get_base_id(order->key) == EVP_PKEY_RSA);
-	X509_NAME *subject;
 	size_t mark = der_mark(d);
 
 	if (fixed == NULL)
 		return refuse_openssl(r, "cannot write the extensions");
-	subject = certificate_subject(order->profile->subject, q, r);
-	if (subject == NULL)
-		return -1;
 	put_extensions(d, fixed, q, order, spki);
 	der_put(d, spki.p, spki.n);
-	put_name(d, subject);
-	X509_NAME_free(subject);
-	if (put_times(d, issuer, q, r) < 0)
+	if (certificate_subject(d, order->profile->subject, q, r) < 0 || put_times(d, issuer, q, r) < 0)
 		return -1;
 	put_name(d, X509_get_subject_name(issuer->certificate));
 	put_algorithm(d, issuer->pkey);

@@ -1,7 +1,8 @@
 /*
  * subject_build: the subject from the profile's template and the account's values. Runs in the signer; certificate_build.h describes it.
  */
-#include <openssl/err.h>
+#include <openssl/asn1.h>
+#include <openssl/objects.h>
 #include <stdio.h>
 
 #include "common/text.h"
@@ -62,8 +63,23 @@ static int fill(struct strv text, const struct signer_issue *q, char out[VALUE_M
 	return 0;
 }
 
-static int add_part(
-    X509_NAME *name, struct strv part, const struct signer_issue *q, struct refusal *r)
+/* SET { SEQUENCE { attribute, value } } (RFC 5280 section 4.1.2.4), the value of the type and within the length that OpenSSL knows for it. */
+static bool put_attribute(struct der_writer *d, int nid, const char *value)
+{
+	ASN1_STRING *text = ASN1_STRING_set_by_NID(NULL, (const unsigned char *)value, (int)strlen(value), MBSTRING_UTF8, nid);
+	size_t mark = der_mark(d);
+
+	if (text == NULL)
+		return false;
+	der_value(d, (uint8_t)ASN1_STRING_type(text), ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text));
+	ASN1_STRING_free(text);
+	der_oid(d, nid);
+	der_enclose(d, DER_SEQUENCE, mark);
+	der_enclose(d, DER_SET, mark);
+	return true;
+}
+
+static int put_part(struct der_writer *d, struct strv part, const struct signer_issue *q, struct refusal *r)
 {
 	char key[32], value[VALUE_MAX];
 	struct strv word = text_split(&part, '=');
@@ -75,35 +91,31 @@ static int add_part(
 		return refuse(r, SIGNER_REFUSED,
 		    "enroll.profiles.subject: \"%.*s\" is no attribute, or its value has an unknown word in braces",
 		    word.n > 40 ? 40 : (int)word.n, word.p);
-	if (value[0] == '\0')
-		return 0;
-	if (!X509_NAME_add_entry_by_NID(
-		name, nid, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0))
+	if (value[0] != '\0' && !put_attribute(d, nid, value))
 		return refuse(r, SIGNER_REFUSED,
 		    "%s in the subject: \"%.80s\" is too long or of characters it may not have; use another word in enroll.profiles.subject",
 		    key, value);
 	return 0;
 }
 
-X509_NAME *certificate_subject(
-    const char *template, const struct signer_issue *q, struct refusal *r)
+/* From its end to its front, as all that is written. */
+int certificate_subject(
+    struct der_writer *d, const char *template, const struct signer_issue *q, struct refusal *r)
 {
-	struct strv rest = strv_from(template);
-	X509_NAME *name = X509_NAME_new();
+	struct strv rest = strv_from(template), part;
+	size_t mark = der_mark(d);
+	const char *comma;
 
-	if (name == NULL) {
-		refuse(r, SIGNER_BROKEN, "out of memory");
-		return NULL;
-	}
-	while (rest.p != NULL) {
-		if (add_part(name, text_split(&rest, ','), q, r) < 0)
-			goto failed;
-	}
-	if (X509_NAME_entry_count(name) > 0)
-		return name;
-	refuse(r, SIGNER_REFUSED,
-	    "the subject would be empty: the account has none of what enroll.profiles.subject names");
-failed:
-	X509_NAME_free(name);
-	return NULL;
+	do {
+		comma = memrchr(rest.p, ',', rest.n);
+		part = comma != NULL ? (struct strv){ comma + 1, (size_t)(rest.p + rest.n - comma) - 1 } : rest;
+		rest.n = comma != NULL ? (size_t)(comma - rest.p) : 0;
+		if (put_part(d, part, q, r) < 0)
+			return -1;
+	} while (comma != NULL);
+	if (der_mark(d) == mark)
+		return refuse(r, SIGNER_REFUSED,
+		    "the subject would be empty: the account has none of what enroll.profiles.subject names");
+	der_enclose(d, DER_SEQUENCE, mark);
+	return 0;
 }

@@ -140,6 +140,26 @@ static void a_certificate_never_outlives_its_ca(void **state)
 	test_ca_remove(&t);
 }
 
+/* What certificate_subject() writes, read by OpenSSL; NULL: refused. */
+static X509_NAME *subject(const char *template, const struct signer_issue *q, struct refusal *r)
+{
+	uint8_t room[4096];
+	struct der_writer d;
+	const unsigned char *p;
+	X509_NAME *name;
+	struct strv all;
+
+	der_start(&d, room, sizeof(room));
+	if (certificate_subject(&d, template, q, r) < 0)
+		return NULL;
+	all = der_done(&d);
+	p = (const unsigned char *)all.p;
+	name = d2i_X509_NAME(NULL, &p, (long)all.n);
+	assert_non_null(name);
+	assert_ptr_equal(p, all.p + all.n);
+	return name;
+}
+
 static void values_stay_in_their_attribute_whatever_they_hold(void **state)
 {
 	struct signer_issue q = { .display_name = "x,CN=admin+UID=root/O=evil\\", .sam = "" };
@@ -148,21 +168,54 @@ static void values_stay_in_their_attribute_whatever_they_hold(void **state)
 	const ASN1_STRING *value;
 
 	(void)state;
-	name = certificate_subject("O=Example,CN={display_name},UID={sam}", &q, &r);
+	name = subject("O=Example,CN={display_name},UID={sam}", &q, &r);
 	assert_non_null(name);
 	assert_int_equal(X509_NAME_entry_count(name), 2); /* a part without a value is left out */
 	value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, 1));
 	assert_int_equal(ASN1_STRING_length(value), strlen(q.display_name));
 	assert_memory_equal(ASN1_STRING_get0_data(value), q.display_name, strlen(q.display_name));
 	X509_NAME_free(name);
-	assert_null(certificate_subject("UID={sam}", &q, &r));
-	assert_null(certificate_subject("CN={password}", &q, &r));
-	assert_null(certificate_subject("CN={display_name", &q, &r));
-	assert_null(certificate_subject("NOTHING=x", &q, &r));
+	assert_null(subject("UID={sam}", &q, &r));
+	assert_null(subject("", &q, &r));
+	assert_null(subject("CN=a,", &q, &r));
+	assert_null(subject("CN={password}", &q, &r));
+	assert_null(subject("CN={display_name", &q, &r));
+	assert_null(subject("NOTHING=x", &q, &r));
 	memset(q.display_name, 'a', 65);
-	assert_null(certificate_subject(
-	    "CN={display_name}", &q, &r)); /* X.520: 64 characters; refused, not cut */
+	assert_null(subject("CN={display_name}", &q, &r)); /* X.520: 64 characters; refused, not cut */
 	assert_non_null(strstr(r.text, "too long"));
+}
+
+/* Order and string types: those of OpenSSL's own writer, which gives a country and a serial number, mail and DC others than a name. */
+static void a_subject_is_written_as_openssl_writes_it(void **state)
+{
+	static const struct {
+		const char *key, *value;
+	} parts[] = { { "DC", "example" }, { "C", "DE" }, { "O", "Ber\xc3\xa9nyi" }, { "serialNumber", "17 a" }, { "emailAddress", "a@example.com" },
+		{ "UID", "anna" }, { "CN", "Anna \xf0\x9f\x99\x82" }, { "2.5.4.12", "Dr." } };
+	struct signer_issue q = { .sam = "anna" };
+	struct refusal r = { 0 };
+	X509_NAME *name, *usual = X509_NAME_new();
+	unsigned char *one = NULL, *other = NULL;
+	char template[512] = "";
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		n += (size_t)snprintf(template + n, sizeof(template) - n, "%s%s=%s", i > 0 ? ", " : "", parts[i].key,
+		    strcmp(parts[i].key, "UID") == 0 ? "{sam}" : parts[i].value);
+		assert_int_equal(X509_NAME_add_entry_by_txt(usual, parts[i].key, MBSTRING_UTF8, (const unsigned char *)parts[i].value, -1, -1, 0), 1);
+	}
+	name = subject(template, &q, &r);
+	assert_non_null(name);
+	assert_int_equal(i2d_X509_NAME(name, &one), i2d_X509_NAME(usual, &other));
+	assert_memory_equal(one, other, (size_t)i2d_X509_NAME(usual, NULL));
+	OPENSSL_free(one);
+	OPENSSL_free(other);
+	X509_NAME_free(name);
+	X509_NAME_free(usual);
+	assert_null(subject("C=Deutschland", &q, &r));
+	assert_null(subject("emailAddress=\xc3\xa9@example.com", &q, &r));
 }
 
 static void the_places_of_crl_ocsp_and_issuer_are_named(void **state)
@@ -208,6 +261,7 @@ int main(void)
 		cmocka_unit_test(the_sid_extension_is_byte_for_byte_that_of_ad_cs),
 		cmocka_unit_test(a_certificate_never_outlives_its_ca),
 		cmocka_unit_test(values_stay_in_their_attribute_whatever_they_hold),
+		cmocka_unit_test(a_subject_is_written_as_openssl_writes_it),
 		cmocka_unit_test(the_places_of_crl_ocsp_and_issuer_are_named),
 	};
 
