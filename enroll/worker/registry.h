@@ -59,8 +59,13 @@ MUST_CHECK int registry_group(struct registry *r, registry_changed_fn *changed, 
  */
 MUST_CHECK int registry_settle(struct registry *r);
 /*
- * To be called when nobody waits for the registry: what stands in its write-ahead log is moved into the file now, rather than before an answer when the log is
- * long. Takes two waits for the disk. Only after registry_group().
+ * To be called when what was committed is on the disk and whoever waited for it has his answer: a log that has become long is moved into the file now, not
+ * between a commit and its answers. What is gathered is committed before.
+ */
+void registry_synced(struct registry *r);
+/*
+ * To be called when nobody waits for the registry: what stands in its write-ahead log is moved into the file before it is long. Both take two waits for the
+ * disk. Only after registry_group().
  */
 void registry_rest(struct registry *r);
 /* Of the last call that did not return OK or NONE. */

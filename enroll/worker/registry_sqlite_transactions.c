@@ -15,7 +15,8 @@
 #include "enroll/metric_table.h"
 #include "enroll/worker/registry_parts.h"
 
-#define LOG_PAGES     4000	/* 16 MiB: moved whoever waits */
+#define LOG_PAGES     4000	/* 16 MiB: moved behind the next answers. A thousand, 500 or 250 take as long each (two syncs), and so longer in all */
+#define LOG_MOST      12000	/* where nobody says that anything was synced: moved by the commit itself */
 #define REST_PAGES    64	/* moved while nobody waits */
 #define GROUP_MAX     256	/* changes; bounds what is kept in memory and what one failed commit takes back */
 #define COMMITS_FIRST 8
@@ -45,7 +46,7 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 	(void)name;
 	r->log_pages = pages;
 	reg_patience(r, true);
-	if (pages >= LOG_PAGES)
+	if (pages >= LOG_MOST)
 		move_log(r, LOG_WHEN_LONG);
 	r->commits++;
 	r->changed(r->changed_arg);
@@ -194,6 +195,13 @@ void registry_rest(struct registry *r)
 {
 	if (!r->open && !r->lost && r->log_pages >= REST_PAGES)
 		move_log(r, LOG_WHEN_REST);
+}
+
+void registry_synced(struct registry *r)
+{
+	/* SQLite moves nothing while a transaction of its own is open; one that is lost here is told by the next settling */
+	if (r->log_pages >= LOG_PAGES && registry_settle(r) == 0)
+		move_log(r, LOG_WHEN_LONG);
 }
 
 void reg_close(struct registry *r)

@@ -105,6 +105,7 @@ static void on_durable(void *arg, uint64_t upto)
 	if (w->http != NULL)
 		http_server_release(w->http, upto);
 	audit_head_reached(&w->audit_head, upto);
+	registry_synced(w->registry);
 	if (durable_wait_for(w->durable) == 0)
 		deadline_arm(w->loop, &w->rest, REST_MS, on_rest);
 }

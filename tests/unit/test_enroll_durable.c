@@ -291,18 +291,25 @@ static off_t log_size(struct seen *s)
 	return st.st_size;
 }
 
-/* Enrolments that follow each other without a rest: a device, its certificate, and the end of both. */
-static void enrol_many(struct seen *s, int many)
+/* A device, its certificate, and the end of both. */
+static void enrol_one(struct seen *s)
 {
 	struct registry_device d;
 	uint8_t serial[REGISTRY_SERIAL];
 	unsigned n;
 
+	site_add_device(&s->site, "one more", &d);
+	site_live(&s->site, d.id, serial);
+	assert_int_equal(registry_device_act(s->site.registry, &site_by, REGISTRY_ACT_REVOKE, d.id, 1, &n), REGISTRY_OK);
+}
+
+/* Enrolments that follow each other without a rest. */
+static void enrol_many(struct seen *s, int many)
+{
 	for (int i = 0; i < many; i++) {
-		site_add_device(&s->site, "one more", &d);
-		site_live(&s->site, d.id, serial);
-		assert_int_equal(registry_device_act(s->site.registry, &site_by, REGISTRY_ACT_REVOKE, d.id, 1, &n), REGISTRY_OK);
+		enrol_one(s);
 		assert_int_equal(registry_settle(s->site.registry), 0);
+		registry_synced(s->site.registry);
 		if (log_size(s) > 18 << 20)
 			fail_msg("a log of %lld bytes after %d enrolments", (long long)log_size(s), i);
 	}
@@ -319,6 +326,37 @@ static void the_log_stays_short_under_enrolments_without_end(void **state)
 	assert_int_equal(stat(s.site.path, &st), 0);
 	if (log_size(&s) < 8 << 20)
 		fail_msg("too few: the log was never long (%lld)", (long long)log_size(&s));
+	assert_int_equal(loop_run(s.loop), 0);
+	assert_int_equal(s.failed, 0);
+	end(&s);
+}
+
+/* By who is told that it was synced, never inside the commit that made it long: its answers would wait for it. */
+static void a_long_log_is_moved_behind_the_answers(void **state)
+{
+	struct seen s = { .upto = 0 };
+	struct registry *r;
+	off_t size;
+
+	(void)state;
+	begin(&s, NULL);
+	r = s.site.registry;
+	for (int i = 0; i < 2000 && r->log_pages < 4000; i++) {
+		enrol_one(&s);
+		assert_int_equal(registry_settle(r), 0);
+	}
+	enrol_one(&s);
+	assert_int_equal(registry_settle(r), 0);
+	assert_true(r->log_pages > 4000);
+	/* with changes gathered, too */
+	enrol_one(&s);
+	assert_true(r->open);
+	registry_synced(r);
+	assert_false(r->open);
+	assert_int_equal(r->log_pages, 0);
+	size = log_size(&s);
+	enrol_many(&s, 1);
+	assert_int_equal(log_size(&s), size);
 	assert_int_equal(loop_run(s.loop), 0);
 	assert_int_equal(s.failed, 0);
 	end(&s);
@@ -362,6 +400,7 @@ int main(void)
 		cmocka_unit_test(a_log_that_cannot_be_synced_is_the_end),
 		cmocka_unit_test(a_long_log_is_begun_anew),
 		cmocka_unit_test(the_log_stays_short_under_enrolments_without_end),
+		cmocka_unit_test(a_long_log_is_moved_behind_the_answers),
 		cmocka_unit_test(what_is_in_the_log_is_moved_while_nobody_waits),
 	};
 
