@@ -6,21 +6,52 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <time.h>
+
+#define LOCK_MS 500	/* far longer than any use of a shard takes, also on a machine that is very busy */
+#define HELD_MS 5000
 
 /* Where a key belongs. */
 struct place {
 	size_t number; /* of its shard */
 	uint32_t hash;
-	/* locked; NULL: its lock is lost for good, answer as if nothing were held */
+	/* locked; NULL: its lock cannot be had, answer as if nothing were held */
 	struct shard *shard;
 };
 
 /* --- locks --- */
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Whoever holds a lock for so long is stopped, or captured: the others go on without that shard, and look now and then without waiting. */
+static int lock_for_a_while(struct shared_table *t, size_t number)
+{
+	pthread_mutex_t *lock = &t->head->shards[number].lock;
+	int rc = pthread_mutex_trylock(lock);
+	struct timespec until;
+
+	if (rc != EBUSY || now_ms() < t->held_until_ms[number])
+		return rc;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += LOCK_MS * 1000000l;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	rc = pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until);
+	if (rc == ETIMEDOUT)
+		t->held_until_ms[number] = now_ms() + HELD_MS;
+	return rc;
+}
+
 static struct shard *shard_lock(struct shared_table *t, size_t number)
 {
 	struct shard *shard = &t->head->shards[number];
-	int rc = pthread_mutex_lock(&shard->lock);
+	int rc = lock_for_a_while(t, number);
 
 	if (rc == EOWNERDEAD) {
 		/* The slots are whole (see shared_table_parts.h), what leads to them may not be. */

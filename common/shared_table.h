@@ -4,7 +4,8 @@
  * Made by the master before it forks (anonymous), or backed by a file (MAP_SHARED) so that it outlives a
  * restart. Values lie densely: memory is touched as the table fills, not as large as it may become.
  * A full table evicts what was not used for long (the least recently used of a sample). Sharded robust
- * process-shared locks: a process killed while holding one costs at most the value it was writing.
+ * process-shared locks: a process killed while holding one costs at most the value it was writing, one that keeps it costs the others
+ * half a second now and then, and that shard: nothing is found there, nothing put, until it lets go.
  */
 #ifndef EASGATE_SHARED_TABLE_H
 #define EASGATE_SHARED_TABLE_H
@@ -29,7 +30,7 @@ void shared_table_free(struct shared_table *t);
 
 /* Copies the value to out (value_size bytes) and marks it used. False: not there. Constant time in the key. */
 MUST_CHECK bool shared_table_get(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], void *out);
-/* Puts or replaces. False only when a lock cannot be had (a broken process-shared mutex). */
+/* Puts or replaces. False only when a lock cannot be had (a broken process-shared mutex, or one that somebody keeps). */
 bool shared_table_put(struct shared_table *t, const uint8_t key[SHARED_TABLE_KEY], const void *value);
 /*
  * Puts only where nothing stands: returns 1 when put, 0 when there was a value (copied to `standing`), -1 on failure.

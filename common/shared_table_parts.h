@@ -61,6 +61,7 @@ struct shared_table {
 	/* Our own copies of what the head says: never read from shared memory again. */
 	size_t bytes, slots_each, slot_size, value_size;
 	uint64_t seed[4];
+	uint64_t held_until_ms[SHARDS];	/* of a lock that could not be had: until then nobody here waits for it */
 	/* held open for its lock while mapped from a file; else -1 */
 	int fd;
 };

@@ -22,7 +22,16 @@
 
 #define DESCRIPTORS_EXTRA 256
 
+static struct shared_table *lockout_table;	/* made before the fork; NULL: with Redis */
+
 /* --- the roles --- */
+
+/* It is mapped by *lockout* alone: what a captured process can write to, it can spoil. */
+static void forget_lockout(void)
+{
+	shared_table_free(lockout_table);
+	lockout_table = NULL;
+}
 
 static int run_directory(struct child *child)
 {
@@ -33,17 +42,14 @@ static int run_directory(struct child *child)
 	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics, .signs_in = true,
 		.lists_members = true };
 
+	forget_lockout();
 	setup.groups_count = enroll_settings_groups(s, groups);
 	return directory_process(child, &setup);
 }
 
-static struct shared_table *lockout_table;	/* made before the fork; NULL: with Redis */
-
-/* It needs nothing of what is known of accounts. */
 static int run_stretch(struct child *child)
 {
-	shared_table_free(lockout_table);
-	lockout_table = NULL;
+	forget_lockout();
 	return stretch_process(child);
 }
 
@@ -80,8 +86,15 @@ static int run_signer(struct child *child)
 {
 	struct enroll_signer_setup setup;
 
+	forget_lockout();
 	enroll_signer_setup(child_settings(child), &setup);
 	return signer_process(child, &setup.setup);
+}
+
+static int run_worker(struct child *child)
+{
+	forget_lockout();
+	return enroll_worker_process(child);
 }
 
 static void worker_files(struct plan_role *r, const struct enroll_settings *s)
@@ -147,7 +160,7 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 	(void)plan_add_role(plan, ROLE_STRETCH, stretch_processes(&s->common.lockout), run_stretch, 0);
 	r = plan_add_role(plan, ROLE_SIGNER, 1, run_signer, 1u << ROLE_WORKER);
 	signer_files(r, s);
-	r = plan_add_role(plan, ROLE_WORKER, 1, enroll_worker_process, 0);
+	r = plan_add_role(plan, ROLE_WORKER, 1, run_worker, 0);
 	worker_files(r, s);
 	if (plan_check(plan, config_file, error) == 0)
 		return 0;

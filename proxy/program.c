@@ -45,6 +45,19 @@ static struct shared_table *lockout_table;	/* made before the fork; NULL: with R
 
 /* --- the roles --- */
 
+/* Each table of the node is mapped by the processes that use it alone: what a captured one can write to, it can spoil. */
+static void forget_lockout(void)
+{
+	shared_table_free(lockout_table);
+	lockout_table = NULL;
+}
+
+static void forget_tables(void)
+{
+	worker_forget_tables();
+	forget_lockout();
+}
+
 static int run_directory(struct child *child)
 {
 	const struct settings *s = child_settings(child);
@@ -55,7 +68,7 @@ static int run_directory(struct child *child)
 	struct directory_setup setup = { .config = &s->common.directory, .groups = groups, .metrics = &metrics,
 		.signs_in = takes_passwords(s) };
 
-	worker_forget_sessions();
+	forget_tables();
 	setup.groups_count = settings_groups(s, groups);
 	if (k != NULL) {
 		setup.refused_groups = (const char *const *)k->refused_groups;
@@ -74,29 +87,32 @@ static int run_lockout(struct child *child)
 	struct lockout_setup setup = { .config = &s->common.lockout, .redis = s->common.redis, .directory = &s->common.directory,
 		.table = lockout_table, .metrics = &metrics };
 
-	worker_forget_sessions();
+	worker_forget_tables();
 	return lockout_process(child, &setup);
 }
 
-/* It needs none of the node's tables: neither sessions, nor devices, nor what is known of accounts. */
 static int run_stretch(struct child *child)
 {
-	worker_forget_tables();
-	shared_table_free(lockout_table);
-	lockout_table = NULL;
+	forget_tables();
 	return stretch_process(child);
 }
 
 static int run_revocation(struct child *child)
 {
-	worker_forget_sessions();
+	forget_tables();
 	return revocation_process(child);
 }
 
 static int run_kerberos(struct child *child)
 {
-	worker_forget_sessions();
+	forget_tables();
 	return kerberos_process(child);
+}
+
+static int run_worker(struct child *child)
+{
+	forget_lockout();
+	return worker_process(child);
 }
 
 static void worker_files(struct plan_role *r, const struct settings *s)
@@ -172,7 +188,7 @@ static int load(const char *config_file, struct plan *plan, struct config_error 
 		r->vouch_key = true;
 		plan_add_file(r, s->proxy.kerberos->keytab);
 	}
-	r = plan_add_role(plan, ROLE_WORKER, workers_of(s), worker_process, 0);
+	r = plan_add_role(plan, ROLE_WORKER, workers_of(s), run_worker, 0);
 	r->reloads = true;
 	worker_files(r, s);
 	if (plan_check(plan, config_file, error) == 0)

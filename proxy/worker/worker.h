@@ -85,9 +85,7 @@ struct shared_table;
 void worker_use_tables(struct session_records *records, struct shared_table *devices);
 struct session_records *worker_session_records(void);
 struct shared_table *worker_device_table(void);
-/* In every other role, first thing: the secrets of TLS sessions are the workers' alone, and fork has mapped them here too. */
-void worker_forget_sessions(void);
-/* The same, and devices' records: for a role that has nothing to do with them. */
+/* In every other role, first thing: the secrets of TLS sessions and devices' records are the workers' alone, and fork has mapped them here too. */
 void worker_forget_tables(void);
 
 /* The role's life. Returns the exit status. */

@@ -16,15 +16,10 @@ void worker_use_tables(struct session_records *records, struct shared_table *dev
 	tables.devices = devices;
 }
 
-void worker_forget_sessions(void)
+void worker_forget_tables(void)
 {
 	session_record_free(tables.records);
 	tables.records = NULL;
-}
-
-void worker_forget_tables(void)
-{
-	worker_forget_sessions();
 	shared_table_free(tables.devices);
 	tables.devices = NULL;
 }

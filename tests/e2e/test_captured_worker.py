@@ -103,6 +103,34 @@ def test_39_on_no_wire_of_a_captured_worker_does_any_verb_bring_a_secret(
     proxy.assert_never(ad.reader_password, revocation_in_redis.secret.decode())
 
 
+def shared(pid):
+    """Memory that it shares with other processes and may write to: {what: bytes}."""
+    found = {}
+    with open("/proc/%d/maps" % pid) as f:
+        for line in f:
+            span, rights, _, device, inode, *path = line.split()
+            begin, end = (int(x, 16) for x in span.split("-"))
+            if rights.startswith("rw") and rights.endswith("s"):
+                found[(device, inode, *path)] = found.get((device, inode, *path), 0) + end - begin
+    return found
+
+
+@pytest.mark.quick
+def test_each_table_of_the_node_is_mapped_by_those_who_use_it_alone(start_proxy, configure, backend):
+    """What is known of accounts, the secrets of sessions, devices' records: whoever maps one can spoil it, and those who wait for its locks."""
+    proxy = start_proxy(configure(backend, {**PASSWORDS, "lockout.entries": 40000, "proxy.policies.0.device": "pin"}))
+    maps = {role: [shared(pid) for pid in pids] for role, pids in inside.by_role(proxy).items()}
+    assert {"lockout", "stretch", "directory", "revocation", "worker"} <= set(maps)
+
+    def alone(role):
+        others = {what for other, found in maps.items() if other not in (role, "master") for one in found for what in one}
+        return {what: size for what, size in maps[role][0].items() if what not in others}
+    assert sum(alone("lockout").values()) > 40000 * 1000, "its table is nobody else's"
+    assert any("devices.tab" in what[-1] for what in alone("worker")) and len(alone("worker")) > 1, "records of devices, and sessions"
+    for role in ("stretch", "directory", "revocation"):
+        assert sum(maps[role][0].values()) < 4 << 20, (role, maps[role][0])
+
+
 def test_a_captured_stretch_process_reaches_nobody_and_holds_no_key(ad, kerberos_proxy, revocation_in_redis, phone, alice):
     proxy = kerberos_proxy(redis=revocation_in_redis, changes=PASSWORDS)
     sam = ad.account("stretched")

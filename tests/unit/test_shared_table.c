@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/shared_table_parts.h"
@@ -322,6 +323,49 @@ static void test_a_process_that_dies_with_a_lock_costs_nothing_but_what_it_was_w
 	shared_table_free(t);
 }
 
+static void test_a_process_that_keeps_a_lock_costs_the_others_that_shard_and_a_moment(void **state UNUSED)
+{
+	struct shared_table *t = table(1000, NULL, 1);
+	uint8_t key[SHARED_TABLE_KEY];
+	struct value value = value_of(1);
+	struct timespec began, ended;
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	put(t, 1);
+	(void)key_of(1, key);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		for (size_t i = 0; i < SHARDS; i++) {
+			if (pthread_mutex_lock(&t->head->shards[i].lock) != 0)
+				_exit(1);
+		}
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	assert_false(shared_table_put(t, key, &value));	/* waits for a moment */
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	for (int i = 0; i < 1000; i++) {
+		assert_false(shared_table_get(t, key, &value));
+		assert_int_equal(shared_table_put_new(t, key, &value, &value), -1);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	assert_true(ended.tv_sec - began.tv_sec < 3);	/* not one of two thousand did */
+	kill(pid, SIGKILL);
+	assert_int_equal(wait_for(pid), 256 + SIGKILL);
+	assert_true(holds(t, 1));
+	put(t, 2);
+	assert_true(holds(t, 2));
+	shared_table_free(t);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void test_processes_killed_at_any_moment_leave_a_table_that_works(void **state UNUSED)
 {
 	struct shared_table *t = table(200, NULL, 1);
@@ -555,6 +599,7 @@ int main(void)
 		cmocka_unit_test(test_of_racing_processes_exactly_one_puts_and_one_takes),
 		cmocka_unit_test(
 		    test_a_process_that_dies_with_a_lock_costs_nothing_but_what_it_was_writing),
+		cmocka_unit_test(test_a_process_that_keeps_a_lock_costs_the_others_that_shard_and_a_moment),
 		cmocka_unit_test(test_processes_killed_at_any_moment_leave_a_table_that_works),
 		cmocka_unit_test(
 		    test_links_and_counts_that_another_process_spoilt_lead_nowhere),
