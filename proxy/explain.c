@@ -90,10 +90,10 @@ static const char *word(const json_t *object, const char *key)
 
 static void print_verdict(const char *what, const json_t *v)
 {
-	const char *detail = word(v, "detail");
+	const char *detail = word(v, "detail"), *by = word(v, "checked_by");
 
 	if (strcmp(word(v, "answer"), "in") == 0)
-		printf("    %-21s in%s\n", what, json_is_true(json_object_get(v, "checked")) ? ", if what it sends is right" : "");
+		printf("    %-21s in%s%s%s\n", what, by[0] != '\0' ? ", if " : "", by, by[0] != '\0' ? " finds that right which it sends" : "");
 	else
 		printf("    %-21s %lld %s%s%s\n", what, (long long)json_integer_value(json_object_get(v, "status")), word(v, "answer"),
 		    detail[0] != '\0' ? ": " : "", detail);
@@ -102,14 +102,15 @@ static void print_verdict(const char *what, const json_t *v)
 static void print_host(const json_t *h, const char *file, const struct explain_wish *wish)
 {
 	const json_t *rule = json_object_get(h, "rule"), *list = json_object_get(h, "methods");
+	const char *mode = word(rule, "bearer_mode");
 	size_t i;
 	json_t *one;
 
 	printf("%s: policy %s, TLS %s\n", word(h, "name"), word(h, "policy"), word(h, "tls"));
 	printf("  %s:%lld: %s: %s\n", file, (long long)json_integer_value(json_object_get(rule, "line")), word(rule, "path"), word(rule, "for"));
 	if (json_object_get(rule, "certificate") != NULL)
-		printf("  certificate %s, password %s, bearer %s%s\n", word(rule, "certificate"), word(rule, "password"), word(rule, "bearer"),
-		    json_is_true(json_object_get(rule, "switched")) ? " (the group is switched to certificates)" : "");
+		printf("  certificate %s, password %s, bearer %s%s%s%s\n", word(rule, "certificate"), word(rule, "password"), word(rule, "bearer"),
+		    mode[0] != '\0' ? " by proxy.bearer.mode " : "", mode, json_is_true(json_object_get(rule, "switched")) ? " (the group is switched to certificates)" : "");
 	print_verdict("the account itself", json_object_get(h, "account"));
 	json_array_foreach(list, i, one)
 		print_verdict(word(one, "brings"), one);

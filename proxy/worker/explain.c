@@ -38,15 +38,25 @@ static json_t *verdict(enum fact fact, const char *detail)
 	    fact == FACT_NONE ? 200 : (int)fact_status(fact), "detail", detail);
 }
 
-static json_t *methods_of(const struct policy_settings *policy, const struct account_view *account, uint64_t mask)
+/* Who says whether what it brings is right; NULL: nobody, it is not looked at. */
+static const char *checked_by(const struct settings *s, const struct method_verdict *v)
+{
+	if (v->checks == 0)
+		return NULL;
+	return v->checks == 1u << METHOD_BEARER && s->proxy.bearer != NULL && s->proxy.bearer->passes ? "the mail server" : "easproxy";
+}
+
+static json_t *methods_of(const struct settings *s, const struct policy_settings *policy, const struct account_view *account, uint64_t mask)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; list != NULL && i < ARRAY_LEN(ways); i++) {
 		struct method_verdict v = method_decide(policy, account, mask, ways[i].brings);
 		json_t *one = verdict(v.fact, v.detail);
+		const char *by = checked_by(s, &v);
 		if (one == NULL || json_object_set_new(one, "brings", json_string(ways[i].name)) < 0 ||
-		    json_object_set_new(one, "checked", json_boolean(v.checks != 0)) < 0 || json_array_append_new(list, one) < 0) {
+		    json_object_set_new(one, "checked", json_boolean(by != NULL)) < 0 ||
+		    (by != NULL && json_object_set_new(one, "checked_by", json_string(by)) < 0) || json_array_append_new(list, one) < 0) {
 			json_decref(list);
 			return NULL;
 		}
@@ -77,6 +87,8 @@ static json_t *rule_of(const struct settings *s, unsigned policy_index, const st
 	    "switched", r->group[0] != '\0' && (mask >> r->group_bit & 1) != 0);
 	for (unsigned m = 0; use != NULL && m < METHODS; m++)
 		json_object_set_new(use, method_names[m], json_string(method_use_names[method_use_of(policy, rule, mask, (enum method)m)]));
+	if (use != NULL && method_use_of(policy, rule, mask, METHOD_BEARER) != METHOD_OFF && s->proxy.bearer != NULL)
+		json_object_set_new(use, "bearer_mode", json_string(s->proxy.bearer->mode));
 	return use;
 }
 
@@ -95,7 +107,7 @@ static json_t *host_of(const struct worker *w, const struct host_settings *h, co
 	fact = policy_decide(policy, account, &none, kerberos, loop_wall(w->loop), &detail);
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "name", h->names[0], "policy", policy->name, "tls",
 	    h->required ? "demands a certificate" : h->asks ? "asks for a certificate" : "asks for no certificate", "device", policy->device,
-	    "rule", rule_of(s, h->policy_index, account, mask), "methods", methods_of(policy, account, mask), "account", verdict(fact, detail));
+	    "rule", rule_of(s, h->policy_index, account, mask), "methods", methods_of(s, policy, account, mask), "account", verdict(fact, detail));
 }
 
 static json_t *describe(const struct worker *w, const struct account_entry *e)

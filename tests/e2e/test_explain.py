@@ -5,6 +5,7 @@ import os
 import pytest
 
 from site_.accounts import USERS
+from site_.tokens import AUDIENCE, ISSUER, Issuer
 
 GROUP = "CN=EAS-Certificates,OU=Groups,DC=corp,DC=example"
 
@@ -41,6 +42,27 @@ def test_the_line_that_decides_and_what_it_comes_to_are_told(explain):
         assert {k: answers(host)[k] for k in methods} == methods
         text = explain("--user", name, "--device", "ApplX")
         assert "methods[%d]" % rule in text and whom in text and "ApplX" in text
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("mode", ["check", "pass"])
+def test_where_a_line_takes_tokens_it_is_told_who_checks_them(start_proxy, configure, backend, place, mode):
+    jwks = os.path.join(place, "issuer.jwks")
+    with open(jwks, "w") as f:
+        json.dump(Issuer().jwks(), f)
+    rules = [{"user": "CORP.EXAMPLE\\bob", "password": "allowed"}, {"certificate": "allowed", "password": "allowed", "bearer": "allowed"}]
+    bearer = {"mode": mode, "issuer": ISSUER, "audience": AUDIENCE, "algorithms": ["RS256"], **({"keys_file": jwks} if mode == "check" else {})}
+    proxy = start_proxy(configure(backend, {"proxy.policies.0.methods": rules, "proxy.bearer": bearer, "lockout.memory_mib": 1,
+                                            "proxy.upstreams.0.credential": "passthrough"}))
+    by = {"check": "easproxy", "pass": "the mail server"}[mode]
+    host, = json.loads(proxy.run("explain", "--user", "alice", "--json").stdout)["user"]["hosts"]
+    assert host["rule"]["bearer_mode"] == mode
+    assert {m["brings"]: m.get("checked_by") for m in host["methods"]} == {
+        "certificate": None, "password": "easproxy", "bearer": by, "certificate+password": None, "certificate+bearer": None, "nothing": None}
+    text = proxy.run("explain", "--user", "alice", "--device", "ApplX").stdout
+    assert "bearer allowed by proxy.bearer.mode " + mode in text and "in, if %s finds that right which it sends" % by in text
+    host, = json.loads(proxy.run("explain", "--user", "CORP.EXAMPLE\\bob", "--json").stdout)["user"]["hosts"]
+    assert "bearer_mode" not in host["rule"], "his line takes none"
 
 
 @pytest.mark.quick
