@@ -203,6 +203,17 @@ int config_choice(const char *value, const char *const *choices, const char *key
 	return -1;
 }
 
+int config_groups(const struct config_directory *d, const char *const *groups, unsigned n, const char *key, const struct config_place *place)
+{
+	if (strcmp(d->kind, "ldap") != 0)
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (strchr(groups[i], '=') == NULL)
+			return config_refuse(place, key, "group \"%s\" is no distinguished name: expected such as CN=EAS-Users,OU=Groups,DC=corp,DC=example", groups[i]);
+	}
+	return 0;
+}
+
 /* --- the common sections --- */
 
 static const cyaml_schema_value_t string_entry = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED) };

@@ -30,6 +30,8 @@ PRINTF(3, 4) int config_refuse(const struct config_place *place, const char *key
 MUST_CHECK int config_fill(void *base, const struct config_fill *rows, const char *prefix, const struct config_place *place);
 /* The index of `value` in the NULL-terminated choices, or -1 with an error that lists them. */
 MUST_CHECK int config_choice(const char *value, const char *const *choices, const char *key, const struct config_place *place);
+/* The groups' names can be some of this directory: in LDAP a name that is no DN would be nobody's group, and let nobody in without saying why. */
+MUST_CHECK int config_groups(const struct config_directory *d, const char *const *groups, unsigned n, const char *key, const struct config_place *place);
 /* The schema of one text in a list. */
 extern const cyaml_schema_value_t *const config_string_entry;
 

@@ -193,6 +193,16 @@ EVP_PKEY *tls_private_key(struct strv pem, char *why, size_t size)
 	return key;
 }
 
+bool tls_key_fits(X509 *certificate, EVP_PKEY *key, const char *file, char *why, size_t size)
+{
+	bool fits = X509_check_private_key(certificate, key) == 1;
+
+	ERR_clear_error();
+	if (!fits)
+		snprintf(why, size, "is not the key of certificate %s: name the one that it was made for", file);
+	return fits;
+}
+
 /* --- connections --- */
 
 void tls_common_modes(SSL_CTX *ctx)

@@ -47,6 +47,8 @@ enum tls_step tls_step_result(SSL *ssl, int rc, char *why, size_t size);
 STACK_OF(X509) *tls_certificates(struct strv pem, char *why, size_t size);
 /* The first private key of a PEM file's bytes, not encrypted. NULL with why. */
 EVP_PKEY *tls_private_key(struct strv pem, char *why, size_t size);
+/* Whether that key is this certificate's; false with why, which names the certificate's file. */
+MUST_CHECK bool tls_key_fits(X509 *certificate, EVP_PKEY *key, const char *file, char *why, size_t size);
 
 /*
  * For outgoing connections: TLS 1.2 and 1.3, the server's chain verified up to one of the

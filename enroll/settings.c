@@ -378,6 +378,8 @@ static int resolve_groups(struct enroll_settings *s, const struct config_place *
 
 	if (n > ENROLL_GROUPS_MAX)
 		return config_refuse(at, "enroll", "more than %d different groups, those of the policies of proxy: included", ENROLL_GROUPS_MAX);
+	if (config_groups(&s->common.directory, groups, n, "enroll", at) < 0)
+		return -1;
 	for (unsigned bit = 0; bit < n; bit++) {
 		if (strcmp(groups[bit], e->portal.required_group) == 0)
 			e->portal.required_bit = bit;

@@ -118,13 +118,17 @@ static int check_ldap(const char *url)
 	return check_host_port("ldap", host, tls ? 636 : 389);
 }
 
-static int check_keys_url(const char *url)
+/* http:// or https://, which the settings have made sure of. "": none is named. */
+static int check_url(const char *what, const char *url)
 {
+	bool tls = text_starts_nocase(strv_from(url), STRV("https://"));
 	char host[300];
 
-	snprintf(host, sizeof(host), "%s", url + 8);
+	if (url[0] == '\0')
+		return 0;
+	snprintf(host, sizeof(host), "%s", url + (tls ? 8 : 7));
 	host[strcspn(host, "/?#")] = '\0';
-	return check_host_port("keys_url", host, 443);
+	return check_host_port(what, host, tls ? 443 : 80);
 }
 
 static int check_neighbours(const struct settings *s)
@@ -138,8 +142,10 @@ static int check_neighbours(const struct settings *s)
 		bad |= check_ldap(l->servers[i]);
 	for (unsigned i = 0; s->proxy.kerberos != NULL && i < s->proxy.kerberos->kdcs_count; i++)
 		bad |= check_host_port("kdc", s->proxy.kerberos->kdcs[i], 88);
-	if (s->proxy.bearer != NULL && s->proxy.bearer->keys_url[0] != '\0')
-		bad |= check_keys_url(s->proxy.bearer->keys_url);
+	if (s->proxy.bearer != NULL)
+		bad |= check_url("keys_url", s->proxy.bearer->keys_url);
+	for (unsigned i = 0; i < s->proxy.revocation.crls_count; i++)
+		bad |= check_url("CRL", s->proxy.revocation.crls[i].url) | check_url("delta CRL", s->proxy.revocation.crls[i].delta_url);
 	for (unsigned i = 0; i < s->proxy.upstreams_count; i++) {
 		for (unsigned k = 0; k < s->proxy.upstreams[i].servers_count; k++) {
 			struct server_url url;
@@ -243,7 +249,7 @@ static int check_crl(const struct settings *s, const char *what, const char *pat
 	close(fd);
 	close(scratch);
 	if (rc < 0)
-		return finding(false, "%s %s: %s: expected a CRL as PEM or DER", what, path, strerror(-rc));
+		return finding(false, "%s %s: %s: expected a CRL as PEM or DER", what, path, rc == -EBADMSG ? "holds something else" : strerror(-rc));
 	rc = crl_read(file.der, &crl);
 	if (rc == CRL_OK && ca != NULL)
 		rc = crl_verify_any(&crl, ca, time(NULL));

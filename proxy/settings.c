@@ -258,6 +258,12 @@ static int check_identity(struct proxy_settings *p, const struct config_place *a
 	return 0;
 }
 
+/* "" is none, which may be. */
+static bool is_web_url(const char *url)
+{
+	return url[0] == '\0' || text_starts_nocase(strv_from(url), STRV("http://")) || text_starts_nocase(strv_from(url), STRV("https://"));
+}
+
 static int check_revocation(struct settings *s, const struct config_place *at)
 {
 	static const char *const choices[] = { "refuse", "allow", NULL };
@@ -283,6 +289,8 @@ static int check_revocation(struct settings *s, const struct config_place *at)
 			return -1;
 		if ((r->crls[i].file[0] == '\0') == (r->crls[i].url[0] == '\0'))
 			return config_refuse(at, key, "expected either file or url");
+		if (!is_web_url(r->crls[i].url) || !is_web_url(r->crls[i].delta_url))
+			return config_refuse(at, key, "expected an url that begins with http:// or https://");
 		if (r->crls[i].delta_file[0] != '\0' && r->crls[i].delta_url[0] != '\0')
 			return config_refuse(at, key, "expected at most one of delta_file and delta_url");
 	}
@@ -344,8 +352,10 @@ static int check_credential(struct settings *s, struct upstream_settings *u, con
 		return config_refuse(at, key, "credential kerberos needs spn, such as HTTP/mail.corp.example, and the section proxy.kerberos");
 	if (strlen(u->spn) >= SETTINGS_SPN_MAX)
 		return config_refuse(at, key, "spn: expected at most %d bytes", SETTINGS_SPN_MAX - 1);
-	if (u->credential_kind == CREDENTIAL_HEADER && !http_is_token(strv_from(u->header)))
+	if (u->credential_kind == CREDENTIAL_HEADER && u->header[0] == '\0')
 		return config_refuse(at, key, "credential header needs header, the name of the field that the mail server trusts");
+	if (u->credential_kind == CREDENTIAL_HEADER && !http_is_token(strv_from(u->header)))
+		return config_refuse(at, key, "header: \"%s\" is no name of a field: expected such as X-EAS-User", u->header);
 	if (u->credential_kind == CREDENTIAL_HEADER && is_own_field(strv_from(u->header)))
 		return config_refuse(at, key, "header: %s has a meaning of its own: expected a field that only the proxy sets, such as X-EAS-User", u->header);
 	return 0;

@@ -81,6 +81,8 @@ static int resolve_groups(struct settings *s, const struct config_place *at)
 
 	if (n > SETTINGS_GROUPS_MAX)
 		return config_refuse(at, "proxy.policies", "more than %d different groups", SETTINGS_GROUPS_MAX);
+	if (config_groups(&s->common.directory, groups, n, "proxy.policies", at) < 0)
+		return -1;
 	for (unsigned i = 0; i < s->proxy.policies_count; i++) {
 		struct policy_settings *q = &s->proxy.policies[i];
 		if (q->required_group[0] != '\0')

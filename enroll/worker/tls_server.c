@@ -69,6 +69,8 @@ static int use_files(SSL_CTX *ctx, const struct enroll_listener *l, struct bundl
 	file = l->key;
 	if (!bundle_get(files, file, &pem) || (key = tls_private_key(pem, reason, sizeof(reason))) == NULL)
 		goto out;
+	if (!tls_key_fits(sk_X509_value(certs, 0), key, l->certificate, reason, sizeof(reason)))
+		goto out;
 	if (SSL_CTX_use_certificate(ctx, sk_X509_value(certs, 0)) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1) {
 		tls_error_text(reason, sizeof(reason));
 		goto out;

@@ -112,6 +112,8 @@ static int use_certificate(struct tls_host *host, const struct host_settings *fr
 		goto out;
 	}
 	file = from->key;
+	if (!tls_key_fits(sk_X509_value(certs, 0), key, from->certificate, reason, sizeof(reason)))
+		goto out;
 	if (SSL_CTX_use_PrivateKey(host->ctx, key) != 1) {
 		tls_error_text(reason, sizeof(reason));
 		goto out;

@@ -248,6 +248,7 @@ static void more_groups_than_bits_are_refused(void **state)
 	}
 	strcat(list, "    - name: staff\n");
 	refused("    - name: staff\n", list, "proxy.policies: more than 64 different groups");
+	refused("    - name: staff\n", "    - name: staff\n      required_group: EAS-Users\n", "proxy.policies: group \"EAS-Users\" is no distinguished name");
 }
 
 /* --- what is refused --- */
@@ -274,7 +275,7 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 	refused("spn: HTTP/ex", "spn: HTTP/" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "x",
 	    "proxy.upstreams[0]: spn: expected at most 255 bytes");
 	refused("credential: kerberos", "credential: header", "proxy.upstreams[0]: credential header needs header");
-	refused("credential: kerberos", "credential: header\n      header: \"a b\"", "credential header needs header");
+	refused("credential: kerberos", "credential: header\n      header: \"a b\"", "header: \"a b\" is no name of a field");
 	refused("credential: kerberos", "credential: magic", "proxy.upstreams[0].credential: \"magic\" is none of: kerberos, header, passthrough, none");
 	refused("#proxy.upstreams[]", "header_value: name", "proxy.upstreams[0].header_value: \"name\" is none of: sam, upn, mail");
 	refused(METHODS_HERE, "      methods: [{certificate: wanted}]\n", "proxy.policies[0].methods[0].certificate: \"wanted\" is none of: off, allowed, required");
@@ -304,6 +305,8 @@ static void keys_that_need_each_other_are_refused_alone(void **state)
 	refused("#proxy\n", "autodiscover: maybe\n", "proxy.autodiscover: \"maybe\" is none of: forward, answer");
 	refused("        file: /crl\n", "", "proxy.revocation.crls[0]: expected either file or url");
 	refused("        file: /crl\n", "        file: /crl\n        url: http://x\n", "proxy.revocation.crls[0]: expected either file or url");
+	refused("        file: /crl\n", "        url: ldap://dc/CN=CA\n", "proxy.revocation.crls[0]: expected an url that begins with http:// or https://");
+	refused("        file: /crl\n", "        url: http://x\n        delta_url: x\n", "proxy.revocation.crls[0]: expected an url that begins with");
 	refused("        file: /crl\n", "        file: /crl\n        delta_file: /d\n        delta_url: http://x\n",
 	    "proxy.revocation.crls[0]: expected at most one of delta_file and delta_url");
 	refused("    crls:\n      - issuer_ca: /ca\n        #proxy.revocation.crls[]\n        file: /crl\n", "    max_age_seconds: 60\n",
