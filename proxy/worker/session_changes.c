@@ -92,14 +92,7 @@ static void on_recheck(void *arg, struct account_entry *e)
 	}
 	if (fact == FACT_NONE)
 		return;
-	metrics_add(M_SESSIONS_ENDED, ENDED_ACCOUNT, 1);
-	if (s->x != NULL && !s->x->answer_started) {
-		s->closing = true;
-		session_refuse(s, fact, NULL);
-	} else {
-		audit_ended(s, fact, NULL);
-		session_close(s, fact_name(fact));
-	}
+	end_for(s, fact, NULL, ENDED_ACCOUNT);
 }
 
 static void recheck_account(struct session *s)
