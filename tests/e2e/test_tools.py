@@ -5,7 +5,6 @@ import os
 import select
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -173,48 +172,6 @@ def test_a_stage_is_not_run_if_what_it_needs_failed(runner, tmp_path, monkeypatc
     monkeypatch.setitem(runner.STAGES, "build", (9, lambda r: runner.failure("make all", "    it broke\n")))
     monkeypatch.setitem(runner.STAGES, "unit", (9, lambda r: ran.append("unit") or runner.Result(passed=1)))
     monkeypatch.setitem(runner.STAGES, "checks", (9, lambda r: runner.Result(passed=1)))
-    results = runner.Round(("build", "checks", "unit"), (), str(tmp_path)).run()
+    results = runner.run_round(("build", "checks", "unit"), str(tmp_path))
     assert ran == [] and results["unit"].failed == 1 and results["checks"].passed == 1
     assert runner.report(results) == 1 and "it broke" in capsys.readouterr().out
-
-
-def test_stages_beside_the_others_run_meanwhile_and_are_waited_for(runner, tmp_path, monkeypatch, capsys):
-    both = threading.Barrier(2, timeout=10)
-    monkeypatch.setitem(runner.STAGES, "build", (9, lambda r: runner.Result()))
-    monkeypatch.setitem(runner.STAGES, "e2e", (9, lambda r: both.wait() * 0 + 1 and runner.Result(passed=1)))
-    monkeypatch.setitem(runner.STAGES, "asan-build", (9, lambda r: both.wait() * 0 + 1 and runner.failure("make asan")))
-    monkeypatch.setitem(runner.STAGES, "asan-unit", (9, lambda r: runner.Result(passed=1)))
-    monkeypatch.setitem(runner.STAGES, "fuzz-build", (9, lambda r: runner.Result(passed=1)))
-    results = runner.Round(("build", "e2e", "asan-unit"), ("asan-build", "fuzz-build"), str(tmp_path)).run()
-    assert list(results) == ["build", "e2e", "asan-unit", "asan-build", "fuzz-build"]
-    assert results["e2e"].passed == 1 and results["fuzz-build"].passed == 1
-    assert results["asan-unit"].failures == ["asan-unit: not run, since asan-build failed"]
-    assert runner.report(results) == 1
-
-
-def test_a_command_beside_the_others_gets_idle_time_only(runner, tmp_path):
-    runner.hear_interrupts()
-    status, text = runner.Runner(str(tmp_path), "stage", 60, aside=True).run(
-        ["/usr/bin/python3", "-c", "import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE or os.nice(0) == 19)"])
-    assert (status, text) == (0, "True\n")
-
-
-@pytest.mark.parametrize("broken", ["e2e", "asan-build"])
-def test_a_round_that_breaks_ends_what_runs_beside(runner, tmp_path, monkeypatch, broken):
-    runner.hear_interrupts()
-    monkeypatch.setattr(runner, "stopping", threading.Event())
-    begun = threading.Event()
-
-    def breaks(r):
-        assert begun.wait(10)
-        raise KeyboardInterrupt
-
-    def runs(r):
-        begun.set()
-        status, _ = r.run(["sleep", "600"])
-        assert status is None
-        return runner.Result()
-    for name in ("e2e", "asan-build"):
-        monkeypatch.setitem(runner.STAGES, name, (600, breaks if name == broken else runs))
-    with pytest.raises(KeyboardInterrupt):
-        runner.Round(("e2e", "asan-unit"), ("asan-build", "fuzz-build"), str(tmp_path)).run()
