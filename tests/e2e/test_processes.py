@@ -111,6 +111,7 @@ def test_55_only_workers_hold_listening_sockets_and_only_they_and_the_right_help
     assert "master" not in talking
 
 
+@pytest.mark.no_asan        # whose allocator keeps what is freed
 def test_55_secrets_are_in_the_memory_of_those_who_need_them_and_in_no_other(whole, ad, pki, place):
     proxy = whole()
     key = pki.mail.key.private_numbers().private_value.to_bytes(32, "big")
