@@ -203,6 +203,33 @@ bool tls_key_fits(X509 *certificate, EVP_PKEY *key, const char *file, char *why,
 	return fits;
 }
 
+bool tls_certificate_is_for(X509 *certificate, const char *name)
+{
+	char any[300];
+
+	if (X509_check_ip_asc(certificate, name, 0) == 1)
+		return true;
+	/* what a client would ask for below a name with a star */
+	if (name[0] == '*')
+		snprintf(any, sizeof(any), "any%s", name + 1);
+	return X509_check_host(certificate, name[0] == '*' ? any : name, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+}
+
+bool tls_certificate_is_valid(X509 *certificate, const char *file, char *why, size_t size)
+{
+	time_t now = time(NULL);
+
+	if (X509_cmp_time(X509_get0_notAfter(certificate), &now) <= 0) {
+		snprintf(why, size, "certificate %s has ended: devices refuse it: renew it", file);
+		return false;
+	}
+	if (X509_cmp_time(X509_get0_notBefore(certificate), &now) >= 0) {
+		snprintf(why, size, "certificate %s is not valid yet: devices refuse it: see the clock, or wait", file);
+		return false;
+	}
+	return true;
+}
+
 /* --- connections --- */
 
 void tls_common_modes(SSL_CTX *ctx)

@@ -49,6 +49,13 @@ STACK_OF(X509) *tls_certificates(struct strv pem, char *why, size_t size);
 EVP_PKEY *tls_private_key(struct strv pem, char *why, size_t size);
 /* Whether that key is this certificate's; false with why, which names the certificate's file. */
 MUST_CHECK bool tls_key_fits(X509 *certificate, EVP_PKEY *key, const char *file, char *why, size_t size);
+/*
+ * Whether a client that calls `name` takes the certificate for it: a DNS name, where a first "*" stands for any label, or an IP address without
+ * brackets. Only what stands in subjectAltName counts (RFC 9525).
+ */
+MUST_CHECK bool tls_certificate_is_for(X509 *certificate, const char *name);
+/* Whether it is valid at this moment; false with why, which names the certificate's file and the cure. */
+MUST_CHECK bool tls_certificate_is_valid(X509 *certificate, const char *file, char *why, size_t size);
 
 /*
  * For outgoing connections: TLS 1.2 and 1.3, the server's chain verified up to one of the

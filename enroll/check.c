@@ -229,12 +229,51 @@ static int check_accounts(const struct enroll_settings *s)
 	return rc;
 }
 
+/* The host of https://HOST[:PORT][/...], without the brackets of an IPv6 address. */
+static void host_of(const char *url, char host[256])
+{
+	const char *from = url + strlen("https://");
+	size_t n;
+
+	from += *from == '[';
+	n = strcspn(from, from[-1] == '[' ? "]" : ":/");
+	snprintf(host, 256, "%.*s", (int)n, from);
+}
+
+/* Devices call public_url: one of the listeners must have what they take for it. Others may be for somebody else. */
+static int check_certificates(const struct enroll_settings *s, struct bundle *files)
+{
+	char host[256], why[TLS_WHY_MAX];
+	const char *path = NULL;
+	bool is_there = false;
+	struct strv pem;
+	int bad = 0;
+
+	host_of(s->enroll.public_url, host);
+	for (unsigned i = 0; i < s->enroll.listeners_count; i++) {
+		const struct enroll_listener *l = &s->enroll.listeners[i];
+		STACK_OF(X509) *certs = !l->plain && bundle_get(files, l->certificate, &pem) ? tls_certificates(pem, why, sizeof(why)) : NULL;
+		/* one that cannot be read was said by enroll_program_trial() */
+		if (certs == NULL)
+			continue;
+		path = l->certificate;
+		is_there |= tls_certificate_is_for(sk_X509_value(certs, 0), host);
+		if (!tls_certificate_is_valid(sk_X509_value(certs, 0), path, why, sizeof(why)))
+			bad |= finding(false, "%s", why);
+		sk_X509_pop_free(certs, X509_free);
+	}
+	if (path == NULL || is_there)
+		return bad;
+	return finding(false, "certificate %s is not for %s, by which enroll.public_url has devices and people call: they refuse it: get one that "
+	    "names it (subjectAltName), or correct public_url", path, host);
+}
+
 static int check_built(const struct enroll_settings *s)
 {
 	struct bundle *files = bundle_from_disk();
 	char why[1024] = "out of memory";
 	int rc = files != NULL ? enroll_program_trial(s, files, why, sizeof(why)) : -1;
-	int bad = files != NULL ? check_challenge(s, files) : 0;
+	int bad = files != NULL ? check_challenge(s, files) | check_certificates(s, files) : 0;
 
 	bundle_free(files);
 	return bad | (rc < 0 ? finding(false, "%s", why) : finding(true, "certificates and keys go together"));

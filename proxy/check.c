@@ -319,27 +319,15 @@ static int check_crls(const struct settings *s, struct bundle *files)
 
 /* --- certificates of the hosts --- */
 
-static bool is_for(X509 *cert, const char *name)
-{
-	char any[300];
-
-	/* what a device would ask for below a name with a star */
-	if (name[0] == '*')
-		snprintf(any, sizeof(any), "any%s", name + 1);
-	return X509_check_host(cert, name[0] == '*' ? any : name, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
-}
-
 static int check_certificate(const struct host_settings *h, X509 *cert)
 {
-	time_t now = time(NULL);
 	int days = 0, seconds = 0, bad = 0;
+	char why[TLS_WHY_MAX];
 
-	if (X509_cmp_time(X509_get0_notAfter(cert), &now) <= 0)
-		return finding(false, "certificate %s has ended: devices refuse it: renew it", h->certificate);
-	if (X509_cmp_time(X509_get0_notBefore(cert), &now) >= 0)
-		return finding(false, "certificate %s is not valid yet: devices refuse it: see the clock, or wait", h->certificate);
+	if (!tls_certificate_is_valid(cert, h->certificate, why, sizeof(why)))
+		return finding(false, "%s", why);
 	for (unsigned i = 0; i < h->names_count; i++) {
-		if (!is_for(cert, h->names[i]))
+		if (!tls_certificate_is_for(cert, h->names[i]))
 			bad |= finding(false, "certificate %s is not for %s: devices that call it so refuse it: get one that names it (subjectAltName), "
 			    "or correct names", h->certificate, h->names[i]);
 	}

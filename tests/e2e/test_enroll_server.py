@@ -98,6 +98,26 @@ def test_check_tries_what_the_configuration_names(enroll):
     assert b"FAILED" not in done.stdout and b"CA folder" in done.stdout
 
 
+@pytest.mark.parametrize("names, dates, url, said", [
+    (["mail.example.com"], {}, "https://enroll.example.com:8443/x", "is not for enroll.example.com, by which enroll.public_url"),
+    (["enroll.example.com"], {"not_after": 1600000000}, "https://enroll.example.com", "has ended: devices refuse it"),
+    (["enroll.example.com"], {"not_before": 4000000000, "not_after": 4100000000}, "https://enroll.example.com", "is not valid yet"),
+    (["enroll.example.com"], {}, "https://[::1]:8443", "is not for ::1, by which"),
+    (["mail.example.com", "enroll.example.com"], {}, "https://enroll.example.com:8443", None),
+])
+def test_check_says_that_devices_would_refuse_the_certificate(place, pki, people, names, dates, url, said):
+    """One listener with a certificate for public_url is enough."""
+    config = enrol.configuration(os.path.join(place, "enrol"), pki.root.server(names[0], **dates), people, public_url=url)
+    for name in names[1:]:
+        certificate, key = pki.root.server(name).write(place, name)
+        config["enroll"]["listeners"].append({"address": "127.0.0.1:0", "certificate": certificate, "key": key})
+    path = os.path.join(place, "easgate.yaml")
+    enrol.write_yaml(path, config)
+    done = subprocess.run([enrol.binary("easenroll"), "-c", path, "check"], stdout=subprocess.PIPE, timeout=10)
+    lines = [l for l in done.stdout.decode().splitlines() if l.startswith("FAILED  certificate ")]
+    assert [said in l for l in lines] == [True] if said else lines == [], done.stdout.decode()
+
+
 @pytest.mark.parametrize("key, value, expected", [
     ("listeners", [{"address": "nowhere"}], "enroll.listeners\\[0\\]: \"nowhere\" is no address"),
     ("public_url", "http://enroll.example.com", "enroll.public_url: .*expected https://"),
