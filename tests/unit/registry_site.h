@@ -98,6 +98,24 @@ static inline void site_end(struct registry_site *s)
 		assert_int_equal(system(command), 0);
 }
 
+/* For cmocka: *state is a site that was begun, without a signer. */
+static inline int site_setup(void **state)
+{
+	struct registry_site *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	site_begin(s);
+	*state = s;
+	return 0;
+}
+
+static inline int site_teardown(void **state)
+{
+	site_end(*state);
+	free(*state);
+	return 0;
+}
+
 static inline void site_serial(uint8_t serial[REGISTRY_SERIAL])
 {
 	MUST(RAND_bytes(serial, REGISTRY_SERIAL) == 1);

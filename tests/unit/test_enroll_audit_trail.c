@@ -9,19 +9,12 @@
 
 static int setup(void **state)
 {
-	struct registry_site *s = calloc(1, sizeof(*s));
+	struct registry_site *s;
 
-	site_begin(s);
+	(void)site_setup(state);
+	s = *state;
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(registry_audit(s->registry, &site_by, "tried", "account x"), REGISTRY_OK);
-	*state = s;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	site_end(*state);
-	free(*state);
 	return 0;
 }
 
@@ -54,14 +47,14 @@ static void threat_46_every_change_shows_and_where(void **state)
 		"UPDATE audit SET hash=zeroblob(32) WHERE n=3", "UPDATE audit SET previous=zeroblob(32) WHERE n=3" };
 	struct audit_trail_report report;
 
-	teardown(state);
+	site_teardown(state);
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
 		setup(state);
 		tamper(*state, changes[i]);
 		assert_int_equal(audit_trail_verify(((struct registry_site *)*state)->registry, &report), 1);
 		assert_in_range(report.bad, 3, 4);
 		if (i + 1 < ARRAY_LEN(changes))
-			teardown(state);
+			site_teardown(state);
 	}
 }
 
@@ -83,8 +76,8 @@ static void fields_cannot_be_shifted_into_each_other(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_trail_is_whole_as_written, setup, teardown),
-		cmocka_unit_test_setup_teardown(threat_46_every_change_shows_and_where, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_trail_is_whole_as_written, setup, site_teardown),
+		cmocka_unit_test_setup_teardown(threat_46_every_change_shows_and_where, setup, site_teardown),
 		cmocka_unit_test(fields_cannot_be_shifted_into_each_other),
 	};
 

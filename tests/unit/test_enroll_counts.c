@@ -4,22 +4,6 @@
 
 #include "enroll/worker/registry_parts.h"
 
-static int setup(void **state)
-{
-	struct registry_site *s = calloc(1, sizeof(*s));
-
-	site_begin(s);
-	*state = s;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	site_end(*state);
-	free(*state);
-	return 0;
-}
-
 /* What is kept against what is there. */
 static void assert_counts(struct registry_site *s)
 {
@@ -118,8 +102,8 @@ static void counting_costs_the_same_however_much_there_is(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(counts_are_kept_through_a_life_and_made_for_an_older_file, setup, teardown),
-		cmocka_unit_test_setup_teardown(counting_costs_the_same_however_much_there_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(counts_are_kept_through_a_life_and_made_for_an_older_file, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(counting_costs_the_same_however_much_there_is, site_setup, site_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

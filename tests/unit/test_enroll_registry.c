@@ -10,22 +10,6 @@
 #include "enroll/worker/audit_trail.h"
 #include "enroll/worker/registry_parts.h"
 
-static int setup(void **state)
-{
-	struct registry_site *s = calloc(1, sizeof(*s));
-
-	site_begin(s);
-	*state = s;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	site_end(*state);
-	free(*state);
-	return 0;
-}
-
 static int64_t entries(struct registry_site *s)
 {
 	int64_t n = 0;
@@ -395,22 +379,22 @@ static void an_act_ends_when_all_its_steps_are_done(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_file_is_for_its_owner_alone_and_keeps_what_it_was_told, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_file_of_a_newer_program_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_file_of_an_older_program_is_brought_up_to_date, setup, teardown),
-		cmocka_unit_test_setup_teardown(texts_that_are_no_clean_utf8_or_too_long_are_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_account_has_no_more_devices_than_its_limit, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_cannot_be_audited_does_not_happen, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_device_has_one_live_certificate_and_renewing_keeps_the_old_until_the_new_is_used, setup, teardown),
-		cmocka_unit_test_setup_teardown(renewals_that_nobody_uses_come_to_an_end, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_hold_catches_a_certificate_that_is_being_signed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_rejected_request_is_kept_no_more, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_replaced_certificate_is_retired_after_the_period_even_unused, setup, teardown),
-		cmocka_unit_test_setup_teardown(threat_46_the_database_itself_refuses_to_forget_or_to_take_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_transaction_with_the_same_key_is_answered_with_the_same_certificate, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_failed_issue_is_revoked_and_gives_its_secret_and_transaction_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(lists_say_what_is_revoked_and_deltas_what_was_released, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_act_ends_when_all_its_steps_are_done, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_file_is_for_its_owner_alone_and_keeps_what_it_was_told, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_file_of_a_newer_program_is_refused, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_file_of_an_older_program_is_brought_up_to_date, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(texts_that_are_no_clean_utf8_or_too_long_are_refused, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(an_account_has_no_more_devices_than_its_limit, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(what_cannot_be_audited_does_not_happen, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_device_has_one_live_certificate_and_renewing_keeps_the_old_until_the_new_is_used, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(renewals_that_nobody_uses_come_to_an_end, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_hold_catches_a_certificate_that_is_being_signed, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_rejected_request_is_kept_no_more, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_replaced_certificate_is_retired_after_the_period_even_unused, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(threat_46_the_database_itself_refuses_to_forget_or_to_take_back, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_transaction_with_the_same_key_is_answered_with_the_same_certificate, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_failed_issue_is_revoked_and_gives_its_secret_and_transaction_back, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(lists_say_what_is_revoked_and_deltas_what_was_released, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(an_act_ends_when_all_its_steps_are_done, site_setup, site_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,22 +11,6 @@
 
 #include "enroll/worker/registry_parts.h"
 
-static int setup(void **state)
-{
-	struct registry_site *s = calloc(1, sizeof(*s));
-
-	site_begin(s);
-	*state = s;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	site_end(*state);
-	free(*state);
-	return 0;
-}
-
 /* Writes that this process has asked the kernel for. */
 static long writes(void)
 {
@@ -157,9 +141,9 @@ static void a_log_that_cannot_grow_fails_the_commit_and_nothing_else(void **stat
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_commit_of_some_pages_is_one_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_does_not_fit_in_the_cache_is_written_and_rewritten_as_ever, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_log_that_cannot_grow_fails_the_commit_and_nothing_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_commit_of_some_pages_is_one_write, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(what_does_not_fit_in_the_cache_is_written_and_rewritten_as_ever, site_setup, site_teardown),
+		cmocka_unit_test_setup_teardown(a_log_that_cannot_grow_fails_the_commit_and_nothing_else, site_setup, site_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
