@@ -103,23 +103,11 @@ def test_39_on_no_wire_of_a_captured_worker_does_any_verb_bring_a_secret(
     proxy.assert_never(ad.reader_password, revocation_in_redis.secret.decode())
 
 
-def shared(pid):
-    """Memory that it shares with other processes and may write to: {what: bytes}."""
-    found = {}
-    with open("/proc/%d/maps" % pid) as f:
-        for line in f:
-            span, rights, _, device, inode, *path = line.split()
-            begin, end = (int(x, 16) for x in span.split("-"))
-            if rights.startswith("rw") and rights.endswith("s"):
-                found[(device, inode, *path)] = found.get((device, inode, *path), 0) + end - begin
-    return found
-
-
 @pytest.mark.quick
 def test_each_table_of_the_node_is_mapped_by_those_who_use_it_alone(start_proxy, configure, backend):
     """What is known of accounts, the secrets of sessions, devices' records: whoever maps one can spoil it, and those who wait for its locks."""
     proxy = start_proxy(configure(backend, {**PASSWORDS, "lockout.entries": 40000, "proxy.policies.0.device": "pin"}))
-    maps = {role: [shared(pid) for pid in pids] for role, pids in inside.by_role(proxy).items()}
+    maps = {role: [inside.shared(pid) for pid in pids] for role, pids in inside.by_role(proxy).items()}
     assert {"lockout", "stretch", "directory", "revocation", "worker"} <= set(maps)
 
     def alone(role):

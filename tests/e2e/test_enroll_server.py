@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
-from site_ import der, enrol
+from site_ import der, enrol, inside
 from site_.accounts import USERS
 from site_.http1 import Reader
 from site_.process import wait_until
@@ -90,6 +90,17 @@ def test_it_says_that_it_is_alive_and_ready_and_counts(enroll):
     assert 'easenroll_requests_total{listener="admin",status="2xx"}' in metrics
     assert re.search(r"^easenroll_certificates\{state=\"live\"\} 0$", metrics, re.M)
     assert enroll.run("status").startswith("easenroll ")
+
+
+def test_what_is_known_of_accounts_is_mapped_by_the_guard_alone(enroll):
+    """Whoever maps it can spoil it, and the guard that waits for its locks."""
+    maps = {role: [inside.shared(pid) for pid in pids] for role, pids in inside.by_role(enroll).items()}
+    assert {"master", "lockout", "stretch", "directory", "signer", "worker"} <= set(maps)
+    others = {what for role, found in maps.items() if role not in ("lockout", "master") for one in found for what in one}
+    alone = [size for what, size in maps["lockout"][0].items() if what not in others]
+    assert alone and max(alone) > 4 << 20, maps
+    for role in ("stretch", "directory", "signer", "worker"):
+        assert all(sum(one.values()) < 4 << 20 for one in maps[role]), (role, maps[role])
 
 
 def test_check_tries_what_the_configuration_names(enroll):

@@ -9,7 +9,7 @@ def by_role(proxy):
     """{"worker": [pid, ...], "directory": [...], ...} in the order of their numbers; the master is "master"."""
     found = {"master": [master_of(proxy)]}
     names = {"eas-worker": "worker", "eas-direct": "directory", "eas-kerber": "kerberos", "eas-revoca": "revocation", "eas-lockou": "lockout",
-             "eas-stretc": "stretch"}
+             "eas-stretc": "stretch", "eas-signer": "signer"}
     named = []
     for pid in proxy.daemon.pids():
         try:
@@ -78,3 +78,15 @@ def remembers(pid, *secrets):
 def _read(path):
     with open(path) as f:
         return f.read()
+
+
+def shared(pid):
+    """Memory that it shares with other processes and may write to: {what: bytes}."""
+    found = {}
+    with open("/proc/%d/maps" % pid) as f:
+        for line in f:
+            span, rights, _, device, inode, *path = line.split()
+            begin, end = (int(x, 16) for x in span.split("-"))
+            if rights.startswith("rw") and rights.endswith("s"):
+                found[(device, inode, *path)] = found.get((device, inode, *path), 0) + end - begin
+    return found
