@@ -77,8 +77,9 @@ static int tell(struct revoke *v, const struct registry_act *act, struct revoke_
 	/* What counts is what the certificate is now: an older act that was overtaken says the newer thing. */
 	if (bad && act->kind != REGISTRY_ACT_REGISTER)
 		return publish_revoked(v->c.publish, &p, on_told, t);
+	/* One on hold is registered, too: a hold that ends leaves nothing else to tell that it is there. */
 	if (act->kind == REGISTRY_ACT_REGISTER)
-		return bad ? (on_told(t, true), 0) : publish_registered(v->c.publish, &p, on_told, t);
+		return bad && c.state != REGISTRY_HOLD ? (on_told(t, true), 0) : publish_registered(v->c.publish, &p, on_told, t);
 	return publish_released(v->c.publish, &p, on_told, t);
 }
 

@@ -439,6 +439,27 @@ static void a_live_certificate_is_registered_with_a_mac_that_proxies_believe(voi
 	assert_non_null(strstr(said, mac));
 }
 
+/* Both acts wait for Redis at once: the hold must not be the reason that proxies never hear of the certificate. */
+static void one_that_was_held_before_redis_knew_it_is_registered(void **state)
+{
+	struct state *s = *state;
+	struct registry_certificate c;
+	char sha[2 * SHA256_SIZE + 1], words[300];
+
+	if (s == NULL)
+		skip();
+	stop(s);
+	start(s, 0);
+	assert_false(publish_is_up(s->publish));
+	assert_int_equal(revoke_hold_device(s->revoke, &site_by, s->site.device.id, NULL), REGISTRY_OK);
+	finish(s);
+	assert_int_equal(registry_certificate_get(s->site.registry, s->serial, &c), REGISTRY_OK);
+	assert_int_equal(c.state, REGISTRY_HOLD);
+	text_hex(sha, c.sha256, sizeof(c.sha256));
+	snprintf(words, sizeof(words), "HGET easgate:device:%s state", sha);
+	assert_string_equal(redis_says(s, words), "registered\n");
+}
+
 static void a_release_takes_the_field_away_and_says_so(void **state)
 {
 	struct state *s = *state;
@@ -743,6 +764,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deltas_are_made_where_they_are_wanted, setup, end),
 		cmocka_unit_test_setup_teardown(redis_learns_it_and_the_stream_s_entry_is_authentic, setup_redis, end),
 		cmocka_unit_test_setup_teardown(a_live_certificate_is_registered_with_a_mac_that_proxies_believe, setup_redis, end),
+		cmocka_unit_test_setup_teardown(one_that_was_held_before_redis_knew_it_is_registered, setup_redis, end),
 		cmocka_unit_test_setup_teardown(a_release_takes_the_field_away_and_says_so, setup_redis, end),
 		cmocka_unit_test_setup_teardown(a_redis_that_was_away_or_flushed_is_told_everything, setup_redis, end),
 		cmocka_unit_test_setup_teardown(a_redis_that_came_back_with_an_older_copy_is_told_everything, setup_redis, end),
