@@ -54,6 +54,18 @@ void der_oid(struct der_writer *d, int nid)
 	der_value(d, DER_OID, OBJ_get0_data(oid), OBJ_length(oid));
 }
 
+size_t der_integer_inside(uint8_t *out, const uint8_t *p, size_t n)
+{
+	size_t skip = 0, sign;
+
+	while (skip < n && p[skip] == 0)
+		skip++;
+	sign = skip == n || (p[skip] & 0x80) != 0;
+	out[0] = 0;
+	memcpy(out + sign, p + skip, n - skip);
+	return sign + n - skip;
+}
+
 struct strv der_since(const struct der_writer *d, size_t mark)
 {
 	return (struct strv){ (const char *)d->room + d->at, mark - d->at };

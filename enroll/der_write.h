@@ -24,6 +24,8 @@ void der_enclose(struct der_writer *d, uint8_t identifier, size_t mark);
 /* A whole value. */
 void der_value(struct der_writer *d, uint8_t identifier, const void *p, size_t n);
 void der_oid(struct der_writer *d, int nid);
+/* The inside of an INTEGER (X.690 section 8.3) that is this unsigned number: no zeros in front but the one that keeps it from being negative. out: n + 1 bytes. */
+size_t der_integer_inside(uint8_t *out, const uint8_t *p, size_t n);
 /* What stands since the mark, in the room. */
 struct strv der_since(const struct der_writer *d, size_t mark);
 /* All of it, in the room; n == 0: it did not fit. */

@@ -9,7 +9,7 @@
 
 #include "common/base.h"
 
-#define SIGNER_SERIAL	 16    /* bytes of a serial, top bit clear, not zero */
+#define SIGNER_SERIAL	 16    /* bytes of a serial: an unsigned number, not zero */
 #define SIGNER_DATA_MAX	 60000 /* bytes behind a question's or an answer's struct */
 #define SIGNER_OCSP_MAX	 64    /* single responses in one question */
 #define SIGNER_NONCE_MAX 128   /* RFC 9654 */

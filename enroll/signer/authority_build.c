@@ -4,7 +4,6 @@
 #include "enroll/signer/authority_build.h"
 
 #include <openssl/bn.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 #include "enroll/signer/key.h"
@@ -43,16 +42,13 @@ static const struct extension wanted[][EXTENSIONS_MAX] = {
 
 int authority_serial(ASN1_INTEGER *out, struct refusal *r)
 {
-	uint8_t bytes[SIGNER_SERIAL];
-	BIGNUM *bn;
-	int good;
+	BIGNUM *bn = BN_new();
+	bool good = bn != NULL;
 
-	if (RAND_bytes(bytes, sizeof(bytes)) != 1)
-		return refuse_openssl(r, "no random bytes");
-	bytes[0] = (uint8_t)((bytes[0] & 0x7f) |
-	    0x40); /* always 16 bytes long: never zero, never negative */
-	bn = BN_bin2bn(bytes, sizeof(bytes), NULL);
-	good = bn != NULL && BN_to_ASN1_INTEGER(bn, out) != NULL;
+	do
+		good = good && BN_rand(bn, 8 * SIGNER_SERIAL, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) == 1;
+	while (good && BN_is_zero(bn));
+	good = good && BN_to_ASN1_INTEGER(bn, out) != NULL;
 	BN_free(bn);
 	return good ? 0 : refuse_openssl(r, "cannot make a serial");
 }

@@ -29,7 +29,7 @@ struct authority {
 X509 *authority_build(const struct authority *a, struct refusal *r);
 /* A PKCS#10 of a subordinate CA (basicConstraints, keyUsage asked for), for an existing root to sign. NULL with *r. */
 X509_REQ *authority_request(const char *common_name, EVP_PKEY *key, struct refusal *r);
-/* 128 random bits, top bit clear, not zero. 0 or -1 with *r. */
+/* 128 random bits, not zero. 0 or -1 with *r. */
 MUST_CHECK int authority_serial(ASN1_INTEGER *out, struct refusal *r);
 /* Adds an extension by its configuration text (X509V3 syntax, never from outside). False: OpenSSL refused. */
 bool authority_extension(X509 *certificate, X509 *issuer, int nid, const char *value);

@@ -226,17 +226,12 @@ static int put_times(struct der_writer *d, const struct ca_entry *issuer, const 
 	return 0;
 }
 
-/* Its top bit is clear, and it is not zero: profile_check has seen to that. */
+/* 17 bytes where the first bit is set, of the 20 that RFC 5280 section 4.1.2.2 allows. */
 static void put_serial(struct der_writer *d, const struct signer_issue *q)
 {
-	const uint8_t *p = q->serial;
-	size_t n = SIGNER_SERIAL;
+	uint8_t inside[SIGNER_SERIAL + 1];
 
-	while (n > 1 && p[0] == 0 && (p[1] & 0x80) == 0) {
-		p++;
-		n--;
-	}
-	der_value(d, DER_INTEGER, p, n);
+	der_value(d, DER_INTEGER, inside, der_integer_inside(inside, q->serial, SIGNER_SERIAL));
 }
 
 static void put_name(struct der_writer *d, const X509_NAME *name)

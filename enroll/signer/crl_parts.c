@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "enroll/der_write.h"
+
 #define YEAR_2050 2524608000 /* from here on GeneralizedTime (RFC 5280 section 5.1.2.4) */
 #define YEAR_9999 253402300799
 #define TIME_MAX  17
@@ -60,17 +62,13 @@ static size_t write_time(uint8_t *out, int64_t when)
 	return at + 13;
 }
 
-/* The number's bytes without those that DER forbids. */
 static size_t write_serial(uint8_t *out, const uint8_t serial[SIGNER_SERIAL])
 {
-	size_t skip = 0;
+	size_t n = der_integer_inside(out + 2, serial, SIGNER_SERIAL);
 
-	while (skip < SIGNER_SERIAL - 1 && serial[skip] == 0 && (serial[skip + 1] & 0x80) == 0)
-		skip++;
-	out[0] = 0x02;
-	out[1] = (uint8_t)(SIGNER_SERIAL - skip);
-	memcpy(out + 2, serial + skip, SIGNER_SERIAL - skip);
-	return 2 + SIGNER_SERIAL - skip;
+	out[0] = DER_INTEGER;
+	out[1] = (uint8_t)n;
+	return 2 + n;
 }
 
 static bool good_reason(uint8_t reason, bool delta)
@@ -84,7 +82,7 @@ int crl_entry_write(uint8_t *out, const struct signer_crl_entry *e, bool delta)
 		0x04, 0x03, 0x0a, 0x01 };
 	size_t n = 2, time_n;
 
-	if (!good_reason(e->reason, delta) || (e->serial[0] & 0x80) != 0)
+	if (!good_reason(e->reason, delta))
 		return -1;
 	n += write_serial(out + n, e->serial);
 	time_n = write_time(out + n, e->when);

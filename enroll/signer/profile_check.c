@@ -88,9 +88,8 @@ static int check_serial(const struct signer_issue *q, struct refusal *r)
 	static const uint8_t zero[SIGNER_SERIAL / 2];
 
 	/* 64 random bits at least (CA/Browser Forum 7.1): a serial with half of its bytes zero is a counter */
-	if ((q->serial[0] & 0x80) != 0 || memcmp(q->serial, zero, sizeof(zero)) == 0)
-		return refuse(
-		    r, SIGNER_REFUSED, "the serial is not 128 random bits with the top bit clear");
+	if (memcmp(q->serial, zero, sizeof(zero)) == 0)
+		return refuse(r, SIGNER_REFUSED, "the serial is not 128 random bits");
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "common/der.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "enroll/der_write.h"
 #include "enroll/worker/csr.h"
 #include "enroll/worker/revoke.h"
 #include "enroll/worker/stop_at.h"
@@ -123,13 +124,13 @@ static bool is_ours(const struct under_way *u, struct strv der)
 {
 	struct der_certificate parts;
 	struct strv serial;
-	uint8_t spki[SHA256_SIZE], padded[REGISTRY_SERIAL] = { 0 };
+	uint8_t spki[SHA256_SIZE], mine[REGISTRY_SERIAL + 1];
+	size_t n = der_integer_inside(mine, u->serial, REGISTRY_SERIAL);
 
 	if (der.n > REGISTRY_DER_MAX || der_certificate_read(der, &parts) < 0 || der_take(&parts.serial, DER_INTEGER, &serial, NULL) < 0 ||
-	    serial.n == 0 || serial.n > REGISTRY_SERIAL || EVP_Digest(parts.spki.p, parts.spki.n, spki, NULL, EVP_sha256(), NULL) != 1)
+	    EVP_Digest(parts.spki.p, parts.spki.n, spki, NULL, EVP_sha256(), NULL) != 1)
 		return false;
-	memcpy(padded + REGISTRY_SERIAL - serial.n, serial.p, serial.n);
-	return memcmp(padded, u->serial, REGISTRY_SERIAL) == 0 && memcmp(spki, u->spki_sha256, SHA256_SIZE) == 0;
+	return strv_eq(serial, (struct strv){ (const char *)mine, n }) && memcmp(spki, u->spki_sha256, SHA256_SIZE) == 0;
 }
 
 static void on_signed(void *arg, enum issuer_status status, struct strv der, const char *text)
@@ -162,7 +163,6 @@ static int make_serial(uint8_t serial[REGISTRY_SERIAL])
 	do {
 		if (RAND_bytes(serial, REGISTRY_SERIAL) != 1)
 			return -1;
-		serial[0] &= 0x7f;
 	} while (memcmp(serial, zero, REGISTRY_SERIAL) == 0);
 	return 0;
 }

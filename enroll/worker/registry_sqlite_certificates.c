@@ -149,8 +149,8 @@ static enum registry_result check_issue(struct registry *r, const struct registr
 		rc = reg_check(r, "the profile", i->profile, REGISTRY_PROFILE_MAX, true);
 	if (rc != REGISTRY_OK)
 		return rc;
-	if ((i->serial[0] & 0x80) != 0 || memcmp(i->serial, zero, REGISTRY_SERIAL) == 0)
-		return reg_fail(r, REGISTRY_BAD, "the serial is zero or negative");
+	if (memcmp(i->serial, zero, REGISTRY_SERIAL) == 0)
+		return reg_fail(r, REGISTRY_BAD, "the serial is zero");
 	if (i->not_after <= i->not_before || i->transaction.n > REGISTRY_TRANSACTION_MAX)
 		return reg_fail(r, REGISTRY_BAD, "the certificate would end before it begins, or the transaction's id is too long");
 	return REGISTRY_OK;

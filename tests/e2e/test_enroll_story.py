@@ -7,6 +7,7 @@ import time
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 
 from site_ import answers, enrol, settings
@@ -285,6 +286,33 @@ def test_approved_held_and_released_by_page_and_command_and_the_proxies_follow(
     assert alice.get("/api/devices").json["devices"][0]["last_sync"] is not None
     assert act("revoke") == 200 and act("release") == 409
     says(403)
+
+
+def test_e46_a_serial_of_128_bits_is_the_same_number_to_easenroll_easproxy_redis_and_openssl(
+        start_enroll, accounts, redis_server, start_proxy, configure, backend, phone, place):
+    backend.default = answers.eas(b"\x03\x01\x6a\x00 mail")
+    fleet = Fleet(start_enroll({"redis": settings.redis(redis_server, place)["redis"]}), redis_server, place)
+    proxy, enroll, key = start_proxy(configure(backend, changes=fleet.proxy)), fleet.enroll, ec.generate_private_key(ec.SECP256R1())
+    device = enroll.command("device", "add", "--account", "alice", "--kind", "windows", "A notebook")["device"]["id"]
+
+    def issue():
+        secret = enroll.command("secret", "add", "--account", "alice", "--device", device, "--purpose", "est")["secret"]
+        answer = fleet.run("curl", "-sSfk", "-u", "alice:" + secret, "-H", "Content-Type: application/pkcs10", "--data-binary", "@-",
+                           "https://%s/.well-known/est/simpleenroll" % enroll.address("enroll"), data=enrol.new_request(key)[0])
+        return enrol.certificates(answer)[0]
+    identity = Identity(enrol.whose_first_bit_is_set(issue), key)
+    path, serial = identity.write(place, "notebook")[0], "%x" % identity.cert.serial_number
+    assert fleet.run("openssl", "x509", "-noout", "-serial", "-in", path).decode().strip().lower() == "serial=" + serial
+    shown = enroll.command("device", "show", device)["device"]["certificates"]
+    assert [c["state"] for c in shown if c["serial"] == serial] == ["live"]
+    assert phone(proxy, identity, user="alice").sync().status == 200
+    assert fleet.ocsp(path) == "good" and not fleet.list_holds(identity.cert.serial_number)
+    enroll.command("device", "revoke", device)
+    wait_until(lambda: phone(proxy, identity, user="alice").sync().status == 403, 5)
+    wait_until(lambda: fleet.list_holds(identity.cert.serial_number), 5)
+    assert fleet.ocsp(path) == "revoked"
+    assert redis_server.client.hexists("easgate:revoked:" + fleet.name, serial)
+    assert serial in {fields["serial"] for _, fields in redis_server.client.xrange("easgate:events") if fields["type"] == "revoked"}
 
 
 @pytest.mark.no_asan        # what the directory says comes to the same

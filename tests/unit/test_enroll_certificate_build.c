@@ -92,6 +92,40 @@ static void ec_certificates_verify_and_say_what_the_directory_says(void **state)
 	check_certificate(KEY_EC_P384, KEY_EC_P384, KU_DIGITAL_SIGNATURE);
 }
 
+/* The number comes out as it went in, whatever its first bit is: not negative, not longer than it has to be (d2i refuses that, X.690 section 8.3.2). */
+static void threat_46_a_serial_may_have_any_first_bit(void **state)
+{
+	static const struct { uint8_t byte[SIGNER_SERIAL]; int n; } serials[] = { { { 0xff, [15] = 1 }, 17 }, { { 0x80 }, 17 }, { { 0x7f, 0xff }, 16 },
+		{ { 0x00, 0x80 }, 16 }, { { 0x00, 0x7f }, 15 }, { { 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff }, 10 } };
+	struct refusal r = { 0 };
+	struct test_ca t;
+	EVP_PKEY *key = key_make(KEY_EC_P256, &r);
+	struct signer_issue *q;
+	struct serial read;
+	uint8_t wide[SIGNER_SERIAL];
+	size_t n;
+
+	(void)state;
+	test_ca_make(&t, KEY_EC_P256, "");
+	q = test_question(&t, key, &n);
+	for (size_t i = 0; i < ARRAY_LEN(serials); i++) {
+		memcpy(q->serial, serials[i].byte, SIGNER_SERIAL);
+		X509 *x = issue(&t, q, n, &r);
+		assert_non_null(x);
+		assert_verifies(&t, x);
+		assert_int_equal(i2d_ASN1_INTEGER(X509_get0_serialNumber(x), NULL), 2 + serials[i].n);
+		assert_int_equal(ASN1_STRING_type(X509_get0_serialNumber(x)), V_ASN1_INTEGER);
+		assert_int_equal(cert_serial(X509_get0_serialNumber(x), &read), CERT_OK);
+		memset(wide, 0, sizeof(wide));
+		memcpy(wide + sizeof(wide) - read.n, read.byte, read.n);
+		assert_memory_equal(wide, serials[i].byte, SIGNER_SERIAL);
+		X509_free(x);
+	}
+	free(q);
+	EVP_PKEY_free(key);
+	test_ca_remove(&t);
+}
+
 static void rsa_certificates_verify_and_may_also_be_encrypted_to(void **state)
 {
 	(void)state;
@@ -257,6 +291,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ec_certificates_verify_and_say_what_the_directory_says),
+		cmocka_unit_test(threat_46_a_serial_may_have_any_first_bit),
 		cmocka_unit_test(rsa_certificates_verify_and_may_also_be_encrypted_to),
 		cmocka_unit_test(the_sid_extension_is_byte_for_byte_that_of_ad_cs),
 		cmocka_unit_test(a_certificate_never_outlives_its_ca),

@@ -170,6 +170,38 @@ static void crls_without_entries_and_at_the_edges_of_der_lengths_verify(void **s
 		check_full_and_delta(KEY_EC_P256, counts[i]);
 }
 
+static void first_bits(struct signer_crl_entry *e, uint64_t i) { e->serial[0] = (uint8_t[]){ 0x01, 0x7f, 0x80, 0xff }[i]; }
+
+static void serials_with_any_first_bit_are_listed_as_numbers_that_are_not_negative(void **state)
+{
+	struct signer_crl_done done = { 0 };
+	struct refusal r = { 0 };
+	struct test_ca t;
+	char in[128], out[128];
+	struct crl_order o;
+	X509_CRL *crl;
+
+	(void)state;
+	test_ca_make(&t, KEY_EC_P256, "");
+	snprintf(in, sizeof(in), "%s/in.7", t.folder);
+	snprintf(out, sizeof(out), "%s/a.crl", t.folder);
+	write_entries(in, 4, first_bits);
+	o = order_of(&t, in, out, 7, 0, 4);
+	assert_int_equal(build(&o, &done, &r), 0);
+	crl = read_crl(out);
+	assert_non_null(crl);
+	assert_int_equal(X509_CRL_verify(crl, X509_get0_pubkey(t.files.entries[1].certificate)), 1);
+	for (int i = 0; i < 4; i++) {
+		const ASN1_INTEGER *s = X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(X509_CRL_get_REVOKED(crl), i));
+		assert_int_equal(ASN1_STRING_type(s), V_ASN1_INTEGER);
+		assert_int_equal(ASN1_STRING_length(s), SIGNER_SERIAL);
+		assert_int_equal(ASN1_STRING_get0_data(s)[0], ((uint8_t[]){ 0x01, 0x7f, 0x80, 0xff })[i]);
+		assert_int_equal(i2d_ASN1_INTEGER(s, NULL), i < 2 ? 18 : 19);
+	}
+	X509_CRL_free(crl);
+	test_ca_remove(&t);
+}
+
 static void twice(struct signer_crl_entry *e, uint64_t i)
 {
 	if (i == 5)
@@ -180,10 +212,10 @@ static void bad_reason(struct signer_crl_entry *e, uint64_t i) { e->reason = i =
 
 static void removed(struct signer_crl_entry *e, uint64_t i) { e->reason = i == 3 ? 8 : 0; }
 
-static void negative(struct signer_crl_entry *e, uint64_t i)
+static void nothing(struct signer_crl_entry *e, uint64_t i)
 {
-	if (i == 9)
-		e->serial[0] = 0x80;
+	if (i == 0)
+		memset(e->serial, 0, sizeof(e->serial));
 }
 
 static void no_time(struct signer_crl_entry *e, uint64_t i)
@@ -195,7 +227,7 @@ static void no_time(struct signer_crl_entry *e, uint64_t i)
 static void a_file_that_no_crl_may_hold_changes_nothing(void **state)
 {
 	static void (*const changes[])(struct signer_crl_entry *, uint64_t) = { twice, bad_reason,
-		removed, negative, no_time };
+		removed, nothing, no_time };
 	struct signer_crl_done done;
 	struct refusal r = { 0 };
 	struct test_ca t;
@@ -302,6 +334,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(full_and_delta_crls_of_every_key_kind_verify),
 		cmocka_unit_test(crls_without_entries_and_at_the_edges_of_der_lengths_verify),
+		cmocka_unit_test(serials_with_any_first_bit_are_listed_as_numbers_that_are_not_negative),
 		cmocka_unit_test(a_file_that_no_crl_may_hold_changes_nothing),
 		cmocka_unit_test(a_file_that_changes_while_it_is_read_is_refused),
 		cmocka_unit_test(a_million_entries_take_under_five_seconds),

@@ -172,6 +172,15 @@ def est_enroll(enroll, user, secret, path="simpleenroll", *args, subject=None):
     return answer, certificates(answer.body)[0] if answer.status == 200 else None, key
 
 
+def whose_first_bit_is_set(issue):
+    """A certificate from issue() whose serial fills its 128 bits: every other one by chance."""
+    for _ in range(64):
+        certificate = issue()
+        if certificate.serial_number.bit_length() == 128:
+            return certificate
+    raise AssertionError("64 serials without their first bit: it is always 0")
+
+
 def ocsp_status(enroll, certificate, place, *args, listener=None):
     """What `openssl ocsp` says: "good", "revoked" or "unknown", and all of its words. Its verification must pass."""
     path = os.path.join(str(place), "asked-%x.pem" % certificate.serial_number)
