@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "common/text.h"
 #include "enroll/cli/ca_parts.h"
 #include "enroll/signer/folder.h"
 
@@ -64,13 +65,29 @@ static int lock_folder(const char *folder, struct refusal *r)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	if (fd < 0 && errno == ENOENT)
+		return refuse(r, SIGNER_NONE, "%s holds no CA: easenroll ca init makes one", folder);
 	if (fd < 0)
-		return refuse(r, SIGNER_BROKEN, "%s: %s", folder, strerror(errno));
+		return refuse(r, SIGNER_BROKEN, "%s: %s%s", folder, strerror(errno), errno == EACCES ? ": run this as root" : "");
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		close(fd);
 		return refuse(r, SIGNER_REFUSED, "%s: another easenroll ca works on it", folder);
 	}
 	return fd;
+}
+
+/* What would otherwise be found out when the folder is half made. */
+static int check_words(const char *word, const struct ca_options *o, struct refusal *r)
+{
+	bool uri = o->key != NULL && key_is_token(o->key);
+
+	if (strlen(o->name) == 0 || strlen(o->name) > CA_NAME_MAX || !text_is_clean(strv_from(o->name)))
+		return refuse(r, SIGNER_REFUSED, "--name (if not given: enroll.mail.organization): 1 to %d bytes of UTF-8 without control characters", CA_NAME_MAX);
+	if (o->key != NULL && !uri && strcmp(word, "import") != 0)
+		return refuse(r, SIGNER_REFUSED, "--key %s: not a key in a token (pkcs11:...): a key in a file is made here, or brought with its certificate by easenroll ca import", o->key);
+	if (uri && (strlen(o->key) >= CA_KEY_MAX || !text_is_clean(strv_from(o->key))))
+		return refuse(r, SIGNER_REFUSED, "--key: a URI of at most %d bytes without control characters", CA_KEY_MAX - 1);
+	return 0;
 }
 
 static int run(const char *word, const struct ca_options *o, struct refusal *r)
@@ -79,7 +96,7 @@ static int run(const char *word, const struct ca_options *o, struct refusal *r)
 
 	if (strcmp(word, "show") == 0)
 		return ca_show(o, r);
-	if ((strcmp(word, "rollover") != 0 && folder_make(o->folder, r) < 0) ||
+	if (check_words(word, o, r) < 0 || (strcmp(word, "rollover") != 0 && folder_make(o->folder, r) < 0) ||
 	    (fd = lock_folder(o->folder, r)) < 0)
 		return -1;
 	rc = strcmp(word, "init") == 0	? ca_init(o, r) :

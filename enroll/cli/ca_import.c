@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/certificate.h"
 #include "enroll/cli/ca_make.h"
+#include "enroll/cli/ca_trust.h"
 #include "enroll/signer/authority_build.h"
 #include "enroll/signer/folder.h"
+#include "enroll/signer/weak_key.h"
 
 #define CHAIN_MAX 8
 
@@ -38,8 +41,11 @@ static X509 *read_certificate(const char *path, struct refusal *r)
 static int check_authority(const char *path, X509 *x, struct refusal *r)
 {
 	int64_t from, to, now = (int64_t)time(NULL);
+	const char *weak = X509_get0_pubkey(x) != NULL ? weak_key(X509_get0_pubkey(x)) : "it cannot be read";
 
-	if (X509_check_ca(x) != 1)
+	if (weak != NULL)
+		return refuse(r, SIGNER_REFUSED, "%s: no key for a CA: %s", path, weak);
+	if ((X509_get_extension_flags(x) & EXFLAG_CA) == 0)
 		return refuse(r, SIGNER_REFUSED,
 		    "%s: not a CA's certificate (basicConstraints CA:TRUE)", path);
 	if ((X509_get_key_usage(x) & (KU_KEY_CERT_SIGN | KU_CRL_SIGN)) !=
@@ -52,6 +58,21 @@ static int check_authority(const char *path, X509 *x, struct refusal *r)
 	    authority_time(X509_get0_notAfter(x), &to) < 0 || now < from || now >= to)
 		return refuse(r, SIGNER_REFUSED, "%s: not valid now", path);
 	return 0;
+}
+
+/* Not one that is here already: lists and revocations go by the issuer's key. */
+static int check_new(struct ca_files *f, const char *path, X509 *x, struct refusal *r)
+{
+	struct ca_entry *e;
+	uint8_t spki[SHA256_SIZE];
+
+	if (cert_spki_sha256(x, spki) < 0)
+		return refuse_openssl(r, "%s: cannot hash its key", path);
+	e = ca_files_by_spki(f, CA_ISSUING, spki);
+	if (e == NULL)
+		e = ca_files_by_spki(f, CA_ROOT, spki);
+	return e == NULL ? 0 : refuse(r, SIGNER_REFUSED, "%s: its key is %s %u's, which is here already: a further issuing CA needs a key of its own "
+	    "(easenroll ca rollover)", path, ca_kind_name(e->kind), e->generation);
 }
 
 /* The CAs above: certificates without keys. */
@@ -133,8 +154,8 @@ static int import(struct ca_files *f, const struct ca_options *o, X509 *x, struc
 	if (!first && ca_files_find(f, CA_ISSUING, CA_NEXT) != NULL)
 		return refuse(r, SIGNER_REFUSED,
 		    "a next issuing CA is there already: easenroll ca rollover --activate first");
-	if (ca_files_load_keys(f, 1u << CA_ISSUING, &o->source, r) < 0 ||
-	    check_authority(o->certificate, x, r) < 0)
+	if (check_authority(o->certificate, x, r) < 0 || check_new(f, o->certificate, x, r) < 0 ||
+	    ca_files_load_keys(f, 1u << CA_ISSUING, &o->source, r) < 0)
 		return -1;
 	if (o->chain != NULL && add_chain(f, o, r) < 0)
 		return -1;
@@ -146,7 +167,7 @@ static int import(struct ca_files *f, const struct ca_options *o, X509 *x, struc
 	if (e == NULL || !X509_up_ref(x) || ca_entry_certify(e, x, r) < 0)
 		return -1;
 	e->state = first ? CA_CURRENT : CA_NEXT;
-	if (ca_make_helpers(f, o, e, r) < 0 || ca_files_save(f, r) < 0)
+	if (ca_make_helpers(f, o, e, r) < 0 || ca_trust_check(f, e, o->certificate, r) < 0 || ca_files_save(f, r) < 0)
 		return -1;
 	printf("issuing CA %u is %s from the next reload of easenroll on.\n", e->generation,
 	    first ? "in use" :

@@ -8,17 +8,38 @@
 #include "enroll/cli/ca_make.h"
 #include "enroll/signer/authority_build.h"
 #include "enroll/signer/folder.h"
+#include "enroll/signer/weak_key.h"
 
 #define DAY	     86400
 #define ROOT_DAYS    7305 /* twenty years */
 #define ISSUING_DAYS 3652 /* ten */
 #define BACKDATE     3600
-#define NAME_MAX_LEN 44 /* so that " Issuing CA 1000" still fits into the 64 of a common name */
+
+/* As others see it: of a key in a token the library that leads there has a view of its own. */
+static const char *weak_public(const EVP_PKEY *key)
+{
+	unsigned char *der = NULL;
+	int n = i2d_PUBKEY(key, &der);
+	const unsigned char *at = der;
+	EVP_PKEY *seen = n > 0 ? d2i_PUBKEY(NULL, &at, n) : NULL;
+	const char *weak = seen != NULL ? weak_key(seen) : "its public part cannot be read";
+
+	EVP_PKEY_free(seen);
+	OPENSSL_free(der);
+	return weak;
+}
 
 static EVP_PKEY *make_key(
     const struct ca_options *o, enum key_kind kind, const char *uri, struct refusal *r)
 {
-	return uri != NULL ? key_load(uri, &o->source, r) : key_make(kind, r);
+	EVP_PKEY *key = uri != NULL ? key_load(uri, &o->source, r) : key_make(kind, r);
+	const char *weak = key != NULL && uri != NULL ? weak_public(key) : NULL;
+
+	if (weak == NULL)
+		return key;
+	EVP_PKEY_free(key);
+	refuse(r, SIGNER_REFUSED, "%s: no key for a CA: %s", uri, weak);
+	return NULL;
 }
 
 static struct authority plan(enum authority_kind kind, const char *name, EVP_PKEY *key,
@@ -91,21 +112,34 @@ static int write_request(const char *path, X509_REQ *request, struct refusal *r)
 	return rc;
 }
 
+/* The entry whose key waits for its certificate: its request is written once more, for files get lost. Without one a new one. NULL with *r. */
+static struct ca_entry *waiting_entry(struct ca_files *f, const struct ca_options *o, unsigned generation, struct refusal *r)
+{
+	struct ca_entry *e = ca_files_find(f, CA_ISSUING, CA_WAITING);
+	EVP_PKEY *key;
+
+	if (e != NULL && o->key != NULL && strcmp(e->key, o->key) != 0) {
+		refuse(r, SIGNER_REFUSED, "issuing CA %u waits for its certificate with another key (%s): leave --key out, and its request is written again",
+		    e->generation, e->key);
+		return NULL;
+	}
+	if (e != NULL)
+		return ca_files_load_keys(f, 1u << CA_ISSUING, &o->source, r) == 0 ? e : NULL;
+	key = make_key(o, o->rsa ? KEY_RSA_3072 : KEY_EC_P256, o->key, r);
+	return key != NULL ? ca_files_add(f, CA_ISSUING, CA_WAITING, generation, NULL, key, o->key, &o->source, r) : NULL;
+}
+
 static int make_subordinate(
     struct ca_files *f, const struct ca_options *o, unsigned generation, struct refusal *r)
 {
-	EVP_PKEY *key = make_key(o, o->rsa ? KEY_RSA_3072 : KEY_EC_P256, o->key, r);
-	struct ca_entry *e;
+	struct ca_entry *e = waiting_entry(f, o, generation, r);
 	X509_REQ *request;
 	char name[96];
 	int rc;
 
-	if (key == NULL)
-		return -1;
-	e = ca_files_add(f, CA_ISSUING, CA_WAITING, generation, NULL, key, o->key, &o->source, r);
 	if (e == NULL)
 		return -1;
-	snprintf(name, sizeof(name), "%s Issuing CA %u", f->name, generation);
+	snprintf(name, sizeof(name), "%s Issuing CA %u", f->name, e->generation);
 	request = authority_request(name, e->pkey, r);
 	if (request == NULL)
 		return -1;
@@ -119,17 +153,27 @@ static int make_subordinate(
 	return 0;
 }
 
+static int init_again(struct ca_files *f, const struct ca_options *o, struct refusal *r)
+{
+	bool waits;
+
+	if (ca_files_load(f, o->folder, r) < 0)
+		return -1;
+	waits = ca_files_find(f, CA_ISSUING, CA_WAITING) != NULL;
+	if (waits && ca_files_find(f, CA_ISSUING, CA_CURRENT) == NULL)
+		return o->subordinate ? make_subordinate(f, o, 0, r) :
+		    refuse(r, SIGNER_REFUSED, "%s has a request that waits for its certificate: easenroll ca import takes that; "
+			"easenroll ca init --subordinate --csr-out FILE writes the request again", o->folder);
+	return refuse(r, SIGNER_REFUSED, "%s holds a CA already: easenroll ca show shows it, easenroll ca rollover renews it", o->folder);
+}
+
 static int init(struct ca_files *f, const struct ca_options *o, struct refusal *r)
 {
 	enum key_kind kind = o->rsa ? KEY_RSA_3072 : KEY_EC_P256;
 	struct ca_entry *root, *issuing;
 
 	if (ca_files_exist(o->folder))
-		return refuse(r, SIGNER_REFUSED,
-		    "%s holds a CA already: `easenroll ca show` shows it, `easenroll ca rollover` renews it",
-		    o->folder);
-	if (strlen(o->name) == 0 || strlen(o->name) > NAME_MAX_LEN)
-		return refuse(r, SIGNER_REFUSED, "--name: 1 to %d bytes", NAME_MAX_LEN);
+		return init_again(f, o, r);
 	if (o->subordinate)
 		return make_subordinate(f, o, 1, r);
 	root = make_entry(
@@ -194,10 +238,11 @@ static int rollover(struct ca_files *f, const struct ca_options *o, struct refus
 
 	if (o->activate)
 		return activate(f, r);
-	if (ca_files_find(f, CA_ISSUING, CA_NEXT) != NULL ||
-	    ca_files_find(f, CA_ISSUING, CA_WAITING) != NULL)
-		return refuse(r, SIGNER_REFUSED,
-		    "a next issuing CA is there already: easenroll ca rollover --activate takes it into use, easenroll ca import completes a waiting one");
+	if (ca_files_find(f, CA_ISSUING, CA_NEXT) != NULL)
+		return refuse(r, SIGNER_REFUSED, "a next issuing CA is there already: easenroll ca rollover --activate takes it into use");
+	if (ca_files_find(f, CA_ISSUING, CA_WAITING) != NULL && !o->subordinate)
+		return refuse(r, SIGNER_REFUSED, "a request waits for its certificate: easenroll ca import takes that; "
+		    "easenroll ca rollover --subordinate --csr-out FILE writes the request again");
 	if (o->subordinate)
 		return make_subordinate(f, o, generation, r);
 	root = ca_files_find(f, CA_ROOT, CA_CURRENT);
@@ -206,6 +251,9 @@ static int rollover(struct ca_files *f, const struct ca_options *o, struct refus
 		    "the CA above is not ours: make a request for it with --subordinate --csr-out FILE");
 	if (ca_files_load_keys(f, 1u << CA_ROOT, &o->source, r) < 0)
 		return -1;
+	if (X509_cmp_current_time(X509_get0_notAfter(root->certificate)) < 0)
+		return refuse(r, SIGNER_REFUSED, "the root has ended (%s/root-%u.pem): what it signs nobody believes: make a new CA in another folder "
+		    "(enroll.ca.folder), and let proxies trust both while devices change over", f->folder, root->generation);
 	issuing = make_entry(f, o, CA_ISSUING, CA_NEXT, generation, root,
 	    o->rsa ? KEY_RSA_3072 : KEY_EC_P256, o->key, r);
 	if (issuing == NULL || ca_make_helpers(f, o, issuing, r) < 0 || ca_files_save(f, r) < 0)

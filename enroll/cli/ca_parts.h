@@ -6,6 +6,8 @@
 
 #include "enroll/signer/ca_files.h"
 
+#define CA_NAME_MAX 44 /* so that " Issuing CA 1000" still fits into the 64 of a common name */
+
 struct ca_options {
 	bool rsa, subordinate, activate, json;
 	const char *name, *csr_out, *certificate, *key, *chain; /* NULL: not given */

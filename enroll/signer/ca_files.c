@@ -25,9 +25,20 @@ void ca_files_init(struct ca_files *f, const char *folder, const char *name)
 	snprintf(f->name, sizeof(f->name), "%s", name);
 }
 
+static void remove_key(const struct ca_files *f, const struct ca_entry *e)
+{
+	char path[sizeof(f->folder) + CA_KEY_MAX + 2];
+
+	snprintf(path, sizeof(path), "%s/%s", f->folder, e->key);
+	if (!ca_files_index_names(f->folder, e->key))
+		(void)unlink(path);
+}
+
 void ca_files_clear(struct ca_files *f)
 {
 	for (size_t i = 0; i < f->n; i++) {
+		if (f->entries[i].unsaved)
+			remove_key(f, &f->entries[i]);
 		X509_free(f->entries[i].certificate);
 		EVP_PKEY_free(f->entries[i].pkey);
 	}
@@ -77,6 +88,33 @@ int ca_files_load_keys(
 	return 0;
 }
 
+/* The entry that has this key already; NULL: none. Of one that waits for its certificate only a token's name is known. */
+static const struct ca_entry *same_key(const struct ca_files *f, EVP_PKEY *pkey, const char *uri)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		const struct ca_entry *e = &f->entries[i];
+		EVP_PKEY *has = e->certificate != NULL ? X509_get0_pubkey(e->certificate) : e->pkey;
+
+		if ((has != NULL && EVP_PKEY_eq(has, pkey) == 1) || (uri != NULL && strcmp(e->key, uri) == 0))
+			return e;
+	}
+	return NULL;
+}
+
+/* 0, or -1 with *r: this key may not come in here. */
+static int check_new_key(const struct ca_files *f, const char *path, EVP_PKEY *pkey, const char *uri, struct refusal *r)
+{
+	const struct ca_entry *same = same_key(f, pkey, uri);
+
+	if (same != NULL)
+		return refuse(r, SIGNER_REFUSED, "this is the key of %s %u in %s already: each CA needs a key of its own", kinds[same->kind],
+		    same->generation, f->folder);
+	if (uri == NULL && access(path, F_OK) == 0)
+		return refuse(r, SIGNER_REFUSED, "%s: is there already, and ca.json does not name it (of an interrupted command?): "
+		    "move it away, then do this again", path);
+	return 0;
+}
+
 struct ca_entry *ca_files_add(struct ca_files *f, enum ca_kind kind, enum ca_state state,
     unsigned generation, X509 *certificate, EVP_PKEY *pkey, const char *key_uri,
     const struct key_source *source, struct refusal *r)
@@ -98,13 +136,9 @@ struct ca_entry *ca_files_add(struct ca_files *f, enum ca_kind kind, enum ca_sta
 	else
 		snprintf(e->key, sizeof(e->key), "%s-%u.key", kinds[kind], generation);
 	snprintf(path, sizeof(path), "%s/%s", f->folder, e->key);
-	if (key_uri == NULL && access(path, F_OK) == 0) {
-		refuse(r, SIGNER_REFUSED,
-		    "%s: is there already, and is never overwritten: move it away", path);
+	if (check_new_key(f, path, pkey, key_uri, r) < 0 || (key_uri == NULL && key_write(path, pkey, source, r) < 0))
 		goto failed;
-	}
-	if (key_uri == NULL && key_write(path, pkey, source, r) < 0)
-		goto failed;
+	e->unsaved = key_uri == NULL;
 	e->pkey = pkey;
 	pkey = NULL;
 	f->n++;

@@ -27,6 +27,7 @@ struct ca_entry {
 	    [CA_KEY_MAX]; /* a file's name in the folder, or "pkcs11:..."; "": not here (a root kept elsewhere) */
 	X509 *certificate; /* NULL while CA_WAITING */
 	EVP_PKEY *pkey;	   /* NULL until ca_files_load_keys() */
+	bool unsaved;	   /* its key's file was made by ca_files_add(), and no index names it yet */
 	uint8_t spki_sha256[SHA256_SIZE], sha256[SHA256_SIZE];
 };
 
@@ -39,6 +40,7 @@ struct ca_files {
 
 /* An empty folder of that name, in memory. */
 void ca_files_init(struct ca_files *f, const char *folder, const char *name);
+/* Frees, and removes again the keys' files that ca_files_add() made and no index names: a command that failed leaves the folder as it was. */
 void ca_files_clear(struct ca_files *f);
 /* True if the folder has an index. */
 bool ca_files_exist(const char *folder);
@@ -48,10 +50,13 @@ MUST_CHECK int ca_files_load(struct ca_files *f, const char *folder, struct refu
 MUST_CHECK int ca_files_load_keys(
     struct ca_files *f, unsigned kinds, const struct key_source *source, struct refusal *r);
 /* Writes all certificates, then the index, each atomically: a crash before the index leaves the folder as it was. 0 or -1 with *r. */
-MUST_CHECK int ca_files_save(const struct ca_files *f, struct refusal *r);
+MUST_CHECK int ca_files_save(struct ca_files *f, struct refusal *r);
+/* Whether the index that is on the disk names this key; true, too, where that cannot be told. */
+bool ca_files_index_names(const char *folder, const char *key);
 /*
  * Adds an entry with a key that is new (written to its file at once) or, key_uri not NULL, in a token. certificate may be NULL (CA_WAITING).
- * Takes both references in every case. NULL with *r: the folder is full, or the key could not be written.
+ * Takes both references in every case. NULL with *r: the folder is full, the key could not be written, or another entry has the same key already (lists
+ * and revocations go by the issuer's key).
  */
 struct ca_entry *ca_files_add(struct ca_files *f, enum ca_kind kind, enum ca_state state,
     unsigned generation, X509 *certificate, EVP_PKEY *pkey, const char *key_uri,

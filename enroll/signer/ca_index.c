@@ -23,6 +23,23 @@ bool ca_files_exist(const char *folder)
 	return access(path, F_OK) == 0;
 }
 
+bool ca_files_index_names(const char *folder, const char *key)
+{
+	char path[4096], name[CA_KEY_MAX + 2], *text;
+	struct refusal r;
+	size_t n;
+	bool named;
+
+	if (!ca_files_exist(folder))
+		return false;
+	snprintf(path, sizeof(path), "%s/" INDEX_NAME, folder);
+	snprintf(name, sizeof(name), "\"%s\"", key);
+	text = folder_read(path, false, &n, &r);
+	named = text == NULL || strstr(text, name) != NULL;
+	free(text);
+	return named;
+}
+
 static void certificate_path(
     const struct ca_files *f, const struct ca_entry *e, char *out, size_t size)
 {
@@ -111,6 +128,8 @@ int ca_files_load(struct ca_files *f, const char *folder, struct refusal *r)
 	int rc = -1;
 
 	ca_files_init(f, folder, "");
+	if (folder_check(folder, r) < 0)
+		return -1;
 	snprintf(path, sizeof(path), "%s/" INDEX_NAME, folder);
 	text = folder_read(path, false, &n, r);
 	if (text == NULL)
@@ -122,7 +141,7 @@ int ca_files_load(struct ca_files *f, const char *folder, struct refusal *r)
 		&rows) != 0 ||
 	    version != INDEX_VERSION || !json_is_array(rows) ||
 	    text_copy(f->name, sizeof(f->name), strv_from(name)) < 0) {
-		refuse(r, SIGNER_BROKEN, "%s: not an index of version %d", path, INDEX_VERSION);
+		refuse(r, SIGNER_BROKEN, "%s: damaged, or not of version %d: put the one of your backup in its place", path, INDEX_VERSION);
 		goto out;
 	}
 	json_array_foreach(rows, i, row)
@@ -154,7 +173,7 @@ static int write_certificate(const struct ca_files *f, const struct ca_entry *e,
 	return rc;
 }
 
-int ca_files_save(const struct ca_files *f, struct refusal *r)
+int ca_files_save(struct ca_files *f, struct refusal *r)
 {
 	json_t *rows = json_array(), *root;
 	char path[4096], *text;
@@ -179,6 +198,8 @@ int ca_files_save(const struct ca_files *f, struct refusal *r)
 	snprintf(path, sizeof(path), "%s/" INDEX_NAME, f->folder);
 	rc = text != NULL ? folder_write(path, text, strlen(text), 0644, r) :
 			    refuse(r, SIGNER_BROKEN, "out of memory");
+	for (size_t i = 0; rc == 0 && i < f->n; i++)
+		f->entries[i].unsaved = false;
 	free(text);
 out:
 	json_decref(rows);

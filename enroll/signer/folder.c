@@ -118,16 +118,29 @@ int folder_write(const char *path, const void *bytes, size_t n, mode_t mode, str
 	return 0;
 }
 
-int folder_make(const char *path, struct refusal *r)
+int folder_check(const char *path, struct refusal *r)
 {
 	struct stat st;
 
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return refuse(
-		    r, SIGNER_BROKEN, "%s: cannot make this folder: %s", path, strerror(errno));
-	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+	if (lstat(path, &st) < 0)
+		return refuse(r, SIGNER_BROKEN, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
 		return refuse(r, SIGNER_BROKEN, "%s: not a folder", path);
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return refuse(r, SIGNER_BROKEN, "%s: belongs to user %u, who could put another CA there: chown it to root", path, (unsigned)st.st_uid);
+	if ((st.st_mode & 022) != 0)
+		return refuse(r, SIGNER_BROKEN, "%s: others may write into it (mode %03o): chmod 700 it", path, (unsigned)st.st_mode & 0777);
 	return 0;
+}
+
+int folder_make(const char *path, struct refusal *r)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return refuse(r, SIGNER_BROKEN, "%s: cannot make this folder: %s%s", path, strerror(errno),
+		    errno == ENOENT  ? ": make the one above it first (state_dir)" :
+			errno == EACCES ? ": run this as root" :
+					  "");
+	return folder_check(path, r);
 }
 
 char *folder_secret(const char *path, struct refusal *r)

@@ -18,7 +18,9 @@ char *folder_read(const char *path, bool secret, size_t *n, struct refusal *r);
 /* Writes path with that mode; an existing file is replaced in one step. 0 or -1 with *r. */
 MUST_CHECK int folder_write(
     const char *path, const void *bytes, size_t n, mode_t mode, struct refusal *r);
-/* The folder itself, made if it is missing (0700). 0 or -1 with *r. */
+/* The folder itself: one of root's or of this process's user, into which nobody else may write. 0 or -1 with *r. */
+MUST_CHECK int folder_check(const char *path, struct refusal *r);
+/* The same, made if it is missing (0700). 0 or -1 with *r. */
 MUST_CHECK int folder_make(const char *path, struct refusal *r);
 /* First line of a file of secrets, without its end, malloc()ed; the caller wipes it. NULL with *r: missing, empty, readable by others. */
 char *folder_secret(const char *path, struct refusal *r);

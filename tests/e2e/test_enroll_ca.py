@@ -37,7 +37,7 @@ class Enroll:
         (place / "easgate.yaml").write_text(yaml.safe_dump(config))
 
     def ca(self, *argv, good=True, status=None):
-        done = subprocess.run([binary("easenroll"), "-c", str(self.place / "easgate.yaml"), "ca"] + [str(a) for a in argv],
+        done = subprocess.run([binary("easenroll"), "-c", str(self.place / "easgate.yaml"), "ca"] + [a if isinstance(a, bytes) else str(a) for a in argv],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, text=True)
         assert (done.returncode == 0) == good, done.stdout + done.stderr
         if status is not None:
@@ -65,9 +65,9 @@ def root(place):
     return path
 
 
-def sign(root, csr, out, extensions=SUBORDINATE):
+def sign(root, csr, out, extensions=SUBORDINATE, digest="-sha256"):
     (root.parent / "extensions").write_text(extensions)
-    openssl("x509", "-req", "-in", csr, "-CA", "%s.pem" % root, "-CAkey", "%s.key" % root, "-days", "20", "-out", out,
+    openssl("x509", "-req", "-in", csr, "-CA", "%s.pem" % root, "-CAkey", "%s.key" % root, "-days", "20", "-out", out, digest,
             "-extfile", root.parent / "extensions")
 
 
@@ -145,20 +145,88 @@ def test_a_subordinate_of_an_existing_root_is_requested_signed_and_imported(enro
     assert [c["state"] for c in enroll.show() if c["kind"] == "issuing"] == ["current", "next"]
 
 
-@pytest.mark.parametrize("what", ["no ca", "no crl sign", "another key", "not a certificate"])
-def test_certificates_that_are_no_issuing_ca_are_not_imported(enroll, root, what):
-    csr, out = enroll.place / "issuing.csr", enroll.place / "issuing.pem"
+def test_what_makes_no_issuing_ca_is_not_imported_and_leaves_the_folder_as_it_was(enroll, root):
+    csr, out, short = enroll.place / "issuing.csr", enroll.place / "issuing.pem", enroll.place / "short"
     enroll.ca("init", "--subordinate", "--csr-out", csr)
-    if what == "another key":
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", enroll.place / "x.key", "-out", csr, "-subj", "/CN=x")
-    sign(root, csr, out, {"no ca": "basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=hash\n",
-                          "no crl sign": SUBORDINATE.replace(",cRLSign", "")}.get(what, SUBORDINATE))
-    if what == "not a certificate":
-        out.write_text("nothing\n")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", enroll.place / "x.key", "-out", enroll.place / "x.csr", "-subj", "/CN=x")
+    openssl("req", "-newkey", "rsa:1024", "-nodes", "-keyout", enroll.place / "weak.key", "-out", enroll.place / "weak.csr", "-subj", "/CN=x")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "%s.key" % short, "-out", "%s.pem" % short, "-subj", "/CN=Short Root",
+            "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     before = sorted(os.listdir(enroll.folder))
-    enroll.ca("import", "--certificate", out, "--chain", "%s.pem" % root, good=False, status=1)
-    assert enroll.states() == [("issuing", 1, "waiting")]
-    assert sorted(os.listdir(enroll.folder)) == before
+
+    def refused(said, extensions=SUBORDINATE, request=csr, by=root, chain=None, digest="-sha256", key=None):
+        sign(by, request, out, extensions, digest)
+        words = ["import", "--certificate", out, "--chain", chain or "%s.pem" % by] + (["--key", key] if key else [])
+        assert said in enroll.ca(*words, good=False, status=1)
+        assert sorted(os.listdir(enroll.folder)) == before and enroll.states() == [("issuing", 1, "waiting")]
+
+    refused("CA:TRUE", "basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=hash\n")
+    refused("cRLSign", SUBORDINATE.replace(",cRLSign", ""))
+    refused("keyCertSign", SUBORDINATE.replace("keyCertSign,", ""))
+    refused("subject key identifier", SUBORDINATE.replace("subjectKeyIdentifier=hash\n", "subjectKeyIdentifier=none\n"))
+    refused("bring the key with --key", request=enroll.place / "x.csr")
+    refused("is not the key of", request=enroll.place / "x.csr", key=enroll.place / "weak.key")
+    refused("no key for a CA", request=enroll.place / "weak.csr", key=enroll.place / "weak.key")
+    # what would be believed by nobody: a device's certificate is verified up to the root before the CA is taken
+    refused("path length constraint exceeded", by=short)
+    refused("CA signature digest algorithm too weak", digest="-sha1")
+    refused("unsuitable certificate purpose", SUBORDINATE + "extendedKeyUsage=serverAuth\n")
+    refused("permitted subtree violation", SUBORDINATE + "nameConstraints=critical,permitted;dirName:dn\n[dn]\nO=Another\n")
+    middle = enroll.place / "middle"
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "%s.key" % middle, "-out", "%s.csr" % middle, "-subj", "/CN=Middle")
+    sign(root, "%s.csr" % middle, "%s.pem" % middle, SUBORDINATE.replace("pathlen:0", "pathlen:1"))
+    refused("up to the root, with --chain", by=middle)
+    (enroll.place / "both.pem").write_text(pathlib.Path("%s.pem" % middle).read_text() + pathlib.Path("%s.pem" % root).read_text())
+    refused("CA signature digest algorithm too weak", by=middle, chain=enroll.place / "both.pem", digest="-md5")
+    out.write_text("nothing\n")
+    assert "not a certificate" in enroll.ca("import", "--certificate", out, good=False, status=1)
+    # with both above it, it is a good one; and once is enough
+    sign(middle, csr, out)
+    enroll.ca("import", "--certificate", out, "--chain", enroll.place / "both.pem")
+    assert "here already" in enroll.ca("import", "--certificate", out, good=False, status=1)
+    assert "here already" in enroll.ca("import", "--certificate", out, "--key", enroll.folder / "issuing-1.key", good=False, status=1)
+
+
+def test_a_request_that_got_lost_is_written_again_for_the_same_key(enroll, root):
+    csr, again, out = (enroll.place / n for n in ("a.csr", "b.csr", "a.pem"))
+    assert "No such file" in enroll.ca("init", "--subordinate", "--csr-out", enroll.place / "nowhere" / "a.csr", good=False, status=1)
+    assert os.listdir(enroll.folder) == []
+    enroll.ca("init", "--subordinate", "--csr-out", csr)
+    enroll.ca("init", "--subordinate", "--csr-out", again)
+    assert openssl("req", "-in", csr, "-noout", "-pubkey") == openssl("req", "-in", again, "-noout", "-pubkey")
+    assert "easenroll ca import" in enroll.ca("init", good=False, status=1)
+    sign(root, again, out)
+    enroll.ca("import", "--certificate", out, "--chain", "%s.pem" % root)
+    enroll.ca("rollover", "--subordinate", "--csr-out", csr)
+    assert "waits for its certificate with another key" in enroll.ca("rollover", "--subordinate", "--csr-out", again, "--key", "pkcs11:token=x",
+                                                                     good=False, status=1)
+    enroll.ca("rollover", "--subordinate", "--csr-out", again)
+    assert openssl("req", "-in", csr, "-noout", "-pubkey") == openssl("req", "-in", again, "-noout", "-pubkey")
+
+
+def test_a_command_that_fails_leaves_the_folder_as_it_was_and_says_the_cure(enroll):
+    for words, said in ((["rollover"], "easenroll ca init"), (["init", "--name", "a\033[31mb"], "control characters"), (["init", "--name", "x" * 45], "44 bytes"),
+                        (["init", "--name", b"\xff"], "UTF-8"), (["init", "--key", enroll.place / "some.key"], "easenroll ca import"),
+                        (["init", "--key", "pkcs11:token=x"], "enroll.ca.pkcs11_module"), (["init", "--key", "pkcs11:" + "x" * 600], "511 bytes")):
+        assert said in enroll.ca(*words, good=False, status=1)
+        assert not enroll.folder.exists() or os.listdir(enroll.folder) == []
+    enroll.folder.mkdir(exist_ok=True)
+    (enroll.folder / "ra-1.key").write_text("of an interrupted command\n")
+    assert "ra-1.key" in enroll.ca("init", good=False, status=1)
+    assert os.listdir(enroll.folder) == ["ra-1.key"]
+    os.unlink(enroll.folder / "ra-1.key")
+    os.chmod(enroll.folder, 0o777)
+    assert "chmod 700" in enroll.ca("init", good=False, status=1)
+    os.chmod(enroll.folder, 0o700)
+    if os.getuid() == 0:
+        shutil.chown(enroll.folder, "nobody")
+        assert "chown it to root" in enroll.ca("init", good=False, status=1)
+        shutil.chown(enroll.folder, 0)
+    enroll.ca("init")
+    index = enroll.folder / "ca.json"
+    index.write_text(index.read_text()[:-20])
+    for words in ["show"], ["rollover"], ["init"]:
+        assert "backup" in enroll.ca(*words, good=False, status=1)
 
 
 def test_an_issuing_ca_that_exists_already_is_imported_with_its_key(enroll, root):
@@ -197,12 +265,23 @@ def test_a_ca_key_in_a_token_signs_in_the_running_program(place, monkeypatch):
     os.chmod(place / "pin", 0o600)
     for words in (["softhsm2-util", "--init-token", "--free", "--label", "eg", "--pin", "123456", "--so-pin", "765432"],
                   ["pkcs11-tool", "--module", SOFTHSM[0], "--token-label", "eg", "--login", "--pin", "123456", "--keypairgen",
-                   "--key-type", "EC:prime256v1", "--label", "issuing", "--id", "01"]):
+                   "--key-type", "EC:prime256v1", "--label", "issuing", "--id", "01"],
+                  ["pkcs11-tool", "--module", SOFTHSM[0], "--token-label", "eg", "--login", "--pin", "123456", "--keypairgen",
+                   "--key-type", "rsa:1024", "--label", "weak", "--id", "02"]):
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
     enroll = Enroll(place, pkcs11_module=SOFTHSM[0], pin_file=str(place / "pin"))
     enroll.ca("init", "--key", "pkcs11:token=eg;object=issuing;type=private")
     assert [c["key"] for c in enroll.show() if c["kind"] == "issuing"] == ["token"]
     assert not (enroll.folder / "issuing-1.key").exists()
+    before = sorted(os.listdir(enroll.folder))
+    assert "a key of its own" in enroll.ca("rollover", "--key", "pkcs11:token=eg;object=issuing;type=private", good=False, status=1)
+    for wrong, said in (("pkcs11:token=eg;object=another;type=private", "no such private key"), ("pkcs11:token=none;object=issuing", "no such private key"),
+                        ("pkcs11:token=eg;object=weak", "no key for a CA")):
+        assert said in enroll.ca("rollover", "--key", wrong, good=False, status=1)
+    (place / "pin").write_text("999999\n")
+    assert "enroll.ca.pin_file is not its PIN" in enroll.ca("rollover", "--key", "pkcs11:token=eg;object=issuing", good=False, status=1)
+    (place / "pin").write_text("123456\n")
+    assert sorted(os.listdir(enroll.folder)) == before
     for directory, _, names in os.walk(token):      # the token is the service user's
         for path in [directory] + [os.path.join(directory, n) for n in names]:
             shutil.chown(path, "nobody")
