@@ -44,6 +44,24 @@ static bool take_entry(void *arg, const struct registry_audit_entry *e)
 	return p->n < PORTION;
 }
 
+/* Detail and names are whatever somebody called himself or his device. */
+static void print_line(const struct registry_audit_entry *e, const char *at, const char *actor, const char *object)
+{
+	printf("%6" PRId64 "  %s  %-24s  %-24s ", e->n, at, e->action, e->actor);
+	if (actor[0] != '\0') {
+		putchar('(');
+		cli_print(stdout, actor);
+		putchar(')');
+	}
+	printf("  ");
+	cli_print(stdout, e->object);
+	printf("%s", object[0] != '\0' ? "  " : "");
+	cli_print(stdout, object);
+	printf("%s", e->detail[0] != '\0' ? "  " : "");
+	cli_print(stdout, e->detail);
+	putchar('\n');
+}
+
 /* As the API says it, or as one line. */
 static void print_entry(struct registry *r, const struct registry_audit_entry *e, json_t *rows)
 {
@@ -57,8 +75,7 @@ static void print_entry(struct registry *r, const struct registry_audit_entry *e
 		(void)json_array_append_new(rows, json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "n", (json_int_t)e->n, "at", at, "actor", e->actor,
 		    "actor_name", actor, "action", e->action, "object", e->object, "object_name", object, "detail", e->detail, "hash", hash));
 	else
-		printf("%6" PRId64 "  %s  %-24s  %-24s %s%s%s  %s%s%s%s%s\n", e->n, at, e->action, e->actor, actor[0] != '\0' ? "(" : "", actor,
-		    actor[0] != '\0' ? ")" : "", e->object, object[0] != '\0' ? "  " : "", object, e->detail[0] != '\0' ? "  " : "", e->detail);
+		print_line(e, at, actor, object);
 }
 
 static enum registry_result print_all(struct registry *r, int64_t first, uint64_t most, const char *object, json_t *rows)
@@ -126,17 +143,20 @@ int cli_audit(const struct cli *c)
 	const char *from = cli_option(&argc, c->argv, "--from", &bad), *object = cli_option(&argc, c->argv, "--object", &bad);
 	const char *limit = cli_option(&argc, c->argv, "--limit", &bad), *at = cli_option(&argc, c->argv, "--at", &bad);
 	const char *log = cli_option(&argc, c->argv, "--log", &bad);
+	const char *const of_list[] = { from, object, limit }, *const of_verify[] = { at, log };
 	char why[400];
 	struct registry *r;
+	bool is_list;
 
-	if (bad || argc != 1 || (strcmp(c->argv[0], "list") != 0 && strcmp(c->argv[0], "verify") != 0)) {
+	is_list = argc == 1 && strcmp(c->argv[0], "list") == 0;
+	if (bad || argc != 1 || (!is_list && strcmp(c->argv[0], "verify") != 0) || (is_list ? cli_any(of_verify, ARRAY_LEN(of_verify)) : cli_any(of_list, ARRAY_LEN(of_list)))) {
 		fputs(cli_audit_usage, stderr);
 		return 2;
 	}
 	r = registry_open_read(c->settings->enroll.registry, why, sizeof(why));
 	if (r == NULL)
 		return fail(why);
-	rc = strcmp(c->argv[0], "list") == 0 ? list(r, c, from, object, limit) : audit_verify(r, c->json, at, log);
+	rc = is_list ? list(r, c, from, object, limit) : audit_verify(r, c->json, at, log);
 	if (rc == 2)
 		fputs(cli_audit_usage, stderr);
 	registry_close(r);

@@ -6,6 +6,8 @@
 #ifndef EASGATE_ENROLL_CLI_H
 #define EASGATE_ENROLL_CLI_H
 
+#include <stdio.h>
+
 #include "enroll/settings.h"
 
 struct cli {
@@ -28,7 +30,17 @@ extern const char cli_ca_usage[], cli_audit_usage[], cli_device_usage[], cli_mig
 
 /* The value of option `name` ("--reason"), taken out of the words; NULL: not there. *bad: it stands there without a value. */
 const char *cli_option(int *argc, char **argv, const char *name, bool *bad);
+/* Whether one of these stands among the words: for commands that do not take what others of their family take. */
+bool cli_any(const char *const *values, size_t n);
 /* Whether the option without a value is there; taken out of the words. */
 bool cli_flag(int *argc, char **argv, const char *name);
+
+/*
+ * Text from elsewhere (a device says what it is called), as a terminal may have it: what it would obey, what turns the direction of writing, and bytes that are
+ * no UTF-8 are shown as "\x1b". One character of it into out; returns how many bytes of text that was, 0 at its end.
+ */
+size_t cli_character(const char *text, char out[8]);
+void cli_print(FILE *to, const char *text);
+size_t cli_width(const char *text);	/* columns, one a character: no font is asked */
 
 #endif

@@ -32,8 +32,10 @@ static void print_device(const json_t *device)
 	const json_t *certificates = json_object_get(device, "certificates"), *owner = json_object_get(device, "owner");
 
 	local_facts(device);
-	if (owner != NULL)
-		printf("%-16s %s (%s)\n", "owner", json_string_value(json_object_get(owner, "name")), json_string_value(json_object_get(owner, "sid")));
+	if (owner != NULL) {
+		local_fact("owner", json_string_value(json_object_get(owner, "name")));
+		local_fact("owner's SID", json_string_value(json_object_get(owner, "sid")));
+	}
 	if (json_array_size(certificates) > 0) {
 		putchar('\n');
 		local_table(certificates, keys, titles, ARRAY_LEN(keys));
@@ -126,12 +128,19 @@ int cli_device(const struct cli *c)
 	const char *reason = cli_option(&argc, c->argv, "--reason", &bad), *account = cli_option(&argc, c->argv, "--account", &bad);
 	const char *kind = cli_option(&argc, c->argv, "--kind", &bad), *state = cli_option(&argc, c->argv, "--state", &bad);
 	char **argv = c->argv;
+	bool is_list, is_add, takes_reason;
 
 	if (bad || argc < 1)
 		return usage();
-	if (strcmp(argv[0], "list") == 0 && argc <= 2)
+	is_list = strcmp(argv[0], "list") == 0;
+	is_add = strcmp(argv[0], "add") == 0;
+	takes_reason = strcmp(argv[0], "revoke") == 0;
+	/* an option that would be passed over is a mistake of whoever gives it */
+	if ((state != NULL && !is_list) || (!is_add && (account != NULL || kind != NULL)) || (reason != NULL && !takes_reason))
+		return usage();
+	if (is_list && argc <= 2)
 		return list(c, argc == 2 ? argv[1] : "", state);
-	if (strcmp(argv[0], "add") == 0 && argc == 2 && account != NULL)
+	if (is_add && argc == 2 && account != NULL)
 		return tell(c, local_do_to(c->settings, "POST", PATH, json_pack("{s:s,s:s,s:s}", "account", account, "kind", kind != NULL ? kind : "other", "name", argv[1]), account,
 		    "its user name, UPN or SID as the directory has it"));
 	if (strcmp(argv[0], "waiting") == 0 && argc == 1)

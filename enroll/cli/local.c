@@ -129,10 +129,13 @@ json_t *local_do_to(const struct enroll_settings *s, const char *method, const c
 	if (answer == NULL || (status >= 200 && status < 300))
 		return answer;
 	text = text != NULL ? text : http_result_text(HTTP_BAD_LINE);
-	if (named)
-		fprintf(stderr, "easenroll: %s: %s See: %s\n", what, text, cure);
-	else
-		fprintf(stderr, "easenroll: %s\n", text);
+	fputs("easenroll: ", stderr);
+	if (named) {
+		cli_print(stderr, what);
+		fputs(": ", stderr);
+	}
+	cli_print(stderr, text);
+	fprintf(stderr, "%s%s\n", named ? " See: " : "", named ? cure : "");
 	json_decref(answer);
 	return NULL;
 }
@@ -183,20 +186,10 @@ static const char *text_at(const json_t *object, const char *key, char *room, si
 	return room;
 }
 
-/* Characters, not bytes. */
-static size_t width_of(const char *text)
-{
-	size_t n = 0;
-
-	for (; *text != '\0'; text++)
-		n += ((unsigned char)*text & 0xc0) != 0x80;
-	return n;
-}
-
 static void print_cell(const char *text, size_t width, bool last)
 {
-	fputs(text, stdout);
-	for (size_t n = width_of(text); !last && n < width + 2; n++)
+	cli_print(stdout, text);
+	for (size_t n = cli_width(text); !last && n < width + 2; n++)
 		putchar(' ');
 }
 
@@ -207,9 +200,9 @@ void local_table(const json_t *list, const char *const *keys, const char *const 
 	char room[32];
 
 	for (size_t c = 0; c < columns; c++) {
-		width[c] = width_of(titles[c]);
+		width[c] = cli_width(titles[c]);
 		json_array_foreach(list, i, row) {
-			size_t n = width_of(text_at(row, keys[c], room, sizeof(room)));
+			size_t n = cli_width(text_at(row, keys[c], room, sizeof(room)));
 			width[c] = n > width[c] ? n : width[c];
 		}
 	}
@@ -232,6 +225,13 @@ void local_rows(const json_t *list, const char *const *keys, const char *const *
 	}
 }
 
+void local_fact(const char *key, const char *text)
+{
+	printf("%-16s ", key);
+	cli_print(stdout, text);
+	putchar('\n');
+}
+
 void local_facts(const json_t *object)
 {
 	const char *key;
@@ -240,7 +240,7 @@ void local_facts(const json_t *object)
 
 	json_object_foreach((json_t *)(uintptr_t)object, key, v) {
 		if (!json_is_object(v) && !json_is_array(v))
-			printf("%-16s %s\n", key, text_at(object, key, room, sizeof(room)));
+			local_fact(key, text_at(object, key, room, sizeof(room)));
 	}
 }
 

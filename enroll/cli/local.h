@@ -27,6 +27,8 @@ void local_table(const json_t *list, const char *const *keys, const char *const 
 #define LOCAL_ROWS_MAX 500	/* that the API gives at once */
 /* The same; says on standard error that there may be more where the list is as long as lists get. */
 void local_rows(const json_t *list, const char *const *keys, const char *const *titles, size_t columns, const char *cure);
+/* A "key  value" line. */
+void local_fact(const char *key, const char *text);
 /* "key  value" lines of an object's plain members. */
 void local_facts(const json_t *object);
 void local_json(const json_t *any);

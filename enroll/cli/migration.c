@@ -60,15 +60,17 @@ static json_t *survey(const struct cli *c)
 /* A spreadsheet takes what begins with one of these for a formula: names of devices are whatever a device says. */
 static void print_csv(const char *text, bool first)
 {
+	char shown[8];
+
 	if (!first)
 		putchar(',');
 	putchar('"');
 	if (text[0] != '\0' && strchr("=+-@\t\r", text[0]) != NULL)
 		putchar('\'');
-	for (; *text != '\0'; text++) {
+	for (size_t n; (n = cli_character(text, shown)) > 0; text += n) {
 		if (*text == '"')
 			putchar('"');
-		putchar(*text);
+		fputs(shown, stdout);
 	}
 	putchar('"');
 }
@@ -276,7 +278,8 @@ int cli_migration(const struct cli *c)
 	const char *group = cli_option(&argc, c->argv, "--group", &bad), *accept = cli_option(&argc, c->argv, "--accept", &bad);
 	char **argv = c->argv;
 
-	if (bad || argc < 1 || (csv && c->json))
+	if (bad || argc < 1 || (csv && c->json) || (accept != NULL && (strcmp(argv[0], "switch") != 0 || argc != 3 || strcmp(argv[2], "certificate") != 0)) ||
+	    (strcmp(argv[0], "report") != 0 && (csv || holding || group != NULL)))
 		return usage();
 	if (strcmp(argv[0], "report") == 0 && argc == 1)
 		return report(c, csv ? FORM_CSV : c->json ? FORM_JSON : FORM_TEXT, group, holding);

@@ -64,7 +64,7 @@ int cli_user(const struct cli *c)
 	bool bad = false;
 	const char *reason = cli_option(&argc, c->argv, "--reason", &bad);
 
-	if (bad || argc < 1)
+	if (bad || argc < 1 || (reason != NULL && strcmp(c->argv[0], "revoke") != 0))
 		return usage_user();
 	if (strcmp(c->argv[0], "list") == 0 && argc <= 2)
 		return list_users(c, argc == 2 ? c->argv[1] : "");
@@ -125,9 +125,9 @@ int cli_secret(const struct cli *c)
 		snprintf(option, sizeof(option), "--%s", names[i]);
 		given[i] = cli_option(&argc, c->argv, option, &bad);
 	}
-	if (!bad && argc == 1 && strcmp(c->argv[0], "list") == 0)
+	if (!bad && argc == 1 && strcmp(c->argv[0], "list") == 0 && !cli_any(given + 1, ARRAY_LEN(given) - 1))
 		return list_secrets(c, given[0] != NULL ? given[0] : "");
-	if (!bad && argc == 2 && strcmp(c->argv[0], "revoke") == 0)
+	if (!bad && argc == 2 && strcmp(c->argv[0], "revoke") == 0 && !cli_any(given, ARRAY_LEN(given)))
 		return revoke_secret(c, c->argv[1]);
 	if (bad || argc != 1 || strcmp(c->argv[0], "add") != 0 || given[0] == NULL)
 		return usage_secret();

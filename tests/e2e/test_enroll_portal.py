@@ -594,6 +594,22 @@ FAILING = [
     (("user", "show"), 2, ["easenroll user show SID"]),
     (("audit", "list", "--limit", "x"), 2, ["--limit NUMBER"]),
     (("burn",), 2, ["unknown command: burn"]),
+    (("device", "add", "--account", "alice", "\x1b[2JPhone"), 1, ["name: 1 to 127 bytes"]),
+    (("device", "add", "--account", "alice", "Phone\u202egnp"), 1, ["name has control characters"]),
+    (("device", "show", "\x1b]0;x\x07"), 1, ["\\x1b]0;x\\x07: ", "easenroll device list"]),
+    # an option that a command does not take is not passed over
+    (("device", "hold", "0" * 32, "--reason", "lost"), 2, ["easenroll device hold ID"]),
+    (("device", "list", "--kind", "ipad"), 2, ["easenroll device list"]),
+    (("device", "revoke", "0" * 32, "--state", "active"), 2, ["easenroll device revoke ID"]),
+    (("user", "list", "--reason", "lost"), 2, ["easenroll user list"]),
+    (("secret", "list", "--purpose", "est"), 2, ["easenroll secret list"]),
+    (("secret", "revoke", "0" * 16, "--account", "alice"), 2, ["easenroll secret revoke"]),
+    (("audit", "list", "--log", "-"), 2, ["easenroll audit list"]),
+    (("audit", "verify", "--limit", "3"), 2, ["easenroll audit verify"]),
+    (("migration", "days", "--group", "x"), 2, ["easenroll migration days"]),
+    (("migration", "switch", "x", "back", "--accept", "3"), 2, ["easenroll migration switch"]),
+    (("status", "now"), 2, ["easenroll status"]),
+    (("audit", "verify", "--log", "/nonexistent"), 1, ["/nonexistent cannot be read: No such file"]),
 ]
 
 
