@@ -250,30 +250,57 @@ static void decide_poll(struct scep_op *op, struct strv inside)
 		go_on(op, &there);
 }
 
+/* What a fetch names (RFC 8894 sections 3.3.4 and 3.3.5). */
+struct named { X509_NAME *issuer; uint8_t serial[REGISTRY_SERIAL]; };
+
+static bool is_issuer(const struct chain_entry *e, const struct named *named)
+{
+	return e != NULL && (e->kind == SIGNER_CHAIN_ISSUING || e->kind == SIGNER_CHAIN_OLD_ISSUING) &&
+	    X509_NAME_cmp(X509_get_subject_name(e->certificate), named->issuer) == 0;
+}
+
+/* Who issued what is named: CAs before and after a rollover may have one name, and then the serial says which. NULL: none of ours. */
+static const struct chain_entry *issuer_of(const struct scep_op *op, const struct named *named)
+{
+	const struct chain *chain = op->scep->w->chain;
+	struct registry_certificate cert;
+	const struct chain_entry *e = NULL;
+
+	if (registry_certificate_get(op->scep->w->registry, named->serial, &cert) == REGISTRY_OK)
+		e = chain_issuer(chain, strv_from(cert.issuer));
+	if (is_issuer(e, named))
+		return e;
+	for (size_t i = 0; (e = chain_at(chain, i)) != NULL; i++)
+		if (is_issuer(e, named))
+			return e;
+	return NULL;
+}
+
 /* GetCert: another certificate of the same device, asked for with a live one. */
-static void send_certificate(struct scep_op *op, const struct registry_certificate *own, const uint8_t serial[REGISTRY_SERIAL])
+static void send_certificate(struct scep_op *op, const struct registry_certificate *own, const struct named *named, const struct chain_entry *issuer)
 {
 	struct registry *r = op->scep->w->registry;
+	const uint8_t *serial = named->serial;
 	struct registry_certificate cert;
 	uint8_t der[REGISTRY_DER_MAX];
 	size_t n;
 
-	if (registry_certificate_get(r, serial, &cert) != REGISTRY_OK || strcmp(cert.device, own->device) != 0 ||
+	if (registry_certificate_get(r, serial, &cert) != REGISTRY_OK || strcmp(cert.device, own->device) != 0 || strcmp(cert.issuer, issuer->name) != 0 ||
 	    registry_certificate_der(r, serial, der, sizeof(der), &n) != REGISTRY_OK)
 		scep_fail(op, SCEP_BAD_CERT_ID, "no such certificate of this device");
 	else
 		scep_success(op, (struct strv){ (char *)der, n }, false);
 }
 
-/* The base CRL of the certificate's issuer, if it fits into a SCEP answer; else clients read it from its address. */
-static void send_crl(struct scep_op *op, const struct registry_certificate *own)
+/* The issuer's base CRL, if it fits into a SCEP answer; else clients read it from its address. */
+static void send_crl(struct scep_op *op, const struct chain_entry *issuer)
 {
 	char path[512];
 	uint8_t der[SCEP_ENVELOPE_MAX - 4096];
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/crl/%s.crl", op->scep->w->settings->common.state_dir, own->issuer);
+	snprintf(path, sizeof(path), "%s/crl/%s.crl", op->scep->w->settings->common.state_dir, issuer->name);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	n = fd >= 0 ? read(fd, der, sizeof(der)) : -1;
 	if (fd >= 0)
@@ -289,30 +316,33 @@ static void decide_fetch(struct scep_op *op, struct strv inside)
 	struct registry_certificate own;
 	struct registry_account account;
 	struct registry_device device;
-	uint8_t serial[REGISTRY_SERIAL] = { 0 };
-	X509_NAME *issuer;
+	struct named named = { .issuer = NULL };
+	const struct chain_entry *issuer;
 	ASN1_INTEGER *number;
 	struct serial read = { 0 };
 	enum enrol_status holder;
 	const char *text;
 
-	if (scep_read_issuer_serial(inside.p, inside.n, &issuer, &number) < 0) {
+	if (scep_read_issuer_serial(inside.p, inside.n, &named.issuer, &number) < 0) {
 		refuse(op, "a fetch without issuer and serial");
 		return;
 	}
-	if (cert_serial(number, &read) == CERT_OK && read.n <= sizeof(serial))
-		memcpy(serial + sizeof(serial) - read.n, read.byte, read.n);
-	X509_NAME_free(issuer);
+	if (cert_serial(number, &read) == CERT_OK && read.n <= sizeof(named.serial))
+		memcpy(named.serial + sizeof(named.serial) - read.n, read.byte, read.n);
+	issuer = issuer_of(op, &named);
+	X509_NAME_free(named.issuer);
 	ASN1_INTEGER_free(number);
 	holder = enrol_holder(op->scep->w, scep_certificate(&op->message), &own, &device, &account, &text);
 	if (holder == ENROL_LATER)
 		scep_later(op, text);
 	else if (holder != ENROL_DONE)
 		refuse(op, "only a live certificate of ours may fetch");
+	else if (issuer == NULL)
+		scep_fail(op, SCEP_BAD_CERT_ID, "the issuer that it names is none of ours");
 	else if (op->message.type == SCEP_GET_CRL)
-		send_crl(op, &own);
+		send_crl(op, issuer);
 	else
-		send_certificate(op, &own, serial);
+		send_certificate(op, &own, &named, issuer);
 }
 
 void scep_decide(struct scep_op *op, struct strv inside)

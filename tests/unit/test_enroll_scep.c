@@ -373,6 +373,17 @@ static void threat_42_a_message_signed_by_another_key_than_the_one_it_certifies_
 	assert_int_equal(live(), before);
 }
 
+static struct registry_certificate certificate_of(X509 *cert)
+{
+	struct registry_certificate row;
+	uint8_t sha256[SHA256_SIZE];
+	unsigned n;
+
+	assert_int_equal(X509_digest(cert, EVP_sha256(), sha256, &n), 1);
+	assert_int_equal(registry_certificate_by_sha256(site.w.registry, sha256, &row), REGISTRY_OK);
+	return row;
+}
+
 static void a_renewal_needs_no_challenge_but_a_live_certificate(void **state)
 {
 	const char *const types[] = { "17", "19" };
@@ -395,16 +406,27 @@ static void a_renewal_needs_no_challenge_but_a_live_certificate(void **state)
 		X509_free(again.cert);
 		X509_free(same.cert);
 	}
-	const struct client_how foreign = { .type = "17" };
-	struct answer a = request(key, self, key, NULL, &foreign);
-	assert_int_equal(a.status, 2);
+	assert_true(certificate_of(old).first_used > 0);
 	X509_free(old);
+}
+
+static void threat_42_a_renewal_that_no_certificate_of_ours_signed_is_none_whatever_its_challenge(void **state)
+{
+	const struct client_how how = { .type = "17", .transaction = "T5f" };
+	char secret[SECRET_TEXT_MAX];
+	struct answer a = request(key, self, key, NULL, &how);
+
+	(void)state;
+	assert_int_equal(a.status, 2);
+	make_secret(secret, NULL);
+	a = request(key, self, key, secret, &how);
+	assert_int_equal(a.status, 2);
 }
 
 static void threat_42_a_revoked_certificate_renews_nothing(void **state)
 {
 	const struct registry_by by = { .actor = "test", .detail = "", .at = (int64_t)time(NULL) };
-	const struct client_how how = { .transaction = "T6", .type = "17" }, initial = { .transaction = "T6b" };
+	const struct client_how how = { .transaction = "T6", .type = "17" }, initial = { .transaction = "T6b" }, same = { .transaction = "T6" };
 	X509 *old = enrol(key, self, "T6");
 	uint8_t serial[REGISTRY_SERIAL] = { 0 };
 	struct serial read;
@@ -421,6 +443,8 @@ static void threat_42_a_revoked_certificate_renews_nothing(void **state)
 	assert_int_equal(a.fail, 2);
 	make_secret(secret, NULL);
 	a = request(key, old, key, secret, &initial);	/* nor with a good challenge beside it */
+	assert_int_equal(a.status, 2);
+	a = request(key, self, key, secret, &same);	/* nor is it given out again */
 	assert_int_equal(a.status, 2);
 	X509_free(old);
 }
@@ -621,7 +645,34 @@ static void the_crl_comes_by_scep_to_holders_of_a_live_certificate(void **state)
 	assert_int_equal(X509_CRL_verify(a.crl, X509_get0_pubkey(chain_first(site.w.chain, SIGNER_CHAIN_ISSUING)->certificate)), 1);
 	X509_CRL_free(a.crl);
 	OPENSSL_free(m.p);
+	m = client_message(ra, self, key, own, &how);	/* by a stranger */
+	a = post(m, self, key);
+	assert_int_equal(a.status, 2);
+	OPENSSL_free(m.p);
 	OPENSSL_free(own.p);
+	X509_free(cert);
+}
+
+static void what_another_ca_issued_is_not_fetched_here_whatever_its_serial_is(void **state)
+{
+	X509 *cert = enrol(key, self, "T14"), *theirs = X509_dup(self);
+	struct client_bytes named, m;
+
+	(void)state;
+	assert_int_equal(X509_set_serialNumber(theirs, X509_get_serialNumber(cert)), 1);
+	named = issuer_serial_of(theirs);
+	for (int i = 0; i < 2; i++) {
+		const struct client_how how = { .type = i == 0 ? "21" : "22", .transaction = "T14c" };
+		struct answer a;
+
+		m = client_message(ra, cert, key, named, &how);
+		a = post(m, cert, key);
+		assert_int_equal(a.status, 2);
+		assert_int_equal(a.fail, 4);
+		OPENSSL_free(m.p);
+	}
+	OPENSSL_free(named.p);
+	X509_free(theirs);
 	X509_free(cert);
 }
 
@@ -727,11 +778,13 @@ int main(void)
 		cmocka_unit_test(nobody_outside_the_portals_group_gets_a_certificate_by_another_way),
 		cmocka_unit_test(threat_42_a_message_signed_by_another_key_than_the_one_it_certifies_is_refused),
 		cmocka_unit_test(a_renewal_needs_no_challenge_but_a_live_certificate),
+		cmocka_unit_test(threat_42_a_renewal_that_no_certificate_of_ours_signed_is_none_whatever_its_challenge),
 		cmocka_unit_test(threat_42_a_revoked_certificate_renews_nothing),
 		cmocka_unit_test(a_message_by_get_is_read_escaped_or_not),
 		cmocka_unit_test(what_waits_for_approval_is_pending_until_an_admin_approves_the_device),
 		cmocka_unit_test(a_device_fetches_its_own_certificates_and_no_others),
 		cmocka_unit_test(the_crl_comes_by_scep_to_holders_of_a_live_certificate),
+		cmocka_unit_test(what_another_ca_issued_is_not_fetched_here_whatever_its_serial_is),
 		cmocka_unit_test(threat_43_all_that_fails_behind_the_decryption_reads_the_same),
 		cmocka_unit_test(threat_42_who_sends_what_nobody_can_open_has_to_wait_but_devices_at_the_same_address_renew),
 		cmocka_unit_test(threat_43_no_cut_message_gets_more_than_an_error),
