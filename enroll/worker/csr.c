@@ -8,6 +8,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "common/public_key.h"
@@ -70,16 +71,26 @@ static enum csr_result check_key(EVP_PKEY *key, struct csr *out)
 	return kind == EVP_PKEY_EC ? check_ec(key) : CSR_KEY_KIND;
 }
 
+/* The hash in RSASSA-PSS's parameters (RFC 4055 section 3.1): where they name none it is SHA-1. */
+static int pss_digest(const X509_ALGOR *algorithm)
+{
+	RSA_PSS_PARAMS *pss = algorithm->parameter != NULL ? ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(RSA_PSS_PARAMS), algorithm->parameter) : NULL;
+	int digest = pss == NULL ? NID_undef : pss->hashAlgorithm == NULL ? NID_sha1 : OBJ_obj2nid(pss->hashAlgorithm->algorithm);
+
+	RSA_PSS_PARAMS_free(pss);
+	return digest;
+}
+
 static enum csr_result check_proof(const CSR_FORM *form, EVP_PKEY *key, bool sha1)
 {
 	int digest = NID_undef, kind = NID_undef, signature = OBJ_obj2nid(form->algorithm->algorithm);
 
-	if (signature != NID_rsassaPss) {
-		if (OBJ_find_sigid_algs(signature, &digest, &kind) != 1)
-			return CSR_NO_PROOF;
-		if (digest != NID_sha256 && digest != NID_sha384 && digest != NID_sha512 && digest != NID_sha224 && !(sha1 && digest == NID_sha1))
-			return CSR_NO_PROOF;
-	}
+	if (signature == NID_rsassaPss)
+		digest = pss_digest(form->algorithm);
+	else if (OBJ_find_sigid_algs(signature, &digest, &kind) != 1)
+		return CSR_NO_PROOF;
+	if (digest != NID_sha256 && digest != NID_sha384 && digest != NID_sha512 && digest != NID_sha224 && !(sha1 && digest == NID_sha1))
+		return CSR_NO_PROOF;
 	return csr_form_is_signed_by(form, key) ? CSR_OK : CSR_NO_PROOF;
 }
 
@@ -104,6 +115,22 @@ static enum csr_result take_challenge(const CSR_FORM *form, struct csr *out)
 		return CSR_BAD_CHALLENGE;
 	out->has_challenge = text.n > 0;
 	return CSR_OK;
+}
+
+/* Whether it names a key that a key made for it is to be encrypted with: id-aa-decryptKeyID, id-aa-asymmDecryptKeyID (RFC 7030 section 4.4.1). */
+static bool wants_sealed_key(const CSR_FORM *form)
+{
+	static const char smime[] = { 0x2a, (char)0x86, 0x48, (char)0x86, (char)0xf7, 0x0d, 0x01, 0x09, 0x10, 0x02 };
+	const STACK_OF(X509_ATTRIBUTE) *attributes = form->info->attributes;
+
+	for (int i = 0; i < sk_X509_ATTRIBUTE_num(attributes); i++) {
+		const ASN1_OBJECT *object = X509_ATTRIBUTE_get0_object(sk_X509_ATTRIBUTE_value(attributes, i));
+		const unsigned char *p = OBJ_get0_data(object);
+
+		if (OBJ_length(object) == sizeof(smime) + 1 && memcmp(p, smime, sizeof(smime)) == 0 && (p[sizeof(smime)] == 37 || p[sizeof(smime)] == 54))
+			return true;
+	}
+	return false;
 }
 
 /* Its SubjectPublicKeyInfo in DER, whatever it was sent in. */
@@ -157,10 +184,12 @@ enum csr_result csr_read_der(struct strv der, bool sha1, struct csr *out)
 		rc = take_key(form, sha1, out);
 	if (rc == CSR_OK)
 		rc = take_challenge(form, out);
-	if (rc == CSR_OK)
+	if (rc == CSR_OK) {
+		out->sealed_key = wants_sealed_key(form);
 		csr_take_claims(form, out);
-	else
+	} else {
 		csr_clear(out);
+	}
 	csr_form_free(form);
 	ERR_clear_error();
 	return rc;

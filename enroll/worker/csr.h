@@ -31,6 +31,7 @@ struct csr {
 	unsigned bits;
 	bool has_challenge;
 	char challenge[CSR_CHALLENGE_MAX + 1];	/* wipe when used: csr_clear() */
+	bool sealed_key;		/* a key that is made for it is to come encrypted (RFC 7030 §4.4.1) */
 	char subject[320];		/* for the audit trail only, escaped; cut */
 	char claimed[1024];		/* the people it names (CN, UID, mail, UPN, SID), each ended by a line end: csr_names_another() */
 	char asked[320];		/* SANs and other extensions it asks for: for the audit trail only, escaped; cut */

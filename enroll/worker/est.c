@@ -128,6 +128,8 @@ static void enrol(struct enroll_worker *w, struct http_request *r, unsigned prof
 		est_refuse(op, 400, csr_result_text(rc));
 	else if (unlinked != NULL)
 		est_refuse(op, 400, unlinked);
+	else if (make && op->csr.sealed_key)
+		est_refuse(op, 400, "it wants its new key encrypted beyond TLS, which is not done here");	/* and never in the clear instead (RFC 7030 §4.4.1) */
 	else
 		est_allow(op);
 }

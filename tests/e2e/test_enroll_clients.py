@@ -17,7 +17,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from site_ import inside, scep
+from site_ import der, inside, scep
 from site_.accounts import USERS
 from site_.process import wait_until
 from site_.proxy import binary
@@ -321,6 +321,11 @@ def test_serverkeygen_brings_a_key_that_fits_its_certificate_and_stays_nowhere(s
     for folder, _, names in os.walk(site.place / "state"):
         for name in names:
             assert key not in pathlib.Path(folder, name).read_bytes()
+    # who asks for more than TLS around the key gets none, and never a bare one (RFC 7030 section 4.4.1)
+    sealed = der.sequence(der.oid("1.2.840.113549.1.9.16.2.54"), der.tlv(0x31, der.octets(b"key")))
+    csr = base64.b64encode(scep.request(scep.new_key(), attributes=sealed))
+    assert post_est(site, "serverkeygen", csr, "-u", "alice:" + PASSWORD)[0] == 400
+    assert post_est(site, "simpleenroll", csr, "-u", "alice:" + PASSWORD)[0] == 200, "its own key needs no seal"
 
 
 def test_e44_the_attributes_and_the_ca_are_told_to_everybody(site):

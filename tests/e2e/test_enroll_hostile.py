@@ -305,6 +305,12 @@ def test_e42_of_two_requests_at_once_with_one_secret_exactly_one_gets_a_certific
         assert sorted(reply.status for reply in replies) == ["0", "2"]
 
 
+def test_e42_a_request_with_two_challenges_is_refused_whichever_is_good(site, key):
+    for first, second in ((site.secret(), "wrong"), ("wrong", site.secret())):
+        other = der.sequence(der.oid(scep.CHALLENGE), der.tlv(0x31, der.utf8(second)))
+        assert refused(site.client(key=key).enroll(csr=scep.request(key, first, attributes=other), transaction=fresh()))
+
+
 def test_e42_a_replayed_message_gets_the_same_certificate_and_never_a_second(site, key):
     client, before = site.client(key=key), site.live()
     body = scep.message(scep.PKCS_REQ, fresh(), scep.envelope(client.ra, scep.request(key, site.secret())), key, client.signer, nonce=b"n" * 16)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <openssl/rsa.h>
 
 #include "common/text.h"
 #include "enroll/worker/csr.h"
@@ -14,9 +15,24 @@
 struct wanted {
 	const char *key, *cn, *challenge, *san, *sid;
 	int challenge_type;		/* 0: UTF8String */
-	bool twice, broken;
+	const char *attribute;		/* an OID: one more attribute */
+	bool twice, broken, pss;
 	const EVP_MD *md;
 };
+
+static int sign(X509_REQ *req, EVP_PKEY *key, const struct wanted *w)
+{
+	const EVP_MD *md = EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : w->md != NULL ? w->md : EVP_sha256();
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	EVP_PKEY_CTX *how = NULL;
+	int n;
+
+	MUST(ctx != NULL && EVP_DigestSignInit(ctx, &how, md, NULL, key) == 1);
+	MUST(!w->pss || EVP_PKEY_CTX_set_rsa_padding(how, RSA_PKCS1_PSS_PADDING) == 1);
+	n = X509_REQ_sign_ctx(req, ctx);
+	EVP_MD_CTX_free(ctx);
+	return n;
+}
 
 static size_t make(const struct wanted *w, uint8_t *out, size_t size)
 {
@@ -48,7 +64,9 @@ static size_t make(const struct wanted *w, uint8_t *out, size_t size)
 	}
 	if (sk_X509_EXTENSION_num(exts) > 0)
 		MUST(X509_REQ_add_extensions(req, exts) == 1);
-	MUST(X509_REQ_sign(req, w->broken ? other : key, EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NULL : w->md != NULL ? w->md : EVP_sha256()) > 0);
+	if (w->attribute != NULL)
+		MUST(X509_REQ_add1_attr_by_txt(req, w->attribute, V_ASN1_UTF8STRING, (const unsigned char *)"b", 1) == 1);
+	MUST(sign(req, w->broken ? other : key, w) > 0);
 	n = i2d_X509_REQ(req, NULL);
 	MUST(n > 0 && (size_t)n <= size);
 	n = i2d_X509_REQ(req, &p);
@@ -103,6 +121,22 @@ static void a_request_must_be_signed_by_its_own_key(void **state)
 	assert_int_equal(read_one(&(struct wanted){ .broken = true }, false, &c), CSR_NO_PROOF);
 	assert_int_equal(read_one(&(struct wanted){ .md = EVP_sha1() }, false, &c), CSR_NO_PROOF);
 	assert_int_equal(read_one(&(struct wanted){ .md = EVP_sha1() }, true, &c), CSR_OK);
+	assert_int_equal(read_one(&(struct wanted){ .key = "RSA-2048", .pss = true }, false, &c), CSR_OK);
+	assert_int_equal(read_one(&(struct wanted){ .key = "RSA-2048", .pss = true, .md = EVP_sha1() }, false, &c), CSR_NO_PROOF);
+	assert_int_equal(read_one(&(struct wanted){ .key = "RSA-2048", .pss = true, .md = EVP_sha1() }, true, &c), CSR_OK);
+}
+
+static void a_request_for_a_sealed_key_is_known_as_such(void **state)
+{
+	struct csr c;
+
+	(void)state;
+	assert_int_equal(read_one(&(struct wanted){ .attribute = "1.2.840.113549.1.9.16.2.37" }, false, &c), CSR_OK);
+	assert_true(c.sealed_key);
+	assert_int_equal(read_one(&(struct wanted){ .attribute = "1.2.840.113549.1.9.16.2.54" }, false, &c), CSR_OK);
+	assert_true(c.sealed_key);
+	assert_int_equal(read_one(&(struct wanted){ .attribute = "1.2.840.113549.1.9.16.2.38" }, false, &c), CSR_OK);
+	assert_false(c.sealed_key);
 }
 
 static void a_doubtful_challenge_is_refused(void **state)
@@ -191,6 +225,7 @@ int main(void)
 		cmocka_unit_test(the_key_and_the_challenge_are_taken),
 		cmocka_unit_test(weak_and_foreign_keys_are_refused),
 		cmocka_unit_test(a_request_must_be_signed_by_its_own_key),
+		cmocka_unit_test(a_request_for_a_sealed_key_is_known_as_such),
 		cmocka_unit_test(a_doubtful_challenge_is_refused),
 		cmocka_unit_test(pem_and_base64_are_read_as_well),
 		cmocka_unit_test(damaged_bytes_are_refused_wherever_they_are),

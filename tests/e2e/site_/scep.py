@@ -34,9 +34,8 @@ def name(cn="Administrator", form=der.utf8):
     return der.sequence(der.tlv(0x31, der.sequence(der.oid("2.5.4.3"), form(cn))))
 
 
-def request(key, challenge=None, subject=None, extensions=b"", spki=None, sign=None, form=der.utf8):
-    """A PKCS#10. extensions: the SEQUENCE's contents; spki, sign: another public key, another's signature."""
-    attributes = b""
+def request(key, challenge=None, subject=None, extensions=b"", spki=None, sign=None, form=der.utf8, attributes=b""):
+    """A PKCS#10. extensions: the SEQUENCE's contents; spki, sign: another public key, another's signature; attributes: more of them."""
     if challenge is not None:
         attributes += der.sequence(der.oid(CHALLENGE), der.tlv(0x31, form(challenge)))
     if extensions:
