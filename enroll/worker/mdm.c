@@ -169,7 +169,9 @@ static void act(struct mdm *m, struct http_request *r, const char *actor, const 
 		later(r, 503, 10);
 		return;
 	}
-	m->fallen++;
+	/* Workspace ONE says "compromised" in each event of such a device: what is on hold already takes nobody else's place */
+	if (!hold || n > 0)
+		m->fallen++;
 	log_say(LOG_WARNING, "mdm_fell", "device %s: %s: %u certificates were %s", device, by.detail, n, hold ? "put on hold" : "revoked");
 	say(r, hold ? "held" : "revoked");
 }
