@@ -18,6 +18,7 @@
 #define CONFIRM_SECONDS 3	/* between a bad answer and the question that confirms it */
 #define FRESH_SECONDS	5	/* an older answer is a cached one: it says nothing */
 #define SWEEP_SECONDS	50
+#define LOST_MAX	32	/* certificates of one account in one step */
 
 struct watch_ask {
 	struct account_watch *owner;
@@ -49,6 +50,11 @@ static bool has_group(const struct account *a, const char *group, unsigned bit)
 	return bit < 64 && group[0] != '\0' && (a->groups & ((uint64_t)1 << bit)) != 0;
 }
 
+static bool may_have(const struct account *a, const struct enroll_profile *p)
+{
+	return p->required_group[0] == '\0' || has_group(a, p->required_group, p->group_bit);
+}
+
 /* In the portal's group (or an administrator), and in that of at least one profile. */
 static bool is_in_groups(const struct enroll_worker *w, const struct account *a)
 {
@@ -57,9 +63,50 @@ static bool is_in_groups(const struct enroll_worker *w, const struct account *a)
 	if (!enrol_is_in_group(w, a))
 		return false;
 	for (unsigned i = 0; i < e->profiles_count; i++)
-		if (e->profiles[i].required_group[0] == '\0' || has_group(a, e->profiles[i].required_group, e->profiles[i].group_bit))
+		if (may_have(a, &e->profiles[i]))
 			return true;
 	return false;
+}
+
+/* Certificates of profiles whose group their owner is no longer in; as many as one step takes, the rest is found by the next. */
+struct lost {
+	const struct enroll_worker *worker;
+	const struct account *account;
+	uint8_t serial[LOST_MAX][REGISTRY_SERIAL];
+	unsigned n;
+};
+
+static bool take_certificate(void *arg, const struct registry_certificate *c)
+{
+	struct lost *l = arg;
+	const struct enroll_section *e = &l->worker->settings->enroll;
+
+	if (c->state != REGISTRY_LIVE && c->state != REGISTRY_HOLD)
+		return true;
+	for (unsigned i = 0; i < e->profiles_count && l->n < LOST_MAX; i++)
+		if (strcmp(e->profiles[i].name, c->profile) == 0 && !may_have(l->account, &e->profiles[i]))
+			memcpy(l->serial[l->n++], c->serial, REGISTRY_SERIAL);
+	return l->n < LOST_MAX;
+}
+
+static bool take_device(void *arg, const struct registry_device *row, const struct registry_account *owner)
+{
+	struct lost *l = arg;
+
+	(void)owner;
+	return registry_certificates(l->worker->registry, row->id, take_certificate, l) == REGISTRY_OK && l->n < LOST_MAX;
+}
+
+static void find_lost(struct account_watch *a, int64_t account, const struct account *now, struct lost *out)
+{
+	const struct enroll_section *e = &a->worker->settings->enroll;
+	bool all = true;
+
+	*out = (struct lost){ .worker = a->worker, .account = now };
+	for (unsigned i = 0; i < e->profiles_count; i++)
+		all = all && may_have(now, &e->profiles[i]);
+	if (!all && registry_devices(a->worker->registry, account, "", 0, 1000, take_device, out) != REGISTRY_OK)
+		out->n = 0;
 }
 
 /* NULL: all is well, or the answer says nothing (*clear is false then). */
@@ -121,14 +168,21 @@ static bool may_fall(struct account_watch *a, int64_t now)
 	return false;
 }
 
-static void fall(struct account_watch *a, const struct watch_ask *ask, const char *why, int64_t now)
+/* lost: NULL: all that the account has. */
+static void fall(struct account_watch *a, const struct watch_ask *ask, const struct lost *lost, const char *why, int64_t now)
 {
 	struct registry_by by = { .actor = "directory", .detail = why, .at = now };
+	enum registry_result rc = REGISTRY_OK;
 	unsigned n = 0;
 
 	if (!may_fall(a, now))
 		return;
-	if (revoke_account(a->worker->revoke, &by, ask->account, REVOKE_PRIVILEGE_WITHDRAWN, &n) != REGISTRY_OK) {
+	if (lost == NULL)
+		rc = revoke_account(a->worker->revoke, &by, ask->account, REVOKE_PRIVILEGE_WITHDRAWN, &n);
+	else
+		for (; rc == REGISTRY_OK && n < lost->n; n++)
+			rc = revoke_certificate(a->worker->revoke, &by, lost->serial[n], REVOKE_PRIVILEGE_WITHDRAWN);
+	if (rc != REGISTRY_OK) {
 		log_say(LOG_ERROR, "watch_failed", "%s: %s: its devices could not be revoked: %s", ask->sid, why, registry_problem(a->worker->registry));
 		return;
 	}
@@ -140,11 +194,17 @@ static void decide(struct account_watch *a, const struct watch_ask *ask, const s
 {
 	struct suspect *s = suspect_of(a, ask->account);
 	int64_t now = loop_wall(a->worker->loop);
-	bool clear;
+	bool clear, whole;
 	const char *why = what_is_wrong(a->worker, found, ask->sid, &clear);
+	struct lost lost;
 
 	if (!clear)
 		return;
+	whole = why != NULL;
+	if (!whole) {
+		find_lost(a, ask->account, &found->account, &lost);
+		why = lost.n > 0 ? "the account is no longer in the required group of the certificate's profile" : NULL;
+	}
 	if (why == NULL || !has_devices(a, ask->account)) {
 		if (s != NULL)
 			s->account = 0;
@@ -161,7 +221,7 @@ static void decide(struct account_watch *a, const struct watch_ask *ask, const s
 	if (now - s->since < CONFIRM_SECONDS)
 		return;
 	s->account = 0;
-	fall(a, ask, why, now);
+	fall(a, ask, whole ? NULL : &lost, why, now);
 }
 
 /* --- asking --- */

@@ -3,6 +3,7 @@ import pathlib
 
 import pytest
 
+from site_.accounts import USERS
 from site_.enrolling import Site, run
 from site_.process import wait_until
 
@@ -53,6 +54,22 @@ def test_an_account_that_is_taken_away_loses_its_certificates_within_a_minute(si
     line = site.program.wait_event("account_fell", 60, since)
     assert why in line["message"] and ": 1 certificates" in line["message"]
     wait_until(lambda: serial in revoked(site), 10)
+
+
+def test_who_leaves_the_group_of_a_profile_loses_the_certificates_of_that_profile(place):
+    phones = "CN=Phones,DC=corp,DC=example"
+    site = Site(pathlib.Path(place), over_the_air=False, profiles=[{"name": "mail", "required_group": phones}, {"name": "wifi"}])
+    try:
+        site.accounts.change("alice", groups=[USERS, phones])
+        site.program.reload()
+        serial = enrolled(site)
+        since = site.program.mark()
+        site.accounts.change("alice", groups=[USERS])       # still a member of what the portal and the other profile want
+        line = site.program.wait_event("account_fell", 60, since)
+        assert "required group of the certificate's profile" in line["message"] and ": 1 certificates" in line["message"]
+        wait_until(lambda: serial in revoked(site), 10)
+    finally:
+        site.stop()
 
 
 def test_an_account_that_is_only_locked_for_a_moment_keeps_its_certificates(site):

@@ -52,7 +52,8 @@ class Phone:
 class Site:
     """easenroll with a CA of its own and one account."""
 
-    def __init__(self, place, over_the_air=True):
+    def __init__(self, place, over_the_air=True, **changes):
+        """changes: more of `enroll:`."""
         self.place = place
         self.accounts = AccountsFile(place / "accounts.yaml")
         hashed = run("openssl", "passwd", "-6", PASSWORD).decode().strip()
@@ -72,6 +73,7 @@ class Site:
                 "portal": {"required_group": USERS},
                 "mail": {"host": "mail.test", "display_name": "Company mail", "organization": "Example"},
                 "apple": {"device_cas_file": str(place / "device-ca.pem")} if over_the_air else {},
+                **changes,
             },
         }
         if os.getuid() == 0:
