@@ -63,6 +63,8 @@ static void on_pump(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	(void)revoke_issuer(v, v->c.issuer->name(v->c.issuer));
+	for (unsigned k = 0; k < v->issuers; k++)
+		revoke_older_look(v, &v->issuer[k]);
 	revoke_fleet_acts(v);
 	revoke_list_look(v);
 	revoke_fleet_fresh(v);

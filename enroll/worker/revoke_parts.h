@@ -26,6 +26,7 @@ struct revoke_issuer {
 	uint64_t full_entries;
 	uint64_t newest;		/* number of the newest list, full or delta; 0: none */
 	int64_t delta_made;
+	bool compared;			/* the list on the disk is not from a newer registry than this one */
 	bool wanted;			/* an act waits for a list */
 	uint64_t not_before_ms;		/* after a failure */
 	unsigned failures;		/* in a row */
@@ -74,6 +75,9 @@ void revoke_list_clear(struct revoke *v);
 struct revoke_issuer *revoke_issuer(struct revoke *v, const char *name);
 /* Starts a list if one is due or wanted and none is being made. */
 void revoke_list_look(struct revoke *v);
+
+/* revoke_older.c: once for each issuer: what its list on the disk says, and an older copy of the registry does not, becomes acts. */
+void revoke_older_look(struct revoke *v, struct revoke_issuer *i);
 
 /* revoke_fleet.c: publishing acts */
 void revoke_fleet_acts(struct revoke *v);

@@ -189,6 +189,11 @@ def list_on_disk(site, enroll):
 def test_e46_a_registry_restored_from_an_old_copy_takes_no_serial_and_no_list_number_twice(site, place):
     enroll = site.start()
     wait_until(lambda: enrol.curl("http://%s/crl/%s.crl" % (enroll.plain, enroll.issuer_name())).status == 200, 5)
+    before = []         # who was there when the copy was made, and is revoked or held after it
+    for _ in range(3):
+        device = enroll.ask("device", "add", "--account", "alice", "--kind", "other", "in the copy")["device"]["id"]
+        secret = enroll.ask("secret", "add", "--account", "alice", "--device", device, "--purpose", "est")["secret"]
+        before.append((device, enrol.est_enroll(enroll, "alice", secret)[1].serial_number))
     copy = os.path.join(place, "copy.db")
     with sqlite3.connect("%s/enroll/registry.db" % site.config["state_dir"]) as db:
         db.execute("VACUUM INTO ?", (copy,))
@@ -199,6 +204,8 @@ def test_e46_a_registry_restored_from_an_old_copy_takes_no_serial_and_no_list_nu
         secret = enroll.ask("secret", "add", "--account", "alice", "--device", device, "--purpose", "est")["secret"]
         given.append(enrol.est_enroll(enroll, "alice", secret)[1].serial_number)
         enroll.run("device", "revoke", device)
+    enroll.run("device", "revoke", before[0][0], "--reason", "lost")
+    enroll.run("device", "hold", before[1][0])
     wait_until(lambda: site.rows("SELECT count(*) FROM acts WHERE steps<>?", DONE) == [(0,)], 5)
     number = list_on_disk(site, enroll)
     # several lists in one second run ahead of the clock, which is what numbers them after a restore: no restore is as quick as this one
@@ -211,14 +218,21 @@ def test_e46_a_registry_restored_from_an_old_copy_takes_no_serial_and_no_list_nu
     with open(copy, "rb") as old, open(folder + "registry.db", "wb") as f:
         f.write(old.read())
     enroll = site.start()
+    told = enroll.wait_event("registry_older", 10)["message"]
+    assert "2 revocations were taken over" in told and "3 certificates on it are unknown" in told, told
+    assert [serial_status(enroll, serial, place) for _, serial in before] == ["revoked", "revoked", "good"], "what was published holds"
+    assert site.rows("SELECT reason FROM certificates WHERE revoked_at>0 ORDER BY reason") == [(1,), (6,)]
+    enroll.run("device", "release", before[1][0])
     ask = by_est(enroll, place)
     certificate = ask(enroll)
     assert certificate.serial_number not in given and certificate.serial_number.bit_length() > 64
     assert all(serial_status(enroll, serial, place) == "unknown" for serial in given), "nothing is known of them: never good"
-    enroll.run("device", "revoke", site.rows("SELECT device FROM certificates")[0][0])
+    enroll.run("device", "revoke", site.rows("SELECT device FROM certificates ORDER BY issued DESC")[0][0])
     wait_until(lambda: site.rows("SELECT count(*) FROM acts WHERE steps<>?", DONE) == [(0,)], 5)
     assert list_on_disk(site, enroll) > number
     enroll.stop()
+    since = len(site.start().events("registry_older"))
+    assert since == 0, "once is enough"
 
 
 def test_e45_e46_easenroll_killed_at_each_step_of_a_revocation_never_says_good_and_finishes_at_the_next_start(made, place, pki, people, redis_server):
