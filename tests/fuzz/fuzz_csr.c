@@ -9,7 +9,7 @@
 #include <openssl/x509.h>
 
 #include "common/text.h"
-#include "fuzz.h"
+#include "der_mutate.h"
 
 static void check(const struct csr *c)
 {

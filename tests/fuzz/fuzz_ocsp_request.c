@@ -5,7 +5,7 @@
 
 #include <openssl/err.h>
 
-#include "fuzz.h"
+#include "der_mutate.h"
 
 static void check(const struct ocsp_query *q)
 {

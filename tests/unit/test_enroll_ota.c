@@ -150,6 +150,17 @@ static void test_our_own_certificates_are_checked_with_time_and_strength(void **
 	OPENSSL_free((void *)(uintptr_t)weak.p);
 }
 
+static void test_what_our_ca_certified_for_something_else_is_no_device(void **state UNUSED)
+{
+	struct pki spec = { .cn = "server", .issuer = &our_ca, .key = "RSA-2048", .eku = "serverAuth" };
+	struct pki_pair server = pki_make(&spec);
+	struct strv body = signed_by(&server, STRV(GOOD), EVP_sha256(), 0);
+
+	expect(body, OTA_UNTRUSTED);
+	OPENSSL_free((void *)(uintptr_t)body.p);
+	pki_free(&server);
+}
+
 static void test_a_stranger_is_refused_also_with_the_name_of_a_known_ca(void **state UNUSED)
 {
 	struct pki fake_ours = { .cn = "Example Devices", .ca = true }, fake_device = { .cn = "Example iPhone Device CA", .ca = true };
@@ -319,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_a_post_signed_with_the_built_in_certificate_says_which_device),
 		cmocka_unit_test(test_a_post_signed_with_our_certificate_is_the_third_phase),
 		cmocka_unit_test(test_our_own_certificates_are_checked_with_time_and_strength),
+		cmocka_unit_test(test_what_our_ca_certified_for_something_else_is_no_device),
 		cmocka_unit_test(test_a_stranger_is_refused_also_with_the_name_of_a_known_ca),
 		cmocka_unit_test(test_without_device_cas_the_first_phase_is_shut),
 		cmocka_unit_test(test_43_every_flipped_bit_and_every_cut_is_refused_or_changes_nothing),
