@@ -86,7 +86,8 @@ static int take_entry(struct strv *rest, struct entry *out)
 	int tag;
 
 	*out = (struct entry){ .reason = REVOKE_UNSPECIFIED };
-	if (der_take(rest, DER_SEQUENCE, &one, NULL) < 0 || der_take(&one, DER_INTEGER, &serial, NULL) < 0 || serial.n < 1 || serial.n > REGISTRY_SERIAL)
+	if (der_take(rest, DER_SEQUENCE, &one, NULL) < 0 || der_take(&one, DER_INTEGER, &value, NULL) < 0 || der_unsigned(value, &serial) < 0 ||
+	    serial.n < 1 || serial.n > REGISTRY_SERIAL)
 		return -1;
 	memcpy(out->serial + REGISTRY_SERIAL - serial.n, serial.p, serial.n);
 	tag = der_peek(one);

@@ -329,6 +329,33 @@ static void a_million_entries_take_under_five_seconds(void **state)
 	test_ca_remove(&t);
 }
 
+static void a_list_number_is_given_once_whatever_the_worker_says(void **state)
+{
+	static const uint64_t numbers[] = { 7, 7, 6, 8 }, given[] = { 1, 0, 0, 1 };
+	struct signer *s = calloc(1, sizeof(*s));
+	struct refusal r = { 0 };
+	struct crl_job *job;
+	struct test_ca t;
+	char in[PATH_MAX];
+
+	(void)state;
+	test_ca_make(&t, KEY_EC_P256, "");
+	assert_int_equal(signer_init(s, &t.setup, t.now, &r), 0);
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		struct signer_crl q = { .number = numbers[i], .this_update = t.now, .next_update = t.now + 86400 };
+
+		memcpy(q.issuer, t.files.entries[1].spki_sha256, sizeof(q.issuer));
+		snprintf(in, sizeof(in), "%s/in.%llu", t.setup.crl_folder, (unsigned long long)numbers[i]);
+		write_entries(in, 0, NULL);
+		job = signer_crl(s, &q, in, &r);
+		assert_int_equal(job != NULL, given[i]);
+		crl_job_free(job);
+	}
+	signer_clear(s);
+	free(s);
+	test_ca_remove(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +364,7 @@ int main(void)
 		cmocka_unit_test(serials_with_any_first_bit_are_listed_as_numbers_that_are_not_negative),
 		cmocka_unit_test(a_file_that_no_crl_may_hold_changes_nothing),
 		cmocka_unit_test(a_file_that_changes_while_it_is_read_is_refused),
+		cmocka_unit_test(a_list_number_is_given_once_whatever_the_worker_says),
 		cmocka_unit_test(a_million_entries_take_under_five_seconds),
 	};
 

@@ -7,6 +7,7 @@
 #include <openssl/provider.h>
 #include <openssl/rsa.h>
 
+#include "enroll/signer/scep_open.h"
 #include "tests/unit/enroll_ca.h"
 
 #define PLAIN	"the request of a client, longer than one block of any cipher"
@@ -111,6 +112,43 @@ static void every_allowed_cipher_padding_and_encoding_opens(void **state)
 		for (int k = 0; k < 4; k++)
 			assert_opens(ciphers[i], k & 1, k & 2);
 	}
+}
+
+/* To so many others and the RA, who comes last; malloc()ed. */
+static unsigned char *envelope_to_many(X509 *others, int n, int *out_n)
+{
+	STACK_OF(X509) *all = sk_X509_new_null();
+	BIO *in = BIO_new_mem_buf(PLAIN, PLAIN_N);
+	unsigned char *der = NULL;
+	CMS_ContentInfo *cms;
+
+	for (int i = 0; i < n; i++)
+		assert_true(sk_X509_push(all, others) > 0);
+	assert_true(sk_X509_push(all, t.files.entries[2].certificate) > 0);
+	cms = CMS_encrypt(all, in, EVP_aes_128_cbc(), CMS_BINARY);
+	assert_non_null(cms);
+	*out_n = i2d_CMS_ContentInfo(cms, &der);
+	assert_true(*out_n > 0);
+	CMS_ContentInfo_free(cms);
+	sk_X509_free(all);
+	BIO_free(in);
+	return der;
+}
+
+static void threat_43_each_recipient_costs_a_decryption_and_four_are_the_most(void **state)
+{
+	struct test_ca stranger;
+
+	(void)state;
+	test_ca_make(&stranger, KEY_EC_P256, "");
+	for (int others = 1; others <= SCEP_RECIPIENTS_MAX; others++) {
+		int n;
+		unsigned char *der = envelope_to_many(stranger.files.entries[2].certificate, others, &n);
+
+		assert_int_equal(ask(SIGNER_SCEP_OPEN, der, (size_t)n, NULL, NULL, t.now), others < SCEP_RECIPIENTS_MAX ? SIGNER_OK : SIGNER_BAD_MESSAGE);
+		OPENSSL_free(der);
+	}
+	test_ca_remove(&stranger);
 }
 
 static void ciphers_that_are_switched_off_are_named_as_such(void **state)
@@ -351,6 +389,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_allowed_cipher_padding_and_encoding_opens),
+		cmocka_unit_test(threat_43_each_recipient_costs_a_decryption_and_four_are_the_most),
 		cmocka_unit_test(ciphers_that_are_switched_off_are_named_as_such),
 		cmocka_unit_test(single_des_opens_only_behind_its_switch),
 		cmocka_unit_test(cert_reps_verify_and_failures_have_an_empty_content),
