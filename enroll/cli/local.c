@@ -81,6 +81,14 @@ static int talk(int fd, const char *method, const char *path, const char *body, 
 
 /* --- one question --- */
 
+/* Without the end of its line. */
+static json_t *plain_text(const char *p, size_t n)
+{
+	while (n > 0 && p[n - 1] == '\n')
+		n--;
+	return json_stringn(p, n);
+}
+
 static json_t *read_answer(struct buffer *in, unsigned *status)
 {
 	static const struct http_limits limits = { 16384, 64 };
@@ -95,7 +103,7 @@ static json_t *read_answer(struct buffer *in, unsigned *status)
 	answer = json_loadb(buffer_data(in) + used, buffer_len(in) - used, 0, NULL);
 	if (answer == NULL) {
 		answer = json_object();
-		(void)json_object_set_new(answer, "text", json_stringn(buffer_data(in) + used, buffer_len(in) - used));
+		(void)json_object_set_new(answer, "text", plain_text(buffer_data(in) + used, buffer_len(in) - used));
 	}
 	return answer;
 }
@@ -124,7 +132,8 @@ json_t *local_do_to(const struct enroll_settings *s, const char *method, const c
 	unsigned status;
 	json_t *answer = local_ask(s, method, path, body, &status);
 	const char *text = json_string_value(json_object_get(answer, "text"));
-	bool named = what != NULL && (status == 404 || status == 409);
+	/* 400 in plain text: what was named cannot even stand in a path */
+	bool named = what != NULL && (status == 404 || status == 409 || (status == 400 && json_object_get(answer, "error") == NULL));
 
 	if (answer == NULL || (status >= 200 && status < 300))
 		return answer;

@@ -87,19 +87,12 @@ static void welcome(struct signing_in *s, const struct account *account)
 {
 	struct enroll_worker *w = s->worker;
 	struct http_request *r = s->request;
-	const struct enroll_portal *config = &w->settings->enroll.portal;
 	struct portal *p = portal_of(w);
 	char id[SESSION_ID_SIZE];
 	struct registry_by by = { .actor = "portal", .detail = "an administrator", .at = loop_wall(w->loop) };
 	struct session *session, *before;
 	struct strv old;
 
-	if (!portal_has_group(config->required_group, config->required_bit, account) &&
-	    !portal_is_admin(w, account)) {
-		api_error(r, 403, "not-in-group",
-		    "This account is not in the group that may enrol devices.");
-		return;
-	}
 	if (http_request_cookie(r, SESSION_COOKIE, &old) &&
 	    (before = session_find(p->sessions, old, loop_wall(w->loop))) != NULL)
 		session_end(p->sessions, before);
@@ -111,16 +104,32 @@ static void welcome(struct signing_in *s, const struct account *account)
 		api_error(r, 503, "unavailable", "Come again in a moment.");
 		return;
 	}
-	set_cookie(r, id, config->session_seconds);
+	set_cookie(r, id, w->settings->enroll.portal.session_seconds);
 	api_reply(r, 200, who(w, session, strv_from(id)));
 	OPENSSL_cleanse(id, sizeof(id));
+}
+
+static bool may_enter(const struct enroll_worker *w, const struct account *account)
+{
+	const struct enroll_portal *config = &w->settings->enroll.portal;
+
+	return portal_has_group(config->required_group, config->required_bit, account) || portal_is_admin(w, account);
 }
 
 static void on_signed_in(void *arg, const struct sign_in_answer *answer)
 {
 	struct signing_in *s = arg;
 	struct http_request *r = s->request;
+	struct sign_in_answer outside = *answer;
 
+	if (answer->verdict == SIGN_IN_OK && !may_enter(s->worker, answer->account)) {
+		outside.verdict = SIGN_IN_REFUSED;
+		outside.reason = "not-in-group";
+		audit(s, &outside);
+		api_error(r, 403, "not-in-group", "This account is not in the group that may enrol devices.");
+		free(s);
+		return;
+	}
 	audit(s, answer);
 	switch (answer->verdict) {
 	case SIGN_IN_OK: welcome(s, answer->account); break;

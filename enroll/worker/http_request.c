@@ -130,6 +130,8 @@ long http_request_query_text(const struct http_request *r, const char *name, cha
 
 bool http_request_cookie(const struct http_request *r, const char *name, struct strv *value)
 {
+	unsigned found = 0;
+
 	for (size_t i = 0; i < r->head->fields; i++) {
 		struct strv rest = r->head->field[i].value;
 		if (r->head->field[i].id != HTTP_COOKIE)
@@ -139,11 +141,11 @@ bool http_request_cookie(const struct http_request *r, const char *name, struct 
 			struct strv v = part, key = text_split(&v, '=');
 			if (v.p != NULL && strv_eq(key, strv_from(name))) {
 				*value = v;
-				return true;
+				found++;
 			}
 		}
 	}
-	return false;
+	return found == 1;
 }
 
 bool http_request_has_tag(const struct http_request *r, const char *tag)

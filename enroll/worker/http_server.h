@@ -77,7 +77,7 @@ struct strv http_request_field(const struct http_request *r, const char *name);
 MUST_CHECK bool http_request_query(const struct http_request *r, const char *name, struct strv *raw);
 /* The same percent-decoded ('+' stays) into a C string. Length, or -1: none, bad escape, control byte, too long ("" then). */
 MUST_CHECK long http_request_query_text(const struct http_request *r, const char *name, char *out, size_t size);
-/* The cookie of that name (RFC 6265 section 5.4), undecoded; false: none. */
+/* The cookie of that name (RFC 6265 section 5.4), undecoded; false: none, or several, of which nobody can tell which is meant. */
 MUST_CHECK bool http_request_cookie(const struct http_request *r, const char *name, struct strv *value);
 /* Whether the content type is `type` ("application/json"), whatever its parameters. */
 bool http_request_is(const struct http_request *r, const char *type);

@@ -145,6 +145,8 @@ def test_who_is_not_in_the_required_group_is_told_so_after_the_right_password_on
     assert browser(enroll).sign_in("mallory", "wrong").json["error"] == "refused"
     answer = browser(enroll).sign_in("mallory", PASSWORD)
     assert answer.status == 403 and answer.json["error"] == "not-in-group" and not answer.get("Set-Cookie")
+    assert [(e["action"], e["detail"].partition(",")[0]) for e in enroll.command("audit", "list")["entries"] if e["action"].startswith("sign-in")] == \
+        [("sign-in-refused", "password-wrong"), ("sign-in-refused", "not-in-group")]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b'{"name":"a","name":"b","password":"x"}', b'{"name":1,"password":[]}',

@@ -1,10 +1,13 @@
 """facts/threats.md E 47 and E 49, what tests of the portal's API do not say already: text from people in profiles and headers, bodies, redirects, passwords."""
 import json
+import os
 import plistlib
 import re
 import subprocess
+import urllib.parse
 
 import pytest
+import yaml
 
 from site_.portal import PASSWORD, add, browser, enroll, signed_in, start_enroll  # noqa: F401 (fixtures)
 
@@ -104,3 +107,86 @@ def test_threat_49_each_file_has_a_password_of_its_own_of_a_hundred_bits_that_is
     for path in subprocess.run(["find", enroll.config["state_dir"], "-type", "f"], stdout=subprocess.PIPE, text=True).stdout.split():
         with open(path, "rb") as f:
             assert der[40:72] not in f.read(), path         # the private key is in no file of ours
+
+
+def _operations():
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "enroll", "worker", "openapi.yaml")) as f:
+        paths = yaml.safe_load(f)["paths"]
+    return sorted((method.upper(), path) for path, item in paths.items() for method in item if method != "parameters")
+
+
+@pytest.mark.no_asan
+def test_threat_47_every_path_of_the_api_is_shut_to_whoever_may_not_and_nothing_of_it_happens(enroll, signed_in, browser, accounts):
+    """From openapi.yaml, so that no new path is forgotten: without a session, with a user's, with one of an administrator of something else, and by another site."""
+    accounts.add("head", password=accounts.accounts["alice"]["password"], groups=["CN=EAS-Users,OU=Groups,DC=corp,DC=example", "CN=EAS-Admins,OU=Other,DC=corp,DC=example"])
+    people = {name: signed_in(name) for name in ("alice", "bob", "head", "root")}
+    device, sid = add(people["alice"])["id"], people["alice"].get("/api/me").json["user"]["sid"]
+    secret = people["root"].post("/api/admin/secrets", {"account": "alice"}).json
+    secret = people["root"].get("/api/admin/secrets").json["secrets"][0]["id"]
+    before = enroll.command("audit", "list", "--limit", "1000")["entries"]
+
+    def ask(who, method, path, **kw):
+        path = path.replace("{sid}", sid).replace("{key}", "c" * 64).replace("{id}", secret if "/secrets/" in path else device)
+        answer = who.request(method, path, {} if method == "POST" else None, **kw)
+        assert answer.get("Cache-Control") == "no-store" and answer.get("X-Content-Type-Options") == "nosniff", path
+        assert answer.get("Content-Security-Policy") == "default-src 'none'; frame-ancestors 'none'" and not answer.get("Access-Control-Allow-Origin"), path
+        return answer.status, answer.json.get("error") if answer.body[:1] == b"{" else None
+
+    nobody, old = browser(enroll), browser(enroll)
+    everybody = [nobody, old, *people.values()]
+    for b in everybody:
+        b.kept = True
+    old.cookie, old.csrf = "0" * 64, people["alice"].csrf
+    seen = {"admin": 0, "user": 0, "change": 0}
+    for method, path in _operations():
+        if (method, path) == ("POST", "/api/session"):
+            continue
+        for who in nobody, old:
+            assert ask(who, method, path) == (401, "sign-in"), (method, path)
+        if path.startswith("/api/admin/"):
+            seen["admin"] += 1
+            for name in "bob", "head":
+                assert ask(people[name], method, path) == (403, "not-admin"), (method, path, name)
+        elif "{id}" in path:
+            seen["user"] += 1
+            for name in "bob", "root":      # a device of another
+                assert ask(people[name], method, path) == (404, "not-found"), (method, path, name)
+        if method == "GET":
+            continue
+        seen["change"] += 1
+        owner = people["root" if path.startswith("/api/admin/") else "alice"]
+        for token in (None, "", people["bob"].csrf, owner.cookie, owner.csrf[:-1], owner.csrf + "0"):
+            assert ask(owner, method, path, headers=[("X-Easgate-Csrf", token)]) == (403, "csrf"), (method, path, token)
+        if not path.endswith("/delivery") and method == "POST":     # (which reads no body)
+            for kind in "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx":
+                assert ask(owner, method, path, headers=[("Content-Type", kind)])[0] in (415, 404, 409), (method, path, kind)
+    for path in sorted({path for _, path in _operations()}):
+        allowed = {method for method, p in _operations() if p == path}
+        for method in {"PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "GET", "POST"} - allowed:
+            assert ask(people["root"], method, path, headers=[("X-HTTP-Method-Override", sorted(allowed)[0])])[0] in (400, 404, 405), (method, path)
+    for b in everybody:
+        b.close()
+    assert seen["admin"] >= 20 and seen["user"] >= 2 and seen["change"] >= 15
+    assert enroll.command("audit", "list", "--limit", "1000")["entries"] == before
+    assert [d["state"] for d in people["alice"].get("/api/devices").json["devices"]] == ["active"]
+
+
+def test_threat_47_two_cookies_are_no_session_and_a_header_of_another_address_is_nobody(enroll, signed_in, browser):
+    alice, thief = signed_in(), browser(enroll)
+    for both in (alice.cookie + "; __Host-easgate=" + "0" * 64, "0" * 64 + "; __Host-easgate=" + alice.cookie):
+        thief.cookie = both
+        assert thief.get("/api/me").status == 401
+    assert browser(enroll).sign_in("bob", "wrong", [("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=203.0.113.9"), ("X-Real-IP", "203.0.113.9")]).status == 401
+    assert not [e for e in enroll.command("audit", "list")["entries"] if "203.0.113.9" in e["detail"]]
+    enroll.assert_never("203.0.113.9")
+
+
+def test_a_search_is_for_what_was_typed_and_no_pattern(signed_in):
+    alice, root = signed_in(), signed_in("root")
+    for name in "100% mine", "a_b*c", "(cn=*)\\28":
+        add(alice, name)
+    for text, found in (("%", ["100% mine"]), ("_", ["a_b*c"]), ("*", ["(cn=*)\\28", "a_b*c"]), ("a%b", []), ("a*c", []), ("'", []), ("MINE", ["100% mine"]), ("\\28", ["(cn=*)\\28"])):
+        names = [d["name"] for d in root.get("/api/admin/devices?text=" + urllib.parse.quote(text)).json["devices"]]
+        assert sorted(names) == found, text
+    for bad in "%ff", "%00", "%c2%9b", "%e2%80%ae", "%ed%a0%80":
+        assert root.get("/api/admin/devices?text=" + bad).status == 400, bad

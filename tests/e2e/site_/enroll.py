@@ -78,7 +78,10 @@ class Answer:
 
 
 class Browser:
-    """Keeps the cookie and the CSRF token of one session; each request is a connection of its own."""
+    """Keeps the cookie and the CSRF token of one session; each request is a connection of its own, unless `kept` is set."""
+
+    kept = False
+    line = None
 
     def __init__(self, enroll, ca):
         self.enroll, self.cookie, self.csrf = enroll, None, None
@@ -86,7 +89,7 @@ class Browser:
 
     def request(self, method, path, body=None, headers=(), source=None):
         host, _, port = self.enroll.tls_address().rpartition(":")
-        lines = ["%s %s HTTP/1.1" % (method, path), "Host: enroll.example.com", "Connection: close"]
+        lines = ["%s %s HTTP/1.1" % (method, path), "Host: enroll.example.com", "Connection: " + ("keep-alive" if self.kept else "close")]
         if self.cookie:
             lines.append("Cookie: __Host-easgate=" + self.cookie)
         if self.csrf and method != "GET" and not any(k.lower() == "x-easgate-csrf" for k, _ in headers):
@@ -98,10 +101,21 @@ class Browser:
                 lines.append("Content-Type: application/json")
             lines.append("Content-Length: %d" % len(body))
         lines += ["%s: %s" % header for header in headers if header[1] is not None]
-        with self.enroll.netns.connect((host, int(port))) as raw, \
-                self.context.wrap_socket(raw, server_hostname="enroll.example.com") as s:
+        s, self.line = self.line or self.context.wrap_socket(self.enroll.netns.connect((host, int(port))), server_hostname="enroll.example.com"), None
+        try:
             s.sendall("\r\n".join(lines + ["", ""]).encode() + (body or b""))
-            return Answer(Reader(s.recv).response(method))
+            answer = Answer(Reader(s.recv).response(method))
+            if self.kept and (answer.get("Connection") or "").lower() != "close":
+                self.line = s
+        finally:
+            if self.line is None:
+                s.close()
+        return answer
+
+    def close(self):
+        if self.line is not None:
+            self.line.close()
+        self.kept, self.line = False, None
 
     def sign_in(self, name, password, headers=()):
         answer = self.request("POST", "/api/session", {"name": name, "password": password}, headers)
