@@ -1,5 +1,6 @@
 """easenroll as a process, what it was given, and clients that nobody here wrote: curl and the openssl command line."""
 import base64
+import functools
 import json
 import os
 import re
@@ -10,11 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from . import made_ca
 from .proxy import Proxy, binary
 
 PASSWORD = "Correct-Horse-7"
 
 
+@functools.cache
 def hashed(password):
     """As mkpasswd writes it: crypt(3), SHA-512."""
     done = subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=password.encode(), stdout=subprocess.PIPE, check=True)
@@ -55,7 +58,7 @@ class Enroll(Proxy):
         self.write(config)
         self._own_directories(config)
         if not os.path.exists(self.ca_folder):
-            self.run("ca", "init")
+            made_ca.give(self.program, self.path, config)
         super().__init__(config, place, program=self.program, **kw)
 
     def run(self, *words, check=True):

@@ -4,6 +4,7 @@ import os
 import ssl
 import subprocess
 
+from . import made_ca
 from .http1 import Reader
 from .proxy import Proxy, binary
 from .settings import changed, directory
@@ -47,8 +48,7 @@ class Enroll(Proxy):
             with open(path, "w") as f:
                 json.dump(config, f)                # JSON is YAML
             Proxy._own_directories(config)
-            subprocess.run([binary("easenroll"), "-c", path, "ca", "init", "--name", "Example"], check=True, timeout=30,
-                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            made_ca.give(binary("easenroll"), path, config, "Example")
         super().__init__(config, place, netns, program=binary("easenroll"), **kw)
 
     def tls_address(self):

@@ -9,6 +9,7 @@ import subprocess
 
 import yaml
 
+from . import made_ca
 from .accounts import USERS, AccountsFile
 from .proxy import Proxy, binary
 
@@ -79,7 +80,7 @@ class Site:
         if os.getuid() == 0:
             config["user"] = "nobody"
         (place / "easgate.yaml").write_text(yaml.safe_dump(config))
-        run(binary("easenroll"), "-c", place / "easgate.yaml", "ca", "init", "--name", "Example")
+        made_ca.give(binary("easenroll"), place / "easgate.yaml", config, "Example")
         self.program = Proxy(config, place, program=binary("easenroll"))
         self.tls, self.plain = (self.program.events("listening")[i]["address"] for i in range(2))
         self.csrf = self.cookie = None

@@ -8,7 +8,7 @@ import subprocess
 
 import yaml
 
-from . import scep
+from . import made_ca, scep
 from .accounts import AccountsFile
 from .proxy import Proxy, binary
 
@@ -52,7 +52,7 @@ class Site:
         if os.getuid() == 0:
             config["user"] = "nobody"
         (place / "easgate.yaml").write_text(yaml.safe_dump(config))
-        run(binary("easenroll"), "-c", place / "easgate.yaml", "ca", "init", "--name", "Example")
+        made_ca.give(binary("easenroll"), place / "easgate.yaml", config, "Example")
         self.config = config
         self.start()
         folder = place / "state" / "ca"
