@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from site_ import relay as relays
-from site_.process import LineLog, die_with_parent, wait_until
+from site_.process import LineLog, wait_until, with_parent
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 DRIVER = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools", "directory_driver")
@@ -64,8 +64,8 @@ class Directory:
         env = dict(os.environ, KRB5_CONFIG="/proc/poison/krb5.conf", KRB5_KTNAME="FILE:/proc/poison", KRB5CCNAME="KCM:",
                    LDAPTLS_REQCERT="never", LDAPBASE="DC=poison", LDAPSIZELIMIT="1")
         argv = [DRIVER, configuration(str(place), ad, directory, **kw)]
-        self.popen = subprocess.Popen(ad.netns.command(argv) if ad else argv, env=env, stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
+        self.popen = subprocess.Popen(with_parent(ad.netns.command(argv) if ad else argv), env=env, stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.log = LineLog(self.popen.stderr)
         assert self._answer() == {"ready": ready}, self.log.tail()
 
@@ -484,6 +484,7 @@ def gone(directory, relay):
     wait_until(known_to_be_down, 5)
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_up_for_a_moment_takes_nothing_from_those_that_are_known(two_ways):
     directory, relay = two_ways
     relay.listen()

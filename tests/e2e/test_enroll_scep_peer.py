@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from site_ import scep
-from site_.process import die_with_parent, wait_until
+from site_.process import wait_until, with_parent
 from site_.ways import run, running
 
 CHALLENGE = "one for all of its clients"
@@ -35,8 +35,8 @@ class Peer:
         depot, log = place / "depot", place / "scepserver.log"
         run("scepserver", "ca", "-init", "-depot", depot, "-keySize", "2048", "-organization", "Peer")
         with open(log, "wb") as out:
-            self.process = subprocess.Popen(["scepserver", "-depot", str(depot), "-port", "0", "-challenge", CHALLENGE], stdout=out, stderr=out,
-                                            cwd=place, preexec_fn=die_with_parent)
+            self.process = subprocess.Popen(with_parent(["scepserver", "-depot", str(depot), "-port", "0", "-challenge", CHALLENGE]),
+                                            stdout=out, stderr=out, cwd=place)
         wait_until(lambda: self._port() is not None, 10)
         self.url = "http://127.0.0.1:%d/scep" % self._port()
         self.ra = (depot / "ca.pem").read_bytes()

@@ -16,7 +16,7 @@ import pytest
 
 from site_ import answers, inside, settings
 from site_.device import Device, Held
-from site_.process import die_with_parent, wait_until
+from site_.process import wait_until, with_parent
 from site_.proxy import binary
 
 QUICKLY = 1.0               # a whole request of one who is known: far less than any deadline, far more than it takes
@@ -385,8 +385,8 @@ def test_50_nobody_reads_the_log_and_the_phones_are_served_all_the_same(configur
     path = os.path.join(place, "pipe.yaml")
     with open(path, "w") as f:
         yaml.safe_dump(config, f)
-    process = subprocess.Popen([binary(), "-c", path], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                               start_new_session=True, preexec_fn=die_with_parent, bufsize=0)
+    process = subprocess.Popen(with_parent([binary(), "-c", path]), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                               start_new_session=True, bufsize=0)
     stream = process.stderr.fileno()
     try:
         address = _talk(stream, "listening")["address"]

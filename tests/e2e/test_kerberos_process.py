@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from site_ import relay as relays
-from site_.process import LineLog, die_with_parent
+from site_.process import LineLog, with_parent
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 TOOLS = os.path.join(os.environ.get("BUILD", os.path.join(ROOT, "build")), "tools")
@@ -60,9 +60,8 @@ class Tool:
     def __init__(self, program, place, ad, **kerberos):
         assert os.access(program, os.X_OK), program + " is not built: make tests-bin"
         env = dict(os.environ, KRB5_CONFIG="/proc/poison/krb5.conf", KRB5_KTNAME="FILE:/proc/poison", KRB5CCNAME="KCM:")
-        self.popen = subprocess.Popen(ad.netns.command([program, configuration(str(place), ad, **kerberos)]), env=env,
-                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      preexec_fn=die_with_parent)
+        self.popen = subprocess.Popen(with_parent(ad.netns.command([program, configuration(str(place), ad, **kerberos)])), env=env,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.log = LineLog(self.popen.stderr)
 
     def _answer(self):

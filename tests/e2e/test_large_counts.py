@@ -12,7 +12,7 @@ import time
 import pytest
 
 from site_ import inside, workers
-from site_.process import die_with_parent, wait_until
+from site_.process import wait_until, with_parent
 from site_.proxy import ROOT, binary
 
 pytestmark = [pytest.mark.long, pytest.mark.no_asan]
@@ -24,7 +24,6 @@ DEVICES = 20
 def _all_descriptors():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    die_with_parent()
 
 
 class Tool:
@@ -33,7 +32,7 @@ class Tool:
     def __init__(self, name, *words):
         build = os.path.dirname(os.path.abspath(binary()))
         subprocess.run(["make", "-s", "-C", ROOT, "BUILD=" + build, os.path.join(build, name)], check=True, stdout=subprocess.DEVNULL)
-        self.popen = subprocess.Popen([os.path.join(build, name), *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.popen = subprocess.Popen(with_parent([os.path.join(build, name), *map(str, words)]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       preexec_fn=_all_descriptors)
 
     def hear(self):

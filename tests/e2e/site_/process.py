@@ -1,5 +1,4 @@
 """A server process under test: its output as lines one can wait for, and proof that nothing of it is left."""
-import ctypes
 import os
 import select
 import signal
@@ -7,9 +6,6 @@ import subprocess
 import threading
 import time
 import uuid
-
-_libc = ctypes.CDLL(None)
-PR_SET_PDEATHSIG = 1
 
 
 class LineLog:
@@ -68,8 +64,7 @@ class LineLog:
 
 def follow(path):
     """A LineLog of a file that another process writes, from its start. Returns (log, close)."""
-    tail = subprocess.Popen(["tail", "-n", "+1", "-F", path], stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+    tail = subprocess.Popen(with_parent(["tail", "-n", "+1", "-F", path]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def close():
         tail.kill()
@@ -87,8 +82,10 @@ def wait_until(holds, timeout, every=0.05):
     return time.monotonic() - began
 
 
-def die_with_parent():
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def with_parent(argv):
+    """The command line that runs `argv` until it ends or who started it does. By a program and no preexec_fn, for which all of this process's
+    memory would be marked to be copied: 40 ms of processor time instead of 5."""
+    return ["setpriv", "--pdeathsig", "KILL", *argv]
 
 
 def pids_with(mark):
@@ -125,9 +122,8 @@ class Daemon:
         environment = dict(os.environ, **(env or {}))
         environment.update([self.mark.split("=")])
         self.argv = list(argv)
-        self.popen = subprocess.Popen(netns.command(argv) if netns else argv, env=environment, cwd=cwd,
-                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      start_new_session=True, preexec_fn=die_with_parent)
+        self.popen = subprocess.Popen(with_parent(netns.command(argv) if netns else argv), env=environment, cwd=cwd,
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         self.stderr = LineLog(self.popen.stderr, parse)
         self.stdout = LineLog(self.popen.stdout)
 
