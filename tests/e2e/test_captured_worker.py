@@ -69,6 +69,7 @@ def exact_lengths():
         yield (b"alice" + b"\0" * n)[:n]
 
 
+@pytest.mark.slow
 def test_39_on_no_wire_of_a_captured_worker_does_any_verb_bring_a_secret(
         ad, kerberos_proxy, revocation_in_redis, phone, alice, place):
     proxy = kerberos_proxy(redis=revocation_in_redis, changes=PASSWORDS)

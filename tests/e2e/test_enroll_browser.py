@@ -97,6 +97,7 @@ def test_the_first_page_is_one_request_and_less_than_60_kilobytes(page):
     assert page.run("document.activeElement.id") == "name" and page.run("document.documentElement.lang") == "en"
 
 
+@pytest.mark.slow
 def test_threat_47_a_person_signs_in_adds_what_has_markup_in_its_name_downloads_and_revokes(page, browser, enroll):
     page.run("document.activeElement.blur()")
     shot(page, "sign-in")
@@ -195,6 +196,7 @@ def end_a_secret(page, root, device, click, confirm, says):
     assert sorted(statuses) == [202, 401], "with the one that is left a device would come, and waits for approval"
 
 
+@pytest.mark.slow
 def test_an_administrator_searches_approves_rejects_holds_releases_revokes_and_reads(start_enroll, open_page, signed_in, browser):
     enroll = start_enroll({"enroll.profiles.0.approve": True})
     alice = signed_in("alice", enroll)
@@ -298,6 +300,7 @@ def fleet(start_enroll, redis_server, accounts, place):
     return start_enroll({**redis, "enroll.migration": {"groups": list(GROUPS.values())}})
 
 
+@pytest.mark.slow
 def test_an_administrator_sees_how_far_the_migration_is_switches_a_group_and_lets_a_device_in(fleet, open_page, redis_server):
     page, client = open_page(fleet), redis_server.client
     enter(page, "root")

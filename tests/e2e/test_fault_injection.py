@@ -196,6 +196,7 @@ def test_54_while_calls_fail_again_and_again_nobody_gets_in_and_afterwards_all_i
 
 # --- start ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", ["master", "worker", "directory", "revocation"])
 def test_54_a_start_with_a_failing_call_serves_or_ends_with_a_reason(configure, backend, phone, pki, crl, faults, place, process):
     revoked = pki.device_ca.device("alice@corp.example")
@@ -320,6 +321,7 @@ def test_54_a_failing_call_in_the_revocation_process_delays_a_revocation_at_most
 
 # --- the directory and Kerberos ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", ["directory", "kerberos", "worker"])
 def test_54_a_failing_call_while_accounts_and_tickets_are_asked_for_is_503_at_most(
         ad, pki, phone, kerberos_proxy, faults, revocation_in_redis, process):

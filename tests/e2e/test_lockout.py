@@ -82,6 +82,7 @@ def policy_of_its_own(ad, sam, threshold, window):
             handle.delete_s(dn)
 
 
+@pytest.mark.slow
 @pytest.mark.no_asan        # what Redis decides comes to the same
 def test_ten_nodes_that_race_with_different_wrong_passwords_stay_together_below_the_threshold(ad, node, sign_in, redis_server):
     """Forty people at ten nodes at once; then the owner signs in to the domain as if nothing had been."""

@@ -234,6 +234,7 @@ def test_53_replaced_directory_and_kerberos_processes_lose_no_question(ad, pki, 
     assert not proxy.events("process_died")
 
 
+@pytest.mark.slow
 @pytest.mark.no_asan
 def test_53_after_two_hundred_reloads_descriptors_and_memory_are_what_they_were(started, phone, backend, alice):
     proxy, config = started()

@@ -358,6 +358,7 @@ def test_p20_a_session_of_one_node_or_of_the_last_run_is_not_resumed_and_no_secr
 
 # what it costs
 
+@pytest.mark.slow
 @pytest.mark.no_asan        # whose allocator keeps what is freed
 def test_p24_memory_is_flat_over_thousands_of_resumptions(start_proxy, configure, backend, phone, alice):
     proxy = start_proxy(configure(backend, changes={"proxy.limits.session_records": 256, "log.access": False}))

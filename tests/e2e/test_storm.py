@@ -102,6 +102,7 @@ def stale_devices(users):
     return [("STALE%03d" % (i * STALE_EACH + k), sam, OLD[k % len(OLD)] % sam) for i, sam in enumerate(users) for k in range(STALE_EACH)]
 
 
+@pytest.mark.slow
 @pytest.mark.no_asan
 def test_straight_at_the_mail_server_stale_passwords_lock_every_account(own_ad, users, phone):
     mail = own_ad.env["AD_ADDR"] + ":80"
@@ -267,6 +268,7 @@ def a_password_is_changed_while_a_device_holds_the_old_one(own_ad, proxies, phon
     assert own_ad.password_is(sam, right(sam)) and own_ad.password_is(sam, new)
 
 
+@pytest.mark.slow
 @pytest.mark.no_asan
 def test_the_storm_through_two_proxies_locks_nobody_and_everybody_else_syncs(own_ad, users, pki, phone, kerberos_proxy, revocation_in_redis):
     changes = {"proxy.policies.0.methods": [{"certificate": "allowed", "password": "allowed"}],

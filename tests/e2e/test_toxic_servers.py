@@ -182,6 +182,7 @@ def test_51_the_kdc_is_ill_and_tickets_that_are_there_serve(
     assert not proxy.events("process_died")
 
 
+@pytest.mark.slow
 def test_51_a_mail_server_is_ill_and_the_phones_of_another_notice_nothing(
         start_proxy, configure, start_backend, pki, phone, alice, revoked, crl, start_relay, toxics, seconds):
     ill, well = start_backend(name="ill"), start_backend(name="well")

@@ -121,6 +121,14 @@ class Reader:
 
     def body(self, message, until_close=False):
         """Reads the body into the message. EOFError when it ends too early: what came is in `message.body`."""
+        message.body = bytearray()          # bytes when it has ended: those cannot grow without a copy of all
+        try:
+            self._body(message, until_close)
+        finally:
+            message.body = bytes(message.body)
+        return message
+
+    def _body(self, message, until_close):
         if message.chunked:
             self._chunks(message)
         elif message.all("content-length"):
@@ -131,7 +139,6 @@ class Reader:
         elif until_close:
             while self.buffered or self.fill():
                 self._append(message, self._take(len(self.buffered)))
-        return message
 
     @staticmethod
     def _append(message, data):
