@@ -14,6 +14,7 @@
 
 #define MARGIN	 86400	/* seconds: clocks */
 #define LIST_MAX (128u << 20)
+#define REMOVED	 8	/* removeFromCRL */
 
 /* What is looked at of a list (RFC 5280 section 5.1), borrowed from its bytes. */
 struct published {
@@ -134,8 +135,8 @@ static void compare(struct revoke *v, const struct revoke_issuer *i, struct strv
 	if (read_list(der, &list) < 0 || registry_crl_number(v->c.registry, i->name, 0, &known) != REGISTRY_OK || list.number <= known)
 		return;
 	while (list.entries.n > 0 && take_entry(&list.entries, &e) == 0) {
-		/* what was revoked before the copy was made stands in it */
-		if (e.at < i->full.this_update - MARGIN)
+		/* what was revoked before the copy was made stands in it; what a delta takes off, no list on the disk has */
+		if (e.at < i->full.this_update - MARGIN || e.reason == REMOVED)
 			continue;
 		rc = take_over(v, &e);
 		taken += rc > 0;
@@ -149,17 +150,14 @@ static void compare(struct revoke *v, const struct revoke_issuer *i, struct strv
 	    unknown);
 }
 
-void revoke_older_look(struct revoke *v, struct revoke_issuer *i)
+static void look_at(struct revoke *v, const struct revoke_issuer *i, const char *ending)
 {
-	char path[REVOKE_PATH + REGISTRY_HEX + 8];
+	char path[REVOKE_PATH + REGISTRY_HEX + 16];
 	struct stat st;
 	void *p;
 	int fd;
 
-	if (i->compared)
-		return;
-	i->compared = true;
-	snprintf(path, sizeof(path), "%s/%s.crl", v->list_dir, i->name);
+	snprintf(path, sizeof(path), "%s/%s%s", v->list_dir, i->name, ending);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return;
@@ -171,4 +169,14 @@ void revoke_older_look(struct revoke *v, struct revoke_issuer *i)
 		}
 	}
 	close(fd);
+}
+
+void revoke_older_look(struct revoke *v, struct revoke_issuer *i)
+{
+	if (i->compared)
+		return;
+	i->compared = true;
+	/* of a long list the last revocations stand on the delta alone */
+	look_at(v, i, ".crl");
+	look_at(v, i, ".delta.crl");
 }

@@ -292,6 +292,9 @@ def test_threat_44_a_renewal_needs_our_certificate_and_asks_for_the_same_names(s
     (site.place / "first.pem").write_bytes(pem_in(certificates(site, answer)))
     own = ("--cert", site.place / "first.pem", "--key", key)
     assert post_est(site, "simplereenroll", csr, *own)[0] == 403
+    run("openssl", "req", "-new", "-key", key, "-subj", "/CN=Alice Example/UID=alice", "-addext", "subjectAltName=email:root@example.com", "-outform", "DER",
+        "-out", site.place / "o.csr")
+    assert post_est(site, "simplereenroll", base64.b64encode((site.place / "o.csr").read_bytes()), *own)[0] == 403, "another SAN"
     same = base64.b64encode(site.csr("s.csr", key, "/CN=Alice Example/UID=alice").read_bytes())
     status, answer, _ = post_est(site, "simplereenroll", same, *own)
     assert status == 200, answer

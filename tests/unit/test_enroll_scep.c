@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <cmocka.h>
+#include <sqlite3.h>
 
 #include "common/certificate.h"
 #include "common/text.h"
@@ -25,6 +26,7 @@ static int set_up(void **state)
 
 	(void)state;
 	site_make(scep_routes);
+	site.settings.enroll.portal.devices_per_user = 100;
 	site.w.scep = scep_new(&site.w, why, sizeof(why));
 	assert_non_null(site.w.scep);
 	ra = chain_first(site.w.chain, SIGNER_CHAIN_RA)->certificate;
@@ -358,6 +360,26 @@ static void nobody_outside_the_portals_group_gets_a_certificate_by_another_way(v
 	site.account.groups = 0;
 }
 
+static void an_account_has_no_more_devices_than_it_may_by_another_way(void **state)
+{
+	const struct client_how how = { .transaction = "T21d" };
+	uint32_t most = site.settings.enroll.portal.devices_per_user;
+	X509 *one = enrol(key, self, "T21c");
+	char secret[SECRET_TEXT_MAX];
+	struct answer a;
+
+	(void)state;
+	make_secret(secret, NULL);
+	site.settings.enroll.portal.devices_per_user = 1;
+	a = request(other_key, other_self, other_key, secret, &how);
+	assert_int_equal(a.status, 2);
+	site.settings.enroll.portal.devices_per_user = most;
+	a = request(other_key, other_self, other_key, secret, &how);
+	assert_int_equal(a.status, 0);
+	X509_free(a.cert);
+	X509_free(one);
+}
+
 static void threat_42_a_message_signed_by_another_key_than_the_one_it_certifies_is_refused(void **state)
 {
 	const struct client_how how = { .transaction = "T4" };
@@ -445,6 +467,48 @@ static void threat_42_a_revoked_certificate_renews_nothing(void **state)
 	a = request(key, old, key, secret, &initial);	/* nor with a good challenge beside it */
 	assert_int_equal(a.status, 2);
 	a = request(key, self, key, secret, &same);	/* nor is it given out again */
+	assert_int_equal(a.status, 2);
+	X509_free(old);
+}
+
+/* In the registry's file, as time or a crash would have it. */
+static void change_certificate(X509 *cert, const char *what)
+{
+	struct registry_certificate row = certificate_of(cert);
+	char serial[2 * REGISTRY_SERIAL + 1], sql[256];
+	sqlite3 *db;
+
+	text_hex(serial, row.serial, sizeof(row.serial));
+	snprintf(sql, sizeof(sql), "UPDATE certificates SET %s WHERE serial=x'%s'", what, serial);
+	assert_int_equal(sqlite3_open(site.path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_changes(db), 1);
+	sqlite3_close(db);
+}
+
+static void threat_42_a_certificate_that_has_ended_renews_nothing_before_the_registry_is_tidied(void **state)
+{
+	const struct client_how how = { .transaction = "T6e", .type = "17" };
+	X509 *old = enrol(key, self, "T6d");
+	struct answer a;
+
+	(void)state;
+	change_certificate(old, "not_after=not_before+1");
+	a = request(other_key, old, key, NULL, &how);
+	assert_int_equal(a.status, 2);
+	X509_free(old);
+}
+
+static void threat_42_a_certificate_of_a_revoked_device_renews_nothing_be_it_live(void **state)
+{
+	const struct registry_by by = { .actor = "test", .detail = "", .at = (int64_t)time(NULL) };
+	const struct client_how how = { .transaction = "T6g", .type = "17" };
+	X509 *old = enrol(key, self, "T6f");
+	struct answer a;
+
+	(void)state;
+	assert_int_equal(registry_device_set_state(site.w.registry, &by, certificate_of(old).device, REGISTRY_DEVICE_REVOKED), REGISTRY_OK);
+	a = request(other_key, old, key, NULL, &how);
 	assert_int_equal(a.status, 2);
 	X509_free(old);
 }
@@ -776,10 +840,13 @@ int main(void)
 		cmocka_unit_test(tries_that_come_to_nothing_leave_no_devices_behind),
 		cmocka_unit_test(threat_42_strangers_cannot_fill_the_audit_trail),
 		cmocka_unit_test(nobody_outside_the_portals_group_gets_a_certificate_by_another_way),
+		cmocka_unit_test(an_account_has_no_more_devices_than_it_may_by_another_way),
 		cmocka_unit_test(threat_42_a_message_signed_by_another_key_than_the_one_it_certifies_is_refused),
 		cmocka_unit_test(a_renewal_needs_no_challenge_but_a_live_certificate),
 		cmocka_unit_test(threat_42_a_renewal_that_no_certificate_of_ours_signed_is_none_whatever_its_challenge),
 		cmocka_unit_test(threat_42_a_revoked_certificate_renews_nothing),
+		cmocka_unit_test(threat_42_a_certificate_that_has_ended_renews_nothing_before_the_registry_is_tidied),
+		cmocka_unit_test(threat_42_a_certificate_of_a_revoked_device_renews_nothing_be_it_live),
 		cmocka_unit_test(a_message_by_get_is_read_escaped_or_not),
 		cmocka_unit_test(what_waits_for_approval_is_pending_until_an_admin_approves_the_device),
 		cmocka_unit_test(a_device_fetches_its_own_certificates_and_no_others),
