@@ -8,7 +8,9 @@
 #include <openssl/rand.h>
 
 #include "common/log.h"
+#include "common/der.h"
 #include "common/text.h"
+#include "enroll/cms_form.h"
 #include "enroll/signer/ask.h"
 #include "enroll/worker/scep_parts.h"
 
@@ -86,6 +88,36 @@ static void on_signed(void *arg, enum wire_status status, const void *body, size
 	scep_op_free(op);
 }
 
+/* What a recipient is called (RFC 5652 section 10.2.4) is the name of this certificate. */
+static bool is_to(const CMS_RECIPIENT_FORM *to, struct strv der)
+{
+	struct der_certificate parts;
+	struct strv who, name;
+
+	if (ASN1_TYPE_get(to->who) != V_ASN1_SEQUENCE || der_certificate_read(der, &parts) < 0)
+		return false;
+	who = asn1_string_view(to->who->value.sequence);
+	return der_take(&who, DER_SEQUENCE, &name, NULL) == 0 && name.n == parts.issuer.n + parts.serial.n &&
+	    memcmp(name.p, parts.issuer.p, parts.issuer.n) == 0 && memcmp(name.p + parts.issuer.n, parts.serial.p, parts.serial.n) == 0;
+}
+
+/*
+ * The RA that the message was encrypted to answers it: who asked for the CA's certificates before a rollover, or waits for an approval since, knows no other.
+ * Left as it is, which means the one of now, where that cannot be told.
+ */
+static void choose_ra(const struct scep_op *op, uint8_t sha256[SHA256_SIZE])
+{
+	struct strv envelope = { (const char *)op->message.envelope, op->message.envelope_n };
+	CMS_ENVELOPED_FORM *form = envelope.n > 0 ? cms_enveloped_read(envelope) : NULL;
+	const struct chain_entry *e;
+
+	for (int k = 0; form != NULL && k < sk_CMS_RECIPIENT_FORM_num(form->recipients); k++)
+		for (size_t i = 0; (e = chain_at(op->scep->w->chain, i)) != NULL; i++)
+			if ((e->kind == SIGNER_CHAIN_RA || e->kind == SIGNER_CHAIN_OLD_RA) && is_to(sk_CMS_RECIPIENT_FORM_value(form->recipients, k), e->der))
+				memcpy(sha256, e->sha256, SHA256_SIZE);
+	cms_enveloped_free(form);
+}
+
 /* Has the CertRep signed; content n == 0: none. */
 static void sign(struct scep_op *op, enum signer_scep_status status, enum scep_fail fail, const char *text, struct strv content)
 {
@@ -98,6 +130,7 @@ static void sign(struct scep_op *op, enum signer_scep_status status, enum scep_f
 		scep_later(op, "the answer could not be made");
 		return;
 	}
+	choose_ra(op, ask->ra);
 	memcpy(ask->transaction_id, m->transaction, m->transaction_n);
 	ask->pki_status = status;
 	ask->fail_info = status == SIGNER_SCEP_FAILURE ? (uint32_t)fail : 0;
