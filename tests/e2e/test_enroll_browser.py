@@ -365,6 +365,33 @@ def test_an_administrator_sees_how_far_the_migration_is_switches_a_group_and_let
     assert not page.faults(), page.faults()
 
 
+def test_what_people_call_their_devices_shuts_nobody_out_of_the_page_and_an_error_keeps_the_keyboard_where_it_was(enroll, open_page, signed_in, accounts):
+    alice = signed_in()
+    for name in "W" * 127, "\u0647\u0627\u062a\u0641 \u0645\u0631\u064a\u0645 \U0001f4f1":
+        add(alice, name)
+    page = open_page(enroll)
+    enter(page, "root")
+    page.click("#nav-admin")
+    page.wait("document.querySelectorAll('#admin-body td').length > 10")
+    for width in 1280, 900, 390, 320:       # the buttons of a row are never beyond the edge, nor is a tab
+        page.size(width, 700)
+        cut = page.run("[...document.querySelectorAll('#admin-body button, #admin-body time, .tabs button')].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.textContent)")
+        assert cut == [], (width, cut)
+        os.makedirs(SCREENS, exist_ok=True)
+        with open(os.path.join(SCREENS, "long-names-%d.png" % width), "wb") as f:
+            f.write(page.png())
+    page.size(*SIZES[0])
+    page.run("document.querySelector('nav [data-view=devices]').click()")
+    page.wait(shown("devices"))
+    page.click("#add")
+    page.type("#device-name", "Phone")
+    page.run("document.querySelector('#form-add button[type=submit]').focus()")
+    enroll.stop()
+    page.press("Enter")
+    page.wait("document.querySelector('#alert').textContent.includes('cannot be reached')")
+    assert page.run("document.activeElement.textContent") == "Continue" and page.run("document.querySelector('#device-name').value") == "Phone"
+
+
 def test_the_migration_page_says_when_there_is_no_redis(enroll, open_page):
     page = open_page(enroll)
     enter(page, "root")

@@ -67,13 +67,17 @@ const api = async (method, path, body) => {
 	const key = "error-" + data.error;
 	throw new Refused(key in texts ? t(key, { minutes: Math.ceil((data.seconds || 60) / 60) }) : t("error-other", { text: data.text || answer.status }));
 };
-/* Runs an act with its button off meanwhile; says what went wrong. */
+/* Runs an act with its button off meanwhile; says what went wrong. The keyboard stays where it was: a button that is off loses it. */
 const act = async (button, what) => {
+	const had = button && document.activeElement === button;
 	if (button) button.disabled = true;
 	try { await what(); } catch (e) {
 		if (!(e instanceof Refused)) throw e;
 		complain(e.message);
-	} finally { if (button) button.disabled = false; }
+	} finally {
+		if (button) button.disabled = false;
+		if (had && document.activeElement === document.body && button.checkVisibility?.() !== false) button.focus();
+	}
 };
 
 /* --- views --- */
