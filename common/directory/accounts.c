@@ -67,6 +67,7 @@ static const cyaml_schema_value_t top = { CYAML_VALUE_MAPPING(
 struct accounts {
 	struct rows *rows;	 /* alt_security_identities are read from here */
 	struct account *account; /* one for each row */
+	struct sid *sid;	 /* and its SID in bytes, as claims are compared */
 	size_t count;
 };
 
@@ -134,10 +135,8 @@ static int take_text(char *out, size_t size, const char *in)
 }
 
 /* NULL, or the key that is wrong and (*expected) what was expected. */
-static const char *fill(struct account *a, const struct row *row, const char **expected)
+static const char *fill(struct account *a, struct sid *sid, const struct row *row, const char **expected)
 {
-	struct sid sid;
-
 	*expected = "text without control characters that is not too long";
 	if (row->sam[0] == '\0' || take_text(a->sam, sizeof(a->sam), row->sam) < 0)
 		return "sam";
@@ -152,8 +151,8 @@ static const char *fill(struct account *a, const struct row *row, const char **e
 	if (take_text(a->display_name, sizeof(a->display_name), row->display_name) < 0)
 		return "display_name";
 	*expected = "a SID such as S-1-5-21-1-2-3-1104";
-	if (sid_from_text(strv_from(row->sid), &sid) < 0 ||
-	    sid_to_text(&sid, a->sid, sizeof(a->sid)) < 0)
+	if (sid_from_text(strv_from(row->sid), sid) < 0 ||
+	    sid_to_text(sid, a->sid, sizeof(a->sid)) < 0)
 		return "sid";
 	*expected = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z";
 	if (row->expires != NULL && row->expires[0] != '\0' &&
@@ -174,7 +173,7 @@ static int fill_all(struct accounts *a, const char *name, struct strv text, char
     unsigned wanted_count, struct config_error *error)
 {
 	for (size_t i = 0; i < a->count; i++) {
-		const char *expected, *key = fill(&a->account[i], &a->rows->accounts[i], &expected);
+		const char *expected, *key = fill(&a->account[i], &a->sid[i], &a->rows->accounts[i], &expected);
 		char path[64];
 		if (key != NULL) {
 			snprintf(path, sizeof(path), "accounts[%zu].%s", i, key);
@@ -274,9 +273,10 @@ struct accounts *accounts_load(const char *name, struct strv text, const char *c
 	a->rows = (struct rows *)data;
 	a->count = a->rows->accounts_count;
 	a->account = calloc(a->count > 0 ? a->count : 1, sizeof(*a->account));
+	a->sid = calloc(a->count > 0 ? a->count : 1, sizeof(*a->sid));
 	for (n = 0; n < groups_count && (wanted[n] = one_form(groups[n])) != NULL; n++)
 		;
-	if (a->account == NULL || n < groups_count) {
+	if (a->account == NULL || a->sid == NULL || n < groups_count) {
 		snprintf(error->text, sizeof(error->text), "%s: out of memory", name);
 		goto out;
 	}
@@ -301,6 +301,7 @@ void accounts_free(struct accounts *a)
 		return;
 	config_release(&top, (cyaml_data_t *)a->rows);
 	free(a->account);
+	free(a->sid);
 	free(a);
 }
 
@@ -311,8 +312,11 @@ size_t accounts_count(const struct accounts *a)
 
 /* --- finding --- */
 
-static bool has_name(const struct account *a, const struct row *row, const struct claim_search *s)
+static bool has_name(const struct account *a, const struct sid *sid, const struct row *row, const struct claim_search *s)
 {
+	/* first: it is what every enrolment and every certificate with a SID asks for */
+	if (strcmp(s->attribute, "objectSid") == 0)
+		return claim_matches(s, (struct strv){ (const char *)sid->byte, sid->n });
 	if (strcmp(s->attribute, "userPrincipalName") == 0)
 		return claim_matches(s, strv_from(a->upn));
 	if (strcmp(s->attribute, "sAMAccountName") == 0 || strcmp(s->attribute, "cn") == 0 ||
@@ -325,12 +329,6 @@ static bool has_name(const struct account *a, const struct row *row, const struc
 			if (claim_matches(s, strv_from(row->alt[i])))
 				return true;
 		}
-	}
-	if (strcmp(s->attribute, "objectSid") == 0) {
-		struct sid sid;
-		if (sid_from_text(strv_from(a->sid), &sid) < 0)
-			return false;
-		return claim_matches(s, (struct strv){ (const char *)sid.byte, sid.n });
 	}
 	return false;
 }
@@ -354,7 +352,7 @@ enum account_result accounts_find(
 			n = claim_searches(kind, value, &names, search);
 		}
 		for (unsigned k = 0; k < n; k++) {
-			if (has_name(at, &a->rows->accounts[i], &search[k])) {
+			if (has_name(at, &a->sid[i], &a->rows->accounts[i], &search[k])) {
 				found++;
 				which = i;
 				break;

@@ -173,6 +173,7 @@ static void serve_sign_in(struct wire *w, uint64_t number, const void *body, siz
 	if (number == 0)
 		return;
 	memcpy(&ask, body, sizeof(ask));
+	wire_flush(w);	/* the hash of a password of the accounts' file takes long: what was answered before need not wait for it */
 	if (!d->setup->signs_in || p->role != ROLE_LOCKOUT || d->draining ||
 	    sign_ins_ask(d->sign_ins, p, number, &ask) < 0)
 		(void)wire_answer(w, number, NULL, 0);
@@ -258,7 +259,7 @@ static void on_link(struct child *c, enum role peer, unsigned index, int fd, voi
 {
 	struct directory *d = arg;
 	struct peer *p = calloc(1, sizeof(*p));
-	struct wire_config config = { .verbs = verbs, .arg = p, .closed = on_closed };
+	struct wire_config config = { .verbs = verbs, .arg = p, .closed = on_closed, .gather = true };
 
 	(void)c;
 	if (p == NULL) {
