@@ -9,6 +9,7 @@
 #include <grp.h>
 #include <linux/landlock.h>
 #include <pwd.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -263,6 +264,14 @@ int child_confine(struct child *c, const char *const *readable, const char *cons
 		return -1;
 	}
 	return confine_files(readable, writable);
+}
+
+void child_let_askers_finish(void)
+{
+	static const struct sched_param none;
+
+	if (sched_setscheduler(0, SCHED_BATCH, &none) < 0)
+		log_say(LOG_INFO, "scheduling", "SCHED_BATCH is not to be had: %s", strerror(errno));
 }
 
 int child_main(const struct child_start *start)

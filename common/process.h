@@ -52,6 +52,11 @@ void child_handle(struct child *c, const struct child_handlers *handlers, void *
  * this process (Landlock; NULL: none at all). Call after everything privileged was done. 0, or -1 (logged): then exit.
  */
 MUST_CHECK int child_confine(struct child *c, const char *const *read, const char *const *write);
+/*
+ * For a process that answers other processes' questions: one that comes in does not take the processor from the asker that is still making the next ones.
+ * Where both share one, each question would cost two switches of process; on another processor it is served at once all the same. Not allowed: only dearer (logged).
+ */
+void child_let_askers_finish(void);
 /* Tells the master that this process serves now. */
 void child_ready(struct child *c);
 /*

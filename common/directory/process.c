@@ -420,6 +420,7 @@ int directory_process(struct child *child, const struct directory_setup *setup)
 	child_handle(child, &handlers, &d);
 	if (confine(&d) < 0)
 		goto out;
+	child_let_askers_finish();
 	child_ready(child);
 	rc = loop_run(d.loop) < 0;
 out:

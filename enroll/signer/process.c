@@ -343,6 +343,7 @@ int signer_process(struct child *child, const struct signer_setup *setup)
 	if (role->slice == NULL || confine(child, setup) < 0)
 		goto out;
 	deadline_arm(child_loop(child), &role->keep, KEEP_MS, on_keep);
+	child_let_askers_finish();
 	child_ready(child);
 	rc = loop_run(child_loop(child)) < 0;
 out:

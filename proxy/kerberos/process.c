@@ -3,8 +3,6 @@
  * serves the workers' wires. No listener, no device's byte, and of a worker's bytes only two fixed
  * structures. Blocks on the KDC, with deadlines.
  */
-#include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -211,18 +209,6 @@ static void stop(struct kerberos *k)
 	answerer_clear(&k->answerer);
 }
 
-/*
- * A question that comes in must not take the processor from the worker that is still writing the next ones: where both share one, each
- * token would cost two switches of process. On another processor it runs at once all the same. Not allowed: only dearer.
- */
-static void let_workers_finish(void)
-{
-	static const struct sched_param none;
-
-	if (sched_setscheduler(0, SCHED_BATCH, &none) < 0)
-		log_say(LOG_INFO, "scheduling", "SCHED_BATCH is not to be had: %s", strerror(errno));
-}
-
 int kerberos_process(struct child *child)
 {
 	static const struct child_handlers handlers = { .link = on_link, .drain = on_drain };
@@ -237,7 +223,7 @@ int kerberos_process(struct child *child)
 		    "proxy.kerberos.principal: expected sAMAccountName@REALM");
 		return 1;
 	}
-	let_workers_finish();
+	child_let_askers_finish();
 	fd = environment_enter(own.realm);
 	if (fd < 0) {
 		log_say(LOG_ERROR, "kerberos_unusable", "cannot set the Kerberos library up: %s",
