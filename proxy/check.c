@@ -188,12 +188,14 @@ static bool is_secret(const struct settings *s, const char *path)
 		(strcmp(path, s->common.directory.ldap->bind_password_file) == 0 || strcmp(path, s->common.directory.ldap->keytab) == 0));
 }
 
-static int check_file(const struct settings *s, const char *path)
+static int check_file(const struct settings *s, const char *path, bool *all)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0 || access(path, R_OK) < 0)
+	if (stat(path, &st) < 0 || access(path, R_OK) < 0) {
+		*all = false;
 		return finding(false, "file %s: %s: create it, correct the path, or run check as root", path, strerror(errno));
+	}
 	if (is_secret(s, path) && (st.st_mode & 077) != 0)
 		return finding(false, "file %s: its mode is %04o and it is a secret: chmod 600 %s", path, (unsigned)st.st_mode & 07777, path);
 	return finding(true, "file %s", path);
@@ -223,7 +225,7 @@ static int fail_open(const struct settings *s, const char *what, const char *pat
 	return finding(false, "%s %s: %s: create it, correct the path, or let user %s read it", what, path, strerror(errno), s->common.user);
 }
 
-/* NULL: no certificate there; program_trial says so. */
+/* NULL: no certificate there, which was said already. */
 static STACK_OF(X509) *issuer_of(const struct crl_settings *c, struct bundle *files)
 {
 	struct strv pem;
@@ -314,7 +316,7 @@ static int check_crls(const struct settings *s, struct bundle *files)
 		bad |= check_crl(s, "delta CRL", c->delta_file, ca);
 		sk_X509_pop_free(ca, X509_free);
 	}
-	return bad | check_issuers(s, files);
+	return bad;
 }
 
 /* --- certificates of the hosts --- */
@@ -344,7 +346,7 @@ static int check_certificates(const struct settings *s, struct bundle *files)
 	for (unsigned i = 0; i < s->proxy.hosts_count; i++) {
 		const struct host_settings *h = &s->proxy.hosts[i];
 		STACK_OF(X509) *certs = bundle_get(files, h->certificate, &pem) ? tls_certificates(pem, why, sizeof(why)) : NULL;
-		/* one that cannot be read was said by program_trial */
+		/* one that cannot be read was said already */
 		if (certs != NULL)
 			bad |= check_certificate(h, sk_X509_value(certs, 0));
 		sk_X509_pop_free(certs, X509_free);
@@ -352,15 +354,17 @@ static int check_certificates(const struct settings *s, struct bundle *files)
 	return bad;
 }
 
-static int check_files(const struct plan *plan)
+/* *all: whether each can be read. */
+static int check_files(const struct plan *plan, bool *all)
 {
 	const struct settings *s = plan->settings;
 	const char *paths[FILES_MAX];
 	size_t n = plan_files(plan, paths, FILES_MAX);
 	int bad = 0;
 
+	*all = true;
 	for (size_t i = 0; i < n; i++)
-		bad |= check_file(s, paths[i]);
+		bad |= check_file(s, paths[i], all);
 	if (strcmp(s->common.directory.kind, "file") == 0)
 		bad |= check_accounts(s);
 	return bad;
@@ -377,13 +381,23 @@ static int check_user(const struct settings *s)
 	return pw->pw_uid == 0 ? finding(false, "user %s is root: name an unprivileged one", s->common.user) : finding(true, "user %s", s->common.user);
 }
 
+/* What needs all files. Where one is missing it could only say so again, in the words of a process that was not given it. */
+static int check_together(const struct settings *s, struct bundle *files)
+{
+	char why[1024] = "";
+
+	if (program_trial(s, files, why, sizeof(why)) < 0)
+		return finding(false, "%s", why) | check_issuers(s, files);
+	return finding(true, "keys, certificates and CAs fit together") | check_issuers(s, files);
+}
+
 int check_run(const char *config_file)
 {
 	struct config_error error = { "" };
 	const struct settings *s;
 	struct bundle *files;
 	struct plan plan;
-	char why[1024] = "";
+	bool all;
 	int bad;
 
 	if (easproxy_program.load(config_file, &plan, &error) < 0)
@@ -391,12 +405,12 @@ int check_run(const char *config_file)
 	s = plan.settings;
 	bad = finding(true, "configuration %s", config_file);
 	bad |= check_user(s);
-	bad |= check_files(&plan);
+	bad |= check_files(&plan, &all);
 	files = bundle_from_disk();
-	if (files != NULL && program_trial(s, files, why, sizeof(why)) < 0)
-		bad |= finding(false, "%s", why);
-	else
-		bad |= finding(files != NULL, "keys, certificates and CAs fit together");
+	if (files == NULL)
+		bad |= finding(false, "out of memory");
+	else if (all)
+		bad |= check_together(s, files);
 	if (files != NULL)
 		bad |= check_certificates(s, files) | check_crls(s, files);
 	bundle_free(files);

@@ -118,6 +118,13 @@ def test_check_names_each_missing_file_in_a_line_of_its_own(check, good):
     assert any(f.startswith("CRL /nonexistent/crl: No such file or directory") for f in failures(check(config)[1]))
 
 
+@pytest.mark.parametrize("key, value", [("certificate", "/nonexistent/c.pem"), ("key", "/nonexistent/c.pem"), ("client_ca", ["/nonexistent/c.pem"])])
+def test_check_says_of_a_missing_file_once_that_it_is_missing(check, good, key, value):
+    status, lines = check(changed(good, "proxy.hosts.0." + key, value))
+    (finding,) = failures(lines)
+    assert status == 1 and finding.startswith("file /nonexistent/c.pem: No such file or directory: create it")
+
+
 def test_check_finds_a_key_that_is_not_the_certificates(check, good, pki, place):
     _, key = pki.device_ca.device("alice@corp.example").write(place, "other")
     status, lines = check(changed(good, "proxy.hosts.0.key", key))
