@@ -1,4 +1,5 @@
 """`easenroll ca`: what it makes is judged by the openssl command line, and existing CAs are joined as administrators join them."""
+import datetime
 import json
 import os
 import pathlib
@@ -10,6 +11,8 @@ import time
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from site_.proxy import binary
 
@@ -65,9 +68,9 @@ def root(place):
     return path
 
 
-def sign(root, csr, out, extensions=SUBORDINATE, digest="-sha256"):
+def sign(root, csr, out, extensions=SUBORDINATE, digest="-sha256", days=20):
     (root.parent / "extensions").write_text(extensions)
-    openssl("x509", "-req", "-in", csr, "-CA", "%s.pem" % root, "-CAkey", "%s.key" % root, "-days", "20", "-out", out, digest,
+    openssl("x509", "-req", "-in", csr, "-CA", "%s.pem" % root, "-CAkey", "%s.key" % root, "-days", days, "-out", out, digest,
             "-extfile", root.parent / "extensions")
 
 
@@ -116,6 +119,18 @@ def test_rollover_announces_first_and_then_takes_over(enroll):
     assert "no next" in enroll.ca("rollover", "--activate", good=False, status=1)
 
 
+def test_nothing_is_made_under_a_root_that_has_ended(enroll):
+    enroll.ca("init")
+    pem, key = enroll.folder / "root-1.pem", serialization.load_pem_private_key((enroll.folder / "root-1.key").read_bytes(), None)
+    root = x509.load_pem_x509_certificate(pem.read_bytes())
+    ended = x509.CertificateBuilder(root.issuer, root.subject, root.public_key(), root.serial_number, datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1),
+                                    list(root.extensions)).sign(key, hashes.SHA256())
+    pem.write_bytes(ended.public_bytes(serialization.Encoding.PEM))
+    before = sorted(os.listdir(enroll.folder))
+    said = enroll.ca("rollover", good=False, status=1)
+    assert "the root has ended" in said and "root-1.pem" in said and sorted(os.listdir(enroll.folder)) == before
+
+
 def test_rollover_without_the_roots_key_says_where_it_is_wanted(enroll):
     enroll.ca("init")
     os.rename(enroll.folder / "root-1.key", enroll.place / "root-1.key")
@@ -154,8 +169,8 @@ def test_what_makes_no_issuing_ca_is_not_imported_and_leaves_the_folder_as_it_wa
             "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     before = sorted(os.listdir(enroll.folder))
 
-    def refused(said, extensions=SUBORDINATE, request=csr, by=root, chain=None, digest="-sha256", key=None):
-        sign(by, request, out, extensions, digest)
+    def refused(said, extensions=SUBORDINATE, request=csr, by=root, chain=None, digest="-sha256", key=None, days=20):
+        sign(by, request, out, extensions, digest, days)
         words = ["import", "--certificate", out, "--chain", chain or "%s.pem" % by] + (["--key", key] if key else [])
         assert said in enroll.ca(*words, good=False, status=1)
         assert sorted(os.listdir(enroll.folder)) == before and enroll.states() == [("issuing", 1, "waiting")]
@@ -164,6 +179,7 @@ def test_what_makes_no_issuing_ca_is_not_imported_and_leaves_the_folder_as_it_wa
     refused("cRLSign", SUBORDINATE.replace(",cRLSign", ""))
     refused("keyCertSign", SUBORDINATE.replace("keyCertSign,", ""))
     refused("subject key identifier", SUBORDINATE.replace("subjectKeyIdentifier=hash\n", "subjectKeyIdentifier=none\n"))
+    refused("not valid now", days=0)
     refused("bring the key with --key", request=enroll.place / "x.csr")
     refused("is not the key of", request=enroll.place / "x.csr", key=enroll.place / "weak.key")
     refused("no key for a CA", request=enroll.place / "weak.csr", key=enroll.place / "weak.key")

@@ -120,6 +120,8 @@ def test_threat_47_every_path_of_the_api_is_shut_to_whoever_may_not_and_nothing_
     """From openapi.yaml, so that no new path is forgotten: without a session, with a user's, with one of an administrator of something else, and by another site."""
     accounts.add("head", password=accounts.accounts["alice"]["password"], groups=["CN=EAS-Users,OU=Groups,DC=corp,DC=example", "CN=EAS-Admins,OU=Other,DC=corp,DC=example"])
     people = {name: signed_in(name) for name in ("alice", "bob", "head", "root")}
+    for name in "bob", "root":
+        add(people[name])
     device, sid = add(people["alice"])["id"], people["alice"].get("/api/me").json["user"]["sid"]
     secret = people["root"].post("/api/admin/secrets", {"account": "alice"}).json
     secret = people["root"].get("/api/admin/secrets").json["secrets"][0]["id"]

@@ -96,6 +96,7 @@ static void a_secret_serves_once_and_only_who_it_was_made_for(void **state)
 	struct registry *r = s->site.registry;
 	struct registry_device other;
 	struct registry_by late = { "test", "", SITE_NOW + 900 };
+	struct registry_secret row;
 	uint8_t mac[SHA256_SIZE];
 	char text[SECRET_TEXT_MAX];
 
@@ -109,6 +110,7 @@ static void a_secret_serves_once_and_only_who_it_was_made_for(void **state)
 	assert_int_equal(registry_secret_use(r, &late, mac, s->site.owner.id, s->site.device.id, "mail", "scep"), REGISTRY_EXPIRED);
 	assert_int_equal(registry_secret_use(r, &site_by, mac, s->site.owner.id, s->site.device.id, "mail", "scep"), REGISTRY_OK);
 	assert_int_equal(registry_secret_use(r, &site_by, mac, s->site.owner.id, s->site.device.id, "mail", "scep"), REGISTRY_TAKEN);
+	assert_int_equal(secret_find(r, &s->key, strv_from(text), "scep", SITE_NOW, &row), REGISTRY_TAKEN);
 }
 
 static void a_secret_is_nowhere_in_the_files(void **state)

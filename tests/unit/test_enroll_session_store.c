@@ -55,6 +55,34 @@ static void a_session_is_found_by_its_id_and_by_no_other(void **state)
 	assert_null(session_find(*state, (struct strv){ id, 63 }, NOW + 1));
 }
 
+/* Thousands have a session: whatever place of the table an id falls on, somebody's is there. */
+static void an_id_is_compared_and_not_only_looked_up(void **state)
+{
+	static const struct session_limits many = { .sessions = 4000, .per_account = 4000, .idle_seconds = 900, .whole_seconds = 28800 };
+	struct session_store *s = session_store_new(&many);
+	char id[SESSION_ID_SIZE], wrong[SESSION_ID_SIZE];
+
+	(void)state;
+	assert_non_null(s);
+	for (int i = 0; i < 3000; i++)
+		(void)begin(s, "S-1-1", NOW, id);
+	for (int i = 0; i < 32; i++) {
+		snprintf(wrong, sizeof(wrong), "%064x", (unsigned)i);
+		assert_null(session_find(s, strv_from(wrong), NOW + 1));
+	}
+	assert_non_null(session_find(s, strv_from(id), NOW + 1));
+	session_store_free(s);
+}
+
+static void a_session_from_the_future_is_over(void **state)
+{
+	char id[SESSION_ID_SIZE];
+
+	(void)begin(*state, "S-1-1", NOW, id);
+	assert_null(session_find(*state, strv_from(id), NOW - 1));
+	assert_int_equal(session_count(*state), 0);
+}
+
 static void each_session_has_an_id_of_its_own(void **state)
 {
 	char one[SESSION_ID_SIZE], two[SESSION_ID_SIZE];
@@ -216,6 +244,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 		    a_session_is_found_by_its_id_and_by_no_other, set_up, tear_down),
+		cmocka_unit_test(an_id_is_compared_and_not_only_looked_up),
+		cmocka_unit_test_setup_teardown(a_session_from_the_future_is_over, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 		    each_session_has_an_id_of_its_own, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_id_itself_is_not_kept, set_up, tear_down),
