@@ -10,6 +10,7 @@
 
 #define COUNT	   "1000"
 #define SILENT_SECONDS 600	/* a publisher writes every 20 */
+#define AHEAD_SECONDS  300	/* as far as an event's time may be ahead */
 #define ONE_BY_ONE 512		/* so many news go to the change table; more are built in */
 
 static void scan(struct follow *f);
@@ -167,18 +168,26 @@ static void say_published(struct follow_issuer *issuer, bool published)
  * Only said, not refused: whoever publishes says by next_update until when his set may be relied on, as a CRL does, and what is revoked by hand
  * has no publisher that goes on. But while he is silent nobody revokes, and a copy of old that was brought back looks the same.
  */
-static void say_silent(struct follow_issuer *issuer, int64_t loaded_at, int64_t now)
+static void say_written(struct follow_issuer *issuer, int64_t loaded_at, int64_t now)
 {
-	bool silent = now - loaded_at > SILENT_SECONDS;
+	enum follow_written written = now - loaded_at > SILENT_SECONDS ? WRITTEN_LONG_AGO : loaded_at - now > AHEAD_SECONDS ? WRITTEN_AHEAD : WRITTEN_NOW;
 
-	if (silent == issuer->silent)
+	if (written == issuer->written)
 		return;
-	issuer->silent = silent;
-	if (silent)
+	issuer->written = written;
+	switch (written) {
+	case WRITTEN_LONG_AGO:
 		log_say(LOG_WARNING, "redis_publisher_silent", "crl:%s was written %lld seconds ago: does easenroll run, and is this Redis no copy of old? "
 		    "What was revoked since then is not known here", issuer->hex, (long long)(now - loaded_at));
-	else
+		break;
+	case WRITTEN_AHEAD:
+		log_say(LOG_WARNING, "redis_publisher_ahead", "crl:%s was written %lld seconds from now: set the clock of this machine or of easenroll's. "
+		    "That easenroll falls silent would not be seen until then", issuer->hex, (long long)(loaded_at - now));
+		break;
+	case WRITTEN_NOW:
 		log_say(LOG_INFO, "redis_publisher_back", "crl:%s is written again", issuer->hex);
+		break;
+	}
 }
 
 static void on_published(void *arg, enum redis_status status, const redisReply *reply)
@@ -203,7 +212,7 @@ static void on_published(void *arg, enum redis_status status, const redisReply *
 	if (f->stage != FOLLOW_FOLLOWING || !issuer->loaded || f->load_all)
 		return;
 	say_published(issuer, true);
-	say_silent(issuer, (int64_t)loaded_at, loop_wall(f->c.loop));
+	say_written(issuer, (int64_t)loaded_at, loop_wall(f->c.loop));
 	index_writer_confirm(f->c.index, issuer->key, INDEX_REDIS, loop_wall(f->c.loop), (int64_t)next);
 	f->c.changed(f->c.arg);
 }

@@ -23,13 +23,16 @@ struct stream_id {
 	uint64_t ms, number;
 };
 
+/* When crl:<issuer> says that it was written, by this machine's clock. */
+enum follow_written { WRITTEN_NOW = 0, WRITTEN_LONG_AGO, WRITTEN_AHEAD };
+
 struct follow_issuer {
 	uint8_t key[SHA256_SIZE];
 	char hex[2 * SHA256_SIZE + 1];
 	bool loaded;		/* in this run */
 	bool replace;		/* an authentic reload named it: the next load is the whole truth */
 	int published;		/* crl:<issuer> was there in the last round: 1, -1: it was not, 0: not asked yet */
-	bool silent;		/* it was written long ago */
+	enum follow_written written;
 };
 
 struct follow {

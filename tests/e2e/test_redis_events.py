@@ -251,6 +251,10 @@ def test_a_publisher_that_has_been_silent_for_long_is_named_and_its_word_holds_u
     assert line["level"] == "warning" and "easenroll" in line["message"]
     store.crl(ca)
     assert proxy.wait_event("redis_publisher_back")["level"] == "info"
+    store.crl(ca, loaded_at=int(time.time()) + 86400)
+    line = proxy.wait_event("redis_publisher_ahead")
+    assert line["level"] == "warning" and "clock" in line["message"]
+    wait_status(phone(proxy, alice), 200)
     store.crl(ca, next_update=int(time.time()) - 1)
     wait_status(phone(proxy, alice), 503, FOLLOWED)
 
