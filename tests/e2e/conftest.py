@@ -25,7 +25,6 @@ from site_.relay import Relay
 
 def pytest_configure(config):
     """The process that was started by hand owns the run's directory and the keeper; xdist's workers use them."""
-    config.addinivalue_line("markers", "slow: takes half a minute, so it is begun first")
     config.addinivalue_line("markers", "quick: part of the developer's round, make check-quick")
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
