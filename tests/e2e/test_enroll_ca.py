@@ -160,6 +160,7 @@ def test_a_subordinate_of_an_existing_root_is_requested_signed_and_imported(enro
     assert [c["state"] for c in enroll.show() if c["kind"] == "issuing"] == ["current", "next"]
 
 
+@pytest.mark.no_asan    # some forty programs; the same code imports in the tests beside it
 def test_what_makes_no_issuing_ca_is_not_imported_and_leaves_the_folder_as_it_was(enroll, root):
     csr, out, short = enroll.place / "issuing.csr", enroll.place / "issuing.pem", enroll.place / "short"
     enroll.ca("init", "--subordinate", "--csr-out", csr)
