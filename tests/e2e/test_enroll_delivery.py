@@ -7,10 +7,12 @@ import pathlib
 import plistlib
 import re
 import subprocess
+import time
 
 import pytest
 
 from site_.enrolling import Site
+from site_.process import wait_until
 from site_.proxy import ROOT
 
 pytestmark = [pytest.mark.quick, pytest.mark.no_asan]
@@ -204,6 +206,18 @@ def test_a_mac_gets_certificate_and_trust_without_an_account_that_it_does_not_kn
     _, path = site.link("mac")
     profile = site.opened(site.ask("GET", path)[2])
     assert [payload["PayloadType"] for payload in profile["PayloadContent"]] == ["com.apple.security.scep", "com.apple.security.root"]
+
+
+def test_49_a_link_ends_with_its_time(place):
+    site = Site(pathlib.Path(place), over_the_air=False, secrets={"seconds": 1})
+    try:
+        site.sign_in()
+        _, path = site.link("android")
+        over = time.time() + 1.1
+        wait_until(lambda: time.time() > over, 5)
+        assert [site.ask(method, path)[0] for method in ("HEAD", "GET")] == [404, 404]
+    finally:
+        site.stop()
 
 
 def test_a_link_is_no_longer_good_when_another_was_made_or_the_device_was_revoked(site):
