@@ -1,4 +1,5 @@
-# Puts the files that index.html names in lines "@@NAME" into it, without their indentation: one page, one request.
+# Puts the files that index.html names in lines "@@NAME" into it, without indentation, comments of whole lines and empty lines: one page, one
+# request, as few bytes as a new connection may send at once.
 /^@@/ {
 	file = dir "/" substr($0, 3)
 	n = 0
@@ -8,11 +9,20 @@
 			print file ": would end or open markup: " line > "/dev/stderr"
 			exit 1
 		}
-		print line
 		n++
+		if (line ~ /^\/\*/)
+			comment = 1
+		if (!comment && line != "")
+			print line
+		if (comment && line ~ /\*\/$/)
+			comment = 0
 	}
 	if (n == 0) {
 		print file ": cannot be read" > "/dev/stderr"
+		exit 1
+	}
+	if (comment) {
+		print file ": a comment that begins a line must end one" > "/dev/stderr"
 		exit 1
 	}
 	close(file)
