@@ -151,6 +151,10 @@ $(BUILD)/bench-messages: $(BUILD)/bench/messages.o
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl)
 
+$(BUILD)/bench-floor: $(BUILD)/bench/floor.o
+	$(call say,ld)
+	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl sqlite3)
+
 unit: $(UNIT)  ## build the unit tests
 
 tests-bin: all unit $(BUILD)/sample-mail $(TOOLS)  ## build all that the tests run
@@ -183,7 +187,7 @@ check-clang-rest:  ## nor in what the fuzz build leaves out
 check-clang check-clang-rest:
 	@printf '%s\0' $(CLANG_FILES) | xargs -0 -n 8 -P 2 clang -fsyntax-only -Werror $(STD) $(CLANG_WARN) $(INC) $(ENROLL_INC)
 
-bench: all $(addprefix $(BUILD)/bench-,load origin replay messages)  ## CPU and memory: beside HAProxy and nginx, and beside what the cryptography alone costs
+bench: all $(addprefix $(BUILD)/bench-,load origin replay messages floor)  ## CPU and memory: beside HAProxy and nginx, and beside what the cryptography alone costs
 	@BUILD=$(BUILD) bench/run
 	@BUILD=$(BUILD) bench/enroll
 
