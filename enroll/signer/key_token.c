@@ -13,32 +13,39 @@
 #endif
 
 #ifndef OPENSSL_NO_ENGINE
-/* NULL without *r: no such engine here. */
-static EVP_PKEY *load_by_engine(
-    const char *uri, const char *module, const char *pin, bool *there, struct refusal *r)
+/* One for the process: libp11 loses what it allocated where it is unloaded. *there false: no such engine here; NULL otherwise: *r says why. */
+static ENGINE *engine_of(const char *module, const char *pin, bool *there, struct refusal *r)
 {
-	ENGINE *engine;
-	EVP_PKEY *key = NULL;
+	static ENGINE *kept;
+	ENGINE *engine = kept;
 
-	ENGINE_load_dynamic();
-	engine = ENGINE_by_id("pkcs11");
+	if (engine == NULL) {
+		ENGINE_load_dynamic();
+		engine = ENGINE_by_id("pkcs11");
+	}
 	*there = engine != NULL;
 	if (engine == NULL)
 		return NULL;
-	if (!ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", module, 0) ||
-	    (pin != NULL && !ENGINE_ctrl_cmd_string(engine, "PIN", pin, 0)) ||
-	    !ENGINE_init(engine)) {
+	if ((engine != kept && !ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", module, 0)) ||
+	    (pin != NULL && !ENGINE_ctrl_cmd_string(engine, "PIN", pin, 0)) || (engine != kept && !ENGINE_init(engine))) {
 		refuse_openssl(r, "enroll.ca.pkcs11_module: %s cannot be used", module);
-		ENGINE_free(engine);
+		if (engine != kept)
+			ENGINE_free(engine);
 		return NULL;
 	}
-	key = ENGINE_load_private_key(engine, uri, NULL, NULL);
-	if (key == NULL)
+	return kept = engine;
+}
+
+static EVP_PKEY *load_by_engine(
+    const char *uri, const char *module, const char *pin, bool *there, struct refusal *r)
+{
+	ENGINE *engine = engine_of(module, pin, there, r);
+	EVP_PKEY *key = engine != NULL ? ENGINE_load_private_key(engine, uri, NULL, NULL) : NULL;
+
+	if (engine != NULL && key == NULL)
 		refuse_openssl(r,
 		    "%s: the token has no such private key, or enroll.ca.pin_file is not its PIN",
 		    uri);
-	ENGINE_finish(engine); /* the key holds its own reference */
-	ENGINE_free(engine);
 	return key;
 }
 #endif
