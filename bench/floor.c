@@ -94,7 +94,7 @@ static SSL_CTX *server_new(EVP_PKEY *key)
 /* One handshake; the time that the server's side took, with its objects. */
 static double handshake(SSL_CTX *server_ctx, SSL_CTX *client_ctx)
 {
-	BIO *client_bio, *server_bio;
+	BIO *client_bio = NULL, *server_bio = NULL;
 	SSL *client = SSL_new(client_ctx), *server;
 	int c = 0, s = 0;
 	double us = 0, from;
