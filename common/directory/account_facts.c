@@ -134,7 +134,9 @@ void facts_from_token(struct account *a, const struct sid *own, const struct sid
 {
 	size_t n = strlen(a->sam);
 
-	a->groups = 0;
+	a->groups = a->groups_missing = 0;
+	for (size_t g = 0; g < wanted_count && g < 64; g++)
+		a->groups_missing |= wanted[g].n == 0 ? 1ull << g : 0;
 	if (count == 0 || own->n == 0 || n == 0 || a->sam[n - 1] == '$' ||
 	    is_refused(own, own, refused) || sid_rid(own) == RID_ADMINISTRATOR ||
 	    sid_rid(own) == RID_KRBTGT)

@@ -45,7 +45,7 @@ uint32_t facts_flags_now(const struct account *a, time_t now);
 /*
  * Adds to a->groups and a->flags what tokenGroups says: `token` holds its SIDs (count 0: not
  * readable, and the account counts as protected and a member of nothing), `wanted` the SIDs of the
- * configured groups in bit order (n == 0: not known).
+ * configured groups in bit order (n == 0: there is none, which a->groups_missing says).
  */
 void facts_from_token(struct account *a, const struct sid *own, const struct sid *token,
     size_t count, const struct sid *wanted, size_t wanted_count,

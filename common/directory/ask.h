@@ -58,6 +58,7 @@ struct account {
 	char mail[ACCOUNT_TEXT_MAX];
 	char display_name[ACCOUNT_TEXT_MAX];
 	uint64_t groups;			/* bit i: member (nested too) of group i of settings_groups() */
+	uint64_t groups_missing;		/* bit i: the directory has no such group: its 0 above lets nobody in, and says of nobody that he left */
 	uint32_t flags;
 	uint32_t bad_password_count;		/* of the server that was asked; 0 once the observation window is over */
 	uint32_t lockout_threshold;		/* of the account: its password settings object's, else the domain's; 0: it is never locked */

@@ -155,7 +155,7 @@ static void group_done(
 		memset(sid, 0, sizeof(*sid));
 		log_say(LOG_ERROR, "directory_group_missing",
 		    "%s: the group \"%s\" is not found (%s %s): nobody counts as its "
-		    "member; correct required_group, or let the service account read it",
+		    "member, and nobody as having left it; correct required_group, or let the service account read it",
 		    c->url, c->pool->setup.groups[i], ldap_err2string(code), diagnostic);
 	}
 	finish_if_last(c);

@@ -236,6 +236,8 @@ static void on_found(void *arg, enum wire_status status, const void *body, size_
 		return;
 	memcpy(&found, body, sizeof(found));
 	found.account.sid[sizeof(found.account.sid) - 1] = '\0';
+	/* of a group that was moved, deleted or never there nobody has left: it lets nobody in, but what is revoked does not come back with it */
+	found.account.groups |= found.account.groups_missing;
 	decide(ask->owner, ask, &found);
 }
 

@@ -344,3 +344,30 @@ def test_who_is_disabled_deleted_or_out_of_the_group_in_ad_loses_the_certificate
     path, serial, _ = paths[stays]
     assert fleet.ocsp(path) == "good" and not fleet.list_holds(serial)
     assert not redis_server.client.hexists("easgate:revoked:" + fleet.name, "%x" % serial)
+
+
+@pytest.mark.no_asan        # as above
+def test_a_group_that_was_renamed_in_ad_revokes_nobody(ad, start_enroll, browser, redis_server, place):
+    redis = {key: value for key, value in settings.redis(redis_server, place).items() if key == "redis"}
+    group = ad.group()
+    fleet = Fleet(start_enroll({**redis, "enroll.profiles.0.required_group": "CN=%s,OU=Groups,%s" % (group, ad.base), "directory.ldap.watch_seconds": 1}, ad=ad),
+                  redis_server, place)
+    paths = {}
+    for sam in [ad.account(groups=("EAS-Users", group)) for _ in range(3)]:
+        me = browser(fleet.enroll)
+        assert me.sign_in(sam, "Passw0rd." + sam).status == 200
+        device = me.post("/api/devices", {"name": "A tablet", "kind": "android"}).json["device"]
+        link = me.post("/api/devices/%s/delivery" % device["id"]).json
+        paths[sam] = from_pkcs12(browser(fleet.enroll).get(link["path"]).body, link["password"]).write(place, sam)[0]
+    stays, *gone = paths
+    sids = {sam: ad.sid(sam) for sam in paths}
+    ad.rename_group(group, group + "-new")
+    fleet.enroll.log.wait(lambda line: isinstance(line, dict) and line.get("event") == "directory_group_missing" and group in line["message"], 30,
+                          what="the missing group")
+    for sam in gone:            # one after the other, each asked about twice with seconds between: the other one is asked about meanwhile, too
+        ad.delete(sam)
+        fell = fleet.enroll.log.wait(lambda line: isinstance(line, dict) and line.get("event") == "account_fell" and sids[sam] in line["message"], 60, what=sam)
+        assert "no longer in the directory" in fell["message"]
+        wait_until(lambda: fleet.ocsp(paths[sam]) == "revoked", 5)
+    assert fleet.ocsp(paths[stays]) == "good"
+    assert browser(fleet.enroll).sign_in(stays, "Passw0rd." + stays).status == 200      # the portal's own group is another

@@ -128,6 +128,7 @@ static void membership_is_by_sid_and_an_unknown_group_has_no_member(void **state
 
 	(void)state;
 	assert_int_equal(with_token("S-1-5-21-1-2-3-1103", NULL, &none).groups, 4);
+	assert_int_equal(with_token("S-1-5-21-1-2-3-1103", NULL, &none).groups_missing, 2);
 	assert_int_equal(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-1-2-3-2000", &none).groups, 5);
 	assert_int_equal(with_token("S-1-5-21-1-2-3-1103", "S-1-5-21-1-2-4-2000", &none).groups, 4);
 	assert_int_equal(with_token("S-1-5-21-1-2-3-1103", NULL, &none).flags, ACCOUNT_ENABLED);

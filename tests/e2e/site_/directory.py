@@ -125,6 +125,17 @@ class ActiveDirectory:
                 handle.modify_s("CN=%s,OU=Groups,%s" % (group, self.base), [(ldap.MOD_ADD, "member", [dn.encode()])])
         return sam
 
+    def group(self):
+        """A new group of the test's own; its name. It stands beside EAS-Users."""
+        name = "g%d-%d" % (os.getpid(), next(self._numbers))
+        with self.connection() as handle:
+            handle.add_s("CN=%s,OU=Groups,%s" % (name, self.base), ldap.modlist.addModlist({"objectClass": [b"group"], "sAMAccountName": [name.encode()]}))
+        return name
+
+    def rename_group(self, name, to):
+        with self.connection() as handle:
+            handle.rename_s("CN=%s,OU=Groups,%s" % (name, self.base), "CN=" + to)
+
     def leave(self, sam, group="EAS-Users"):
         dn, _ = self.find(sam, "sAMAccountName")
         with self.connection() as handle:
