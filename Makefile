@@ -147,11 +147,11 @@ $(BUILD)/bench-replay: $(BENCH_REPLAY:%.c=$(BUILD)/%.o)
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl) -lm
 
-$(BUILD)/bench-messages: $(BUILD)/bench/messages.o
+$(BUILD)/bench-messages: $(addprefix $(BUILD)/bench/,messages.o self_signed.o)
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl)
 
-$(BUILD)/bench-floor: $(BUILD)/bench/floor.o
+$(BUILD)/bench-floor: $(addprefix $(BUILD)/bench/,floor.o self_signed.o)
 	$(call say,ld)
 	$(Q)$(CC) $(LINK) -o $@ $^ $(shell pkg-config --libs openssl sqlite3)
 

@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/self_signed.h"
+
 #define TIMES	  3000
 #define ROWS	  6400
 #define GROUP	  64	/* rows of one commit, as many as bench/enroll has in flight */
@@ -61,27 +63,13 @@ static double median(double *us, size_t n)
 
 /* --- the handshake --- */
 
-static X509 *self_signed(EVP_PKEY *key)
-{
-	X509 *x = X509_new();
-	X509_NAME *name = X509_NAME_new();
-
-	need(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"enroll", -1, -1, 0) == 1 && X509_set_version(x, 2) == 1 &&
-		ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 && X509_set_subject_name(x, name) == 1 && X509_set_issuer_name(x, name) == 1 &&
-		X509_gmtime_adj(X509_getm_notBefore(x), -60) != NULL && X509_gmtime_adj(X509_getm_notAfter(x), 86400) != NULL &&
-		X509_set_pubkey(x, key) == 1 && X509_sign(x, key, EVP_sha256()) > 0,
-	    "no certificate");
-	X509_NAME_free(name);
-	return x;
-}
-
 /* The cheapest that TLS 1.3 has: no ticket, no client certificate asked for, one certificate and no chain. */
 static SSL_CTX *server_new(EVP_PKEY *key)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	X509 *x = self_signed(key);
+	X509 *x = self_signed(key, "enroll");
 
-	need(ctx != NULL && SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_set_num_tickets(ctx, 0) == 1 &&
+	need(ctx != NULL && x != NULL && SSL_CTX_use_certificate(ctx, x) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_set_num_tickets(ctx, 0) == 1 &&
 		SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 && SSL_CTX_set1_groups_list(ctx, "X25519") == 1 &&
 		SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256") == 1,
 	    "no server");

@@ -21,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/self_signed.h"
+
 #define LINE_MAX_N 512
 #define KEYS_MAX   64
 
@@ -98,20 +100,6 @@ static struct bytes csr(EVP_PKEY *key, const char *challenge)
 
 /* --- SCEP --- */
 
-static X509 *self_signed(EVP_PKEY *key)
-{
-	X509 *x = X509_new();
-	X509_NAME *name = X509_NAME_new();
-
-	need(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)"device", -1, -1, 0) == 1 && X509_set_version(x, 2) == 1 &&
-		ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 && X509_set_subject_name(x, name) == 1 && X509_set_issuer_name(x, name) == 1 &&
-		X509_gmtime_adj(X509_getm_notBefore(x), -60) != NULL && X509_gmtime_adj(X509_getm_notAfter(x), 86400) != NULL &&
-		X509_set_pubkey(x, key) == 1 && X509_sign(x, key, EVP_sha256()) > 0,
-	    "no certificate");
-	X509_NAME_free(name);
-	return x;
-}
-
 static void scep_begin(struct maker *m, const char *keys)
 {
 	m->keys_n = (unsigned)strtoul(keys, NULL, 10);
@@ -119,7 +107,8 @@ static void scep_begin(struct maker *m, const char *keys)
 	for (unsigned i = 0; i < m->keys_n; i++) {
 		m->keys[i] = EVP_RSA_gen(2048);
 		need(m->keys[i] != NULL, "no key");
-		m->self[i] = self_signed(m->keys[i]);
+		m->self[i] = self_signed(m->keys[i], "device");
+		need(m->self[i] != NULL, "no certificate");
 	}
 }
 
