@@ -1,6 +1,7 @@
 /*
  * account_watch: accounts that were disabled, deleted or taken out of the required group lose their devices' certificates, within a minute (more than
- * 3,000 accounts: within (accounts / 64) seconds); those that left a profile's group lose that profile's alone. Asks the directory past its cache, by SID; revokes by revoke.h only. Worker of easenroll.
+ * 3,000 accounts: within (accounts / 64) seconds); those that left a profile's group lose that profile's alone. A group that the directory does not have was
+ * left by nobody. Asks the directory past its cache, by SID; revokes by revoke.h only. Worker of easenroll.
  *
  * Careful, because a directory that errs would revoke everybody: what is not a clear and fresh answer changes nothing, a bad one must come twice
  * with some seconds between, and no more than a small part of the accounts falls in ten minutes: then it stops and says so.
