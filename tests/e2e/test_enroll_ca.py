@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from site_.proxy import binary
 
-pytestmark = [pytest.mark.quick]
 
 SUBORDINATE = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 
